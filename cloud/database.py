@@ -1,0 +1,45 @@
+"""Opening the relational store: SQLite by default, PostgreSQL for real.
+
+Contexts own their tables and receive the engine; this module owns only how a connection behaves.
+"""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+
+__all__ = ["open_database"]
+
+
+def open_database(url: str) -> Engine:
+    """An engine for `sqlite:///PATH` or `postgresql+psycopg://...`.
+
+    SQLite is opened in WAL mode with synchronous=FULL (a commit survives power loss, not only a crash), foreign keys
+    on, and every write transaction takes its lock at once: the ledger's and the cases' read-decide-write must not find
+    out at commit that somebody else was faster.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True, future=True)
+    if parsed.database and parsed.database != ":memory:":
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, connect_args={"timeout": 30, "check_same_thread": False}, future=True)
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _configure(connection: Any, _record: Any) -> None:
+    # The driver's own implicit BEGIN is deferred; ours (below) decides instead.
+    connection.isolation_level = None
+    cursor: sqlite3.Cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Any) -> None:
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

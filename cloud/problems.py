@@ -1,0 +1,230 @@
+"""What can go wrong at the cloud's doors, and the one table that turns it into HTTP.
+
+A context raises one of the kinds below (or its own subclass of one) with a stable code and a sentence that says what,
+where and what to do. It never hears of a status code: `STATUS` is the only place that knows them. Errors of the pure
+packages keep their own classes and are put into the table by name, so nothing heavy is imported for it.
+
+    CloudError
+    ├── Unauthenticated   nobody has signed in
+    ├── Forbidden         somebody has, but may not do this
+    ├── NotFound          no such thing, or not in your region (the two look alike on purpose)
+    ├── Conflict          the thing is in a state that does not allow it
+    ├── Refused           a rule says no, and quotes its source
+    ├── Invalid           the input cannot be read or is out of range
+    ├── TooLarge          over a published limit
+    ├── TooMany           a quota is used up
+    └── Unavailable       a store or a neighbour does not answer; try again
+
+Source of the wire form: RFC 9457, `application/problem+json`.
+"""
+
+import logging
+import uuid
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+__all__ = [
+    "CloudError",
+    "Conflict",
+    "Forbidden",
+    "Invalid",
+    "NotFound",
+    "Refused",
+    "TooLarge",
+    "TooMany",
+    "Unauthenticated",
+    "Unavailable",
+    "install",
+    "problem",
+]
+
+_LOG = logging.getLogger(__name__)
+
+
+class CloudError(Exception):
+    """Base of every expected error of the cloud.
+
+    `code` is stable and machine-readable; `detail` is one sentence for a person; `pointer` is a JSON pointer into the
+    input where that helps; `extra` are further members of the problem document (a rule's source, the legal date).
+    """
+
+    code = "error"
+
+    def __init__(self, detail: str, *, code: str | None = None, pointer: str | None = None, **extra: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.code = code or type(self).code
+        self.pointer = pointer
+        self.extra: Mapping[str, Any] = extra
+
+
+class Unauthenticated(CloudError):
+    """Nobody has signed in."""
+
+    code = "sign_in_needed"
+
+
+class Forbidden(CloudError):
+    """The person is known and may not do this."""
+
+    code = "forbidden"
+
+
+class NotFound(CloudError):
+    """No such thing, or not in the asker's region: the answer does not tell which."""
+
+    code = "not_found"
+
+
+class Conflict(CloudError):
+    """The thing's state does not allow the step asked for."""
+
+    code = "conflict"
+
+
+class Refused(CloudError):
+    """A domain rule says no; `extra` carries the rule, its source and, where there is one, the earliest legal date."""
+
+    code = "refused"
+
+
+class Invalid(CloudError):
+    """The input cannot be read, or lies outside its range."""
+
+    code = "invalid"
+
+
+class TooLarge(CloudError):
+    """The input is over a published limit."""
+
+    code = "too_large"
+
+
+class TooMany(CloudError):
+    """A quota is used up."""
+
+    code = "too_many"
+
+
+class Unavailable(CloudError):
+    """A store or a neighbouring service does not answer now."""
+
+    code = "unavailable"
+
+
+# Domain error -> HTTP status. The pure packages' errors stand here by qualified name: the API process need not import
+# the science to know that its complaint about an input is the client's to mend.
+STATUS: Mapping[str, int] = {
+    "cloud.problems.Unauthenticated": 401,
+    "cloud.problems.Forbidden": 403,
+    "cloud.problems.NotFound": 404,
+    "cloud.problems.Conflict": 409,
+    "cloud.problems.Refused": 422,
+    "cloud.problems.Invalid": 422,
+    "cloud.problems.TooLarge": 413,
+    "cloud.problems.TooMany": 429,
+    "cloud.problems.Unavailable": 503,
+    "cloud.problems.CloudError": 400,
+    "edge.EdgeError": 422,
+    "traceability.TraceError": 422,
+    "remote_sensing.LandError": 422,
+}
+PROBLEM_JSON = "application/problem+json"
+
+
+def status_of(error: Exception) -> int | None:
+    """HTTP status of a domain error, by its nearest ancestor in `STATUS`; None where it is not an expected one."""
+    for kind in type(error).__mro__:
+        # A package may define its base error in an inner module and show it at its door.
+        for name in (
+            f"{kind.__module__}.{kind.__qualname__}",
+            f"{kind.__module__.split('.')[0]}.{kind.__qualname__}",
+        ):
+            if name in STATUS:
+                return STATUS[name]
+    return None
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    instance: str,
+    pointer: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Response:
+    """One problem document as a response (RFC 9457)."""
+    body: dict[str, Any] = {
+        "type": f"urn:tianmai:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "instance": instance,
+        "request_id": uuid.uuid4().hex,
+    }
+    if pointer is not None:
+        body["errors"] = [{"pointer": pointer, "code": code}]
+    body |= dict(extra or {})
+    headers = {"Retry-After": "5"} if status in {429, 503} else None
+    return JSONResponse(body, status_code=status, media_type=PROBLEM_JSON, headers=headers)
+
+
+def _from_domain(request: Request, error: Exception) -> Response:
+    status = status_of(error)
+    if status is None:
+        raise error
+    code = getattr(error, "code", None) or "invalid"
+    detail = getattr(error, "detail", None) or str(error)
+    extra = {key: _plain(value) for key, value in getattr(error, "extra", {}).items()}
+    return problem(
+        status,
+        str(code),
+        str(detail),
+        instance=request.url.path,
+        pointer=getattr(error, "pointer", None),
+        extra=extra,
+    )
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool | list | dict | None) else str(value)
+
+
+async def _domain(request: Request, error: Exception) -> Response:
+    return _from_domain(request, error)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - tells mypy what the registration below guarantees
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    return problem(error.status_code, code, str(error.detail), instance=request.url.path)
+
+
+async def _validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+    first = error.errors()[0]
+    where = "/" + "/".join(str(part) for part in first["loc"])
+    return problem(422, "invalid", f"{where}: {first['msg']}", instance=request.url.path, pointer=where)
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    _LOG.exception("unexpected error at %s", request.url.path, exc_info=error)
+    return problem(500, "internal", "an unexpected error was logged on the server", instance=request.url.path)
+
+
+def install(app: FastAPI, engine_errors: Sequence[type[Exception]] = ()) -> None:
+    """Give `app` the one error table; `engine_errors` are the base errors of the pure packages."""
+    kinds: list[type[Exception]] = [CloudError, *engine_errors]
+    for kind in kinds:
+        app.add_exception_handler(kind, _domain)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(Exception, _bug)

@@ -1,0 +1,73 @@
+"""Who is asking: the one thing about a person that every context's door needs to know.
+
+Accounts sign people in and put a `Who` on the request; routers declare in the handler's signature which roles may
+call. Nothing here reads a database.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from cloud.problems import Forbidden, Unauthenticated
+
+__all__ = ["Grant", "Role", "SignedIn", "Who", "having", "signed_in"]
+
+
+class Role(StrEnum):
+    """What a person may be in a region (glossary in the domain reference)."""
+
+    ADMIN = "admin"
+    ANALYST = "analyst"  # runs detections, issues cases
+    COLLECTOR = "collector"  # grid member: visits and files evidence
+    REVIEWER = "reviewer"  # signs verdicts and closes; never on a case he collected for
+    AUDITOR = "auditor"  # reads everything in his region, changes nothing
+    OPERATOR = "operator"  # keeps gateways and alarms
+    TRACER = "tracer"  # captures chain events, runs recalls
+    VIEWER = "viewer"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A role in a region and all below it. `region` is a GB/T 2260 code (6 digits) or longer."""
+
+    role: Role
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """A signed-in person."""
+
+    id: str
+    name: str
+    grants: frozenset[Grant]
+
+    def regions(self, *roles: Role) -> frozenset[str]:
+        """Regions in which this person has one of the roles (any role when none is named)."""
+        return frozenset(grant.region for grant in self.grants if not roles or grant.role in roles)
+
+
+def signed_in(request: Request) -> Who:
+    """The person behind this request. Raises `Unauthenticated` where there is none."""
+    who = getattr(request.state, "who", None)
+    if not isinstance(who, Who):
+        raise Unauthenticated("sign in first: open the one-time link that the start of the service printed")
+    return who
+
+
+def having(*roles: Role) -> Callable[[Who], Who]:
+    """A dependency that lets only people with one of `roles` in (an admin may do anything)."""
+
+    def check(who: SignedIn) -> Who:
+        if not who.regions(Role.ADMIN, *roles):
+            wanted = ", ".join(roles)
+            raise Forbidden(f"this needs the role {wanted}; {who.name} does not have it in any region")
+        return who
+
+    return check
+
+
+SignedIn = Annotated[Who, Depends(signed_in)]
