@@ -9,6 +9,8 @@ refused with one clear line. `decode_canonical` also refuses any text that is no
 form, so that no byte of a proof is without meaning.
 """
 
+import base64
+import binascii
 import json
 from collections.abc import Mapping
 from typing import Final
@@ -112,3 +114,19 @@ def _small_int(text: str) -> int:
     if len(text) > len(str(-LARGEST_INT)):
         raise NotCanonical(f"integer {text[:24]}... beyond 2^53")
     return int(text)
+
+
+def to_base64(data: bytes) -> str:
+    """Standard alphabet, padded."""
+    return base64.b64encode(data).decode("ascii")
+
+
+def from_base64(text: str) -> bytes:
+    """Bytes of a canonical base64 text: one value has one spelling, so no bit of the text is free."""
+    try:
+        data = base64.b64decode(text.encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError) as why:
+        raise NotCanonical(f"not base64: {text[:40]!r}") from why
+    if to_base64(data) != text:
+        raise NotCanonical(f"base64 not in canonical form: {text[:40]!r}")
+    return data

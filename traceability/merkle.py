@@ -111,11 +111,11 @@ def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: byt
     """Raise `BadProof` unless the tree (`new`, `new_root`) begins with (`old`, `old_root`): RFC 9162 §2.1.4.2."""
     if not 0 <= old <= new:
         raise BadProof(f"a tree of {new} cannot extend a tree of {old}")
-    if any(len(item) != HASH_BYTES for item in (old_root, new_root, *proof)):
-        raise BadProof("a hash is not 32 bytes long")
     if old in {0, new}:
         _verify_trivial(old, new, proof, old_root, new_root)
         return
+    if any(len(item) != HASH_BYTES for item in (old_root, new_root, *proof)):
+        raise BadProof("a hash is not 32 bytes long")
     hashes = list(proof) if old & (old - 1) else [old_root, *proof]
     if not hashes:
         raise BadProof("consistency proof is empty")
