@@ -82,6 +82,11 @@ class Settings:
         return self.var / "ledger"
 
     @property
+    def policy_file(self) -> Path:
+        """The verification policy with this log's key, for `tianmai-trace verify --policy`."""
+        return self.var / "policy.toml"
+
+    @property
     def keys_dir(self) -> Path:
         """Private keys, readable by the service alone."""
         return self.var / "keys"
@@ -95,7 +100,7 @@ def load(file: Path | None = None, environment: Mapping[str, str] | None = None,
     values: dict[str, object] = {}
     if file is not None:
         values |= _from_file(file)
-    for name, text in (os.environ if environment is None else environment).items():  # noqa: TID251 - the one reader
+    for name, text in (os.environ if environment is None else environment).items():
         key = name.removeprefix(_PREFIX).lower()
         if name.startswith(_PREFIX) and key in _TYPES:
             values[key] = text

@@ -1,0 +1,208 @@
+"""`tianmai-cloud`: the service on the command line.
+
+Each command parses, builds, and calls one thing. An expected error is one line and exit code 2; a bug keeps its trace.
+"""
+
+import argparse
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cloud.problems import CloudError
+from cloud.settings import Settings, load
+
+__all__ = ["main"]
+
+Job = Callable[[argparse.Namespace, Settings], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (0 good, 1 not reached, 2 an expected error)."""
+    args = _parser().parse_args(argv)
+    level = logging.DEBUG if args.verbose else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "alembic", "matplotlib", "rasterio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        settings = load(args.settings, var=args.var, http_port=args.port, mqtt_port=args.mqtt_port)
+        job: Job = args.job
+        return job(args, settings)
+    except CloudError as why:
+        print(f"error: {why.detail}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--settings", type=Path, metavar="FILE", help="TOML file with settings (docs/operating.md)")
+    shared.add_argument("--var", type=Path, metavar="DIR", help="where all state lies (default: ./var)")
+    shared.add_argument("--port", type=int, help="HTTP port (default: 8600)")
+    shared.add_argument("--mqtt-port", type=int, help="port of the MQTT broker (default: 1883)")
+    shared.add_argument("--verbose", action="store_true", help="say more in the log")
+    parser = argparse.ArgumentParser(prog="tianmai-cloud", description="Tianmai 田脉: the service in the cloud")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, job: Job, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, parents=[shared], help=text, description=text)
+        sub.set_defaults(job=job)
+        return sub
+
+    whole = command(
+        "run", _run, "run the whole of Tianmai on this machine: broker, cloud, worker, four simulated farms"
+    )
+    whole.add_argument("--smoke", action="store_true", help="check that everything is visible over HTTP, then exit")
+    whole.add_argument("--smoke-timeout", type=float, default=180.0, metavar="S", help="seconds to wait (default: 180)")
+    whole.add_argument("--broker", choices=("auto", "mosquitto", "amqtt"), default="auto", help="which broker to start")
+    command("serve", _serve, "API, pages and ingest in one process (the embedded readings store needs this)")
+    command("api", _api, "API and pages without ingest")
+    command("ingest", _ingest, "ingest from the MQTT broker without API")
+    command("worker", _worker, "do long work from the job table, for example satellite detection")
+    add = command("add-gateway", _add_gateway, "register a gateway and write its secret to a file")
+    add.add_argument("gateway", help="its id: lower-case letters, digits, hyphens")
+    add.add_argument("--farm", required=True, help="farm type, for example fish_pond")
+    add.add_argument("--region", required=True, help="region code, for example 500108")
+    add.add_argument("--secret-file", type=Path, required=True, metavar="FILE", help="where the secret is written")
+    regions = command("import-regions", _import_regions, "import a list of regions or of code changes (CSV)")
+    regions.add_argument("file", type=Path)
+    command("sign-in", _sign_in, "print a one-time sign-in link for the demonstration administrator")
+    return parser
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _run(args: argparse.Namespace, settings: Settings) -> int:
+    from cloud import supervisor  # noqa: PLC0415 - the worker and the tools need none of this
+    from cloud.smoke import smoke  # noqa: PLC0415
+
+    _log_to_file(settings.var / "logs" / "cloud.log")
+    asked = _stop_on_signals()
+
+    def until_asked(run: supervisor.Run, _stop: threading.Event) -> int:
+        print(_welcome(run), flush=True)
+        asked.wait()
+        print("正在停止…… stopping", flush=True)
+        return 0
+
+    def until_seen(run: supervisor.Run, _stop: threading.Event) -> int:
+        return smoke(run, asked, timeout_s=args.smoke_timeout)
+
+    say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731 - one line, used once
+    return supervisor.run(settings, broker=args.broker, until=until_seen if args.smoke else until_asked, say=say)
+
+
+def _welcome(run: "object") -> str:
+    site, sign_in = run.site, run.sign_in  # type: ignore[attr-defined]
+    return f"""
+田脉 Tianmai 已启动 is running — 四个模拟农场,一个合成县域 (four simulated farms, one synthetic county)
+
+  控制台 console   {sign_in}
+                   一次性登录链接,用后失效 (works once; later: {site}/console)
+  扫码页 scan      {site}/
+  日志 logs        {run.services.settings.var / "logs"}
+
+按 Ctrl-C 停止 (press Ctrl-C to stop)
+"""  # type: ignore[attr-defined]
+
+
+def _log_to_file(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    root = logging.getLogger()
+    handler = logging.FileHandler(file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    for screen in root.handlers:
+        screen.setLevel(logging.WARNING)
+    root.addHandler(handler)
+
+
+def _serve(_args: argparse.Namespace, settings: Settings) -> int:
+    return _host(settings, api=True, ingest=True)
+
+
+def _api(_args: argparse.Namespace, settings: Settings) -> int:
+    return _host(settings, api=True, ingest=False)
+
+
+def _ingest(_args: argparse.Namespace, settings: Settings) -> int:
+    return _host(settings, api=False, ingest=True)
+
+
+def _host(settings: Settings, *, api: bool, ingest: bool) -> int:
+    from contextlib import ExitStack, closing  # noqa: PLC0415 - with the imports below: only the services load them
+
+    from cloud.supervisor import Server  # noqa: PLC0415
+    from cloud.wiring import build, build_ingest  # noqa: PLC0415
+
+    stop = _stop_on_signals()
+    with ExitStack() as stack:
+        services = stack.enter_context(closing(build(settings)))
+        if ingest:
+            intake = build_ingest(services)
+            intake.start()
+            stack.callback(intake.stop)
+        if api:
+            stack.enter_context(Server(services))
+            print(f"listening on {settings.site}", flush=True)
+        stop.wait()
+    return 0
+
+
+def _worker(_args: argparse.Namespace, settings: Settings) -> int:
+    from cloud import demonstration as demo  # noqa: PLC0415
+    from cloud.jobs import work  # noqa: PLC0415
+    from cloud.wiring import build_office  # noqa: PLC0415
+
+    office = build_office(settings)
+    hands = {demo.LAND_JOB: lambda body: demo.detect_county(office.land, body)}
+    work(office.jobs, hands, owner=f"{socket.gethostname()}/{os.getpid()}", stop=_stop_on_signals())
+    return 0
+
+
+def _add_gateway(args: argparse.Namespace, settings: Settings) -> int:
+    import secrets  # noqa: PLC0415
+
+    from cloud.database import open_database  # noqa: PLC0415
+    from cloud.telemetry import Registry  # noqa: PLC0415
+
+    registry = Registry(open_database(settings.database))
+    registry.create()
+    secret = secrets.token_hex(32).encode()
+    gateway = registry.add_gateway(args.gateway, farm=args.farm, region=args.region, secret=secret)
+    args.secret_file.touch(mode=0o600)
+    args.secret_file.write_bytes(gateway.secret + b"\n")
+    print(json.dumps({"gateway": gateway.id, "farm": args.farm, "region": args.region}))
+    return 0
+
+
+def _import_regions(args: argparse.Namespace, settings: Settings) -> int:
+    from cloud.wiring import build_office  # noqa: PLC0415
+
+    print(build_office(settings).regions.import_file(args.file))
+    return 0
+
+
+def _sign_in(_args: argparse.Namespace, settings: Settings) -> int:
+    from cloud.demonstration import PERSON  # noqa: PLC0415
+    from cloud.wiring import build_office  # noqa: PLC0415
+
+    office = build_office(settings)
+    token = office.accounts.issue_sign_in(PERSON)
+    print(f"{replace(settings).site}/sign-in/{token}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

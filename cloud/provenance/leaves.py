@@ -1,0 +1,92 @@
+"""From an event to its line in the log: what stands there in clear, and what only as a salted commitment.
+
+In clear stand the time, the business step, the chain and the things; whatever a person could be known by is committed.
+Two views of the event are committed whole, as JSON text (events carry fractions, which the log's own JSON refuses): the
+public one, which a consumer's pack discloses, and the private rest, which it does not. Deleting a salt and its value
+erases them; every proof still holds.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from traceability.canon import from_base64, to_base64
+from traceability.events import Event
+from traceability.packs import Leaf, Opening, commit
+
+__all__ = ["LeafOf", "seal"]
+
+# Own extension fields that name people or exact places: never shown to a consumer.
+PRIVATE = frozenset({"tm:person", "tm:holder", "tm:contact", "tm:exactPlace", "tm:credential"})
+SHOWN = ("event", "view", "who", "where", "product", "lot", "quantity")
+_CARRIERS = frozenset({"AggregationEvent", "AssociationEvent"})
+
+
+@dataclass(frozen=True, slots=True)
+class LeafOf:
+    """A sealed event: `entry` is the log's canonical JSON, `secrets` opens its commitments (JSON text).
+
+    `uses` are the things it used up, `makes` those that left it, `carrier` the container or host among them.
+    """
+
+    entry: str
+    secrets: str
+    uses: tuple[str, ...] = ()
+    makes: tuple[str, ...] = ()
+    carrier: str | None = None
+
+    @classmethod
+    def load(cls, entry: str, secrets: str) -> "LeafOf":
+        """A sealed event as it was stored."""
+        return cls(entry, secrets)
+
+    @property
+    def shown(self) -> Leaf:
+        """The leaf with exactly the fields open that a consumer may see, as far as they have not been erased."""
+        openings = {
+            name: Opening(from_base64(item["salt"]), item["value"]) for name, item in json.loads(self.secrets).items()
+        }
+        return Leaf(self.entry.encode(), openings).showing(SHOWN)
+
+    @property
+    def view(self) -> str:
+        """The public view of the event, JSON text. An erased one reads as an empty event of that time."""
+        opened = json.loads(self.secrets).get("view")
+        return str(opened["value"]) if opened else "{}"
+
+
+def seal(event: Event, chain: str) -> LeafOf:
+    """Commit to an event with fresh salts. Raises `TraceError` for what cannot stand in the log."""
+    made = event.kind == "TransformationEvent"
+    uses = event.inputs if made else ()
+    makes = event.outputs if made else event.things
+    public = {
+        "when": event.time_ms,
+        "what": (event.step or event.kind).rsplit(":", 1)[-1],
+        "chain": chain,
+        "inputs": list(uses),
+        "outputs": list(makes),
+    }
+    leaf = commit(public, _committed(event))
+    opened = {
+        name: {"salt": to_base64(opening.salt), "value": opening.value} for name, opening in leaf.openings.items()
+    }
+    carrier = event.parent if event.kind in _CARRIERS else None
+    return LeafOf(leaf.entry.decode(), json.dumps(opened, ensure_ascii=False), uses, makes, carrier)
+
+
+def _committed(event: Event) -> dict[str, Any]:
+    shown = {name: value for name, value in event.body.items() if name not in PRIVATE}
+    hidden = {name: value for name, value in event.body.items() if name in PRIVATE}
+    fields: dict[str, Any] = {"event": str(event.id), "view": _text(shown)}
+    if hidden:
+        fields["private"] = _text(hidden)
+    for name, own in (("who", "tm:who"), ("where", "tm:where"), ("product", "tm:product"), ("lot", "tm:lot")):
+        value = event.extension(own)
+        if value is not None:
+            fields[name] = value if isinstance(value, str) else _text(value)
+    return fields
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

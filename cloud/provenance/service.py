@@ -1,0 +1,307 @@
+"""The chain's service: capture an event, judge it, seal it into the log, and tell whoever scans a code.
+
+Capture is: read, judge by the chain's rules, stage in the relational store, place in the log. A rule that says no stops
+the event before anything of it is written except the attempt itself. Staging is the durable point; placing is done by
+the one process that owns the log, at once or at its next start.
+"""
+
+import json
+import secrets
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+from sqlalchemy import Engine
+from traceability.hashing import event_id
+from traceability.story import tell
+
+from cloud.problems import Invalid, NotFound, Refused
+from cloud.provenance.leaves import LeafOf, seal
+from cloud.provenance.log import LogBook
+from cloud.provenance.schemas import Captured, Consumer, LogState, Lot, RefusalView
+from cloud.provenance.store import EventStore, Staged, Stored
+from traceability.chain_rules import CHAINS, Facts, Verdict, judge
+from traceability.digital_link import parse_link
+from traceability.events import Document, Event, parse_document
+from traceability.packs import Pack, assemble
+
+__all__ = ["Provenance"]
+
+Clock = Callable[[], int]
+# Identifiers in events are in GS1's canonical form; only printed codes carry an address of ours.
+CANONICAL = "https://id.gs1.org"
+LONGEST_REPORT = 1_000
+LINK_TYPES = {
+    "gs1:defaultLink": "{path}",
+    "gs1:pip": "{path}",
+    "gs1:traceability": "/api/v1/trace/pack?path={path}",
+    "gs1:recallStatus": "{path}#verdict",
+}
+
+
+class DailyMean(Protocol):
+    """Daily mean water temperatures of a pond's own probe, in degrees Celsius by China-time day (ISO date)."""
+
+    def __call__(self, place: str, start_ms: int, end_ms: int) -> Mapping[str, float]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """An event with its id and its leaf, before it is staged."""
+
+    event: Event
+    event_id: str
+    leaf: LeafOf
+
+
+class Provenance:
+    """Events in, proofs out. One instance owns the log; its methods may be called from any thread."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        log: LogBook,
+        *,
+        site: str,
+        clock: Clock,
+        daily_mean: DailyMean | None = None,
+    ) -> None:
+        self._store = EventStore(engine)
+        self._log = log
+        self._site = site
+        self._clock = clock
+        self._daily_mean = daily_mean
+        self._placing = threading.Lock()
+
+    def prepare(self) -> None:
+        """Make the tables and place whatever a crash left staged."""
+        self._store.prepare()
+        self.place_waiting()
+
+    def close(self) -> None:
+        """Give the log's files back."""
+        self._log.close()
+
+    # -- capture ---------------------------------------------------------------------------------------------------
+
+    def capture(
+        self, document: Mapping[str, Any], *, chain: str | None, by: str, facts: Facts | None = None
+    ) -> list[Captured]:
+        """Take a document or one event: all of its events or none.
+
+        `chain` names the rule pack that judges them (pork, eggs, citrus, fish); None takes events no rule pack knows.
+        The same event twice gives the same receipt. Raises `TraceError` for what is not EPCIS, `Refused` with the
+        rule, its source and the earliest legal date for what a rule forbids.
+        """
+        if chain is not None and chain not in CHAINS:
+            raise Invalid(f"no rule pack for the chain {chain!r}; there are: {', '.join(CHAINS)}")
+        events = _with_ids(parse_document(document))
+        sealed: list[_Sealed] = []
+        for each in events:
+            earlier = [item.event for item in sealed]
+            if chain is not None:
+                self._judge(chain, each, earlier, facts or Facts(), by)
+            sealed.append(_Sealed(each, str(each.id), seal(each, chain or "other")))
+        now = self._clock()
+        self._store.stage([_staged(item, chain or "other", now, by) for item in sealed])
+        self.place_waiting()
+        receipts = {row.event_id: row.place for row in self._store.by_ids([item.event_id for item in sealed])}
+        return [Captured(item.event_id, int(receipts[item.event_id] or 0)) for item in sealed]
+
+    def place_waiting(self) -> int:
+        """Put staged events into the log, in order; returns how many. Safe to call at any time from any thread."""
+        placed = 0
+        with self._placing:
+            while waiting := self._store.waiting():
+                places = self._log.append([row.leaf.encode() for row in waiting])
+                self._store.placed({row.number: place for row, place in zip(waiting, places, strict=True)})
+                placed += len(waiting)
+        return placed
+
+    def stage_record(self, arrival: Any) -> None:
+        """Keep a gateway's signed farm record (its signature was checked on arrival); durable when this returns."""
+        self._store.keep_record(
+            {
+                "gateway": arrival.gateway,
+                "epoch": arrival.epoch,
+                "seq": arrival.seq,
+                "kind": arrival.kind,
+                "when_ms": arrival.time_ms,
+                "received_ms": arrival.received_ms,
+                "payload": arrival.payload.decode("utf-8"),
+            }
+        )
+
+    def _judge(self, chain: str, event: Event, earlier: Sequence[Event], facts: Facts, by: str) -> None:
+        history = [_event(row) for row in self._store.history(event.things)]
+        verdict = judge(chain, event, [*history, *earlier], self._with_telemetry(facts, event), self._clock())
+        if not verdict.refused:
+            return
+        findings = _findings(verdict)
+        self._store.refuse(
+            {
+                "event_id": str(event.id),
+                "chain": chain,
+                "tried_ms": self._clock(),
+                "tried_by": by,
+                "findings": json.dumps(findings, ensure_ascii=False),
+                "body": json.dumps(event.body, ensure_ascii=False),
+            }
+        )
+        first = findings[0]
+        raise Refused(f"{first['zh']} / {first['en']}", code="rule_refused", findings=findings, **first)
+
+    def _with_telemetry(self, facts: Facts, event: Event) -> Facts:
+        """Facts with the pond's own thermometer, where the farm's gateway measured it and nobody said otherwise."""
+        place = event.read_point
+        if self._daily_mean is None or place is None or place in facts.daily_water_celsius:
+            return facts
+        year_ms = 366 * 86_400_000
+        measured = self._daily_mean(place, event.time_ms - year_ms, self._clock())
+        return replace(facts, daily_water_celsius={**facts.daily_water_celsius, place: measured}) if measured else facts
+
+    # -- questions -------------------------------------------------------------------------------------------------
+
+    def consumer(self, path: str, *, count_scan: bool = True) -> Consumer:
+        """What the page of a code shows, with its proof pack. Raises `NotFound` for a code nobody issued."""
+        subject = self._subject(path)
+        rows = [row for row in self._store.history([subject]) if row.place is not None]
+        if not rows:
+            raise NotFound(
+                f"no event is known for the code {path}: it may be mistyped, or not ours", code="unknown_code"
+            )
+        pack = self._pack(subject, rows)
+        events = [Event(json.loads(LeafOf.load(row.leaf, row.secrets).view)) for row in rows]
+        story = tell(events, subject=subject, proven=frozenset(row.event_id for row in rows), now_ms=self._clock())
+        now = self._clock()
+        scans, first = self._store.scanned(subject, now) if count_scan else (0, now)
+        return Consumer(
+            subject=subject,
+            path=path,
+            chain=rows[-1].chain,
+            story=story,
+            pack=pack.encode().decode(),
+            policy=self._log.policy_text,
+            fingerprint=self._log.fingerprint,
+            scans=scans,
+            first_scan_ms=first,
+            recalled=any(_recalled(event) for event in events),
+        )
+
+    def linkset(self, path: str) -> dict[str, Any]:
+        """All links of a code as an RFC 9264 linkset."""
+        subject = self._subject(path)
+        links = {
+            f"https://gs1.org/voc/{name.removeprefix('gs1:')}": [{"href": self._site + target.format(path=path)}]
+            for name, target in LINK_TYPES.items()
+        }
+        return {"linkset": [{"anchor": subject, **links}]}
+
+    def link(self, path: str, link_type: str) -> str:
+        """The address of one kind of link. Raises `NotFound` naming the kinds there are."""
+        self._subject(path)
+        target = LINK_TYPES.get(link_type)
+        if target is None:
+            raise NotFound(f"no link of type {link_type}; there are: {', '.join(LINK_TYPES)}, linkset")
+        return self._site + target.format(path=path)
+
+    def report(self, path: str, text: str) -> str:
+        """Keep what a consumer found wrong; returns a receipt number to quote."""
+        words = text.strip()
+        if not 1 <= len(words) <= LONGEST_REPORT:
+            raise Invalid(f"a report has 1 to {LONGEST_REPORT} characters, not {len(words)}", pointer="/text")
+        receipt = "R" + secrets.token_hex(4).upper()
+        self._store.report(receipt, self._subject(path), words, self._clock())
+        return receipt
+
+    def lots(self) -> list[Lot]:
+        """The codes a consumer may scan, newest first, one for each serial number."""
+        found: dict[str, Lot] = {}
+        for thing, row in self._store.serials():
+            if thing in found or row.place is None:
+                continue
+            product = (json.loads(row.body).get("tm:product")) or {}
+            names = product if isinstance(product, dict) else {"zh": product, "en": product}
+            path = thing.removeprefix(CANONICAL)
+            found[thing] = Lot(row.chain, thing, path, str(names.get("zh", "")), str(names.get("en", "")), row.when_ms)
+        return list(found.values())
+
+    def events(self, limit: int, before: int | None = None, chain: str | None = None) -> list[Stored]:
+        """Captured events, newest capture first."""
+        return self._store.newest(limit, before, chain)
+
+    def refusals(self, limit: int = 50) -> list[RefusalView]:
+        """Attempts that a rule refused, newest first."""
+        return [
+            RefusalView(
+                row.number, row.event_id, row.chain, row.tried_ms, row.tried_by, row.times, json.loads(row.findings)
+            )
+            for row in self._store.refusals(limit)
+        ]
+
+    def log_state(self) -> LogState:
+        """Health of the log."""
+        state = self._log.state()
+        return replace(state, waiting=len(self._store.waiting()))
+
+    @property
+    def policy_text(self) -> str:
+        """The policy file a reader may start from: this log's key. He should compare its fingerprint elsewhere."""
+        return self._log.policy_text
+
+    def log_file(self, path: str) -> bytes:
+        """A static file of the log (checkpoint, tile). Raises `NotFound`."""
+        return self._log.file(path)
+
+    def _subject(self, path: str) -> str:
+        link = parse_link(CANONICAL + path)
+        return link.canonical
+
+    def _pack(self, subject: str, rows: Sequence[Stored]) -> Pack:
+        checkpoint = self._log.checkpoint()
+        leaves = [(LeafOf.load(row.leaf, row.secrets).shown, int(row.place or 0)) for row in rows]
+        return assemble(subject, leaves, checkpoint=checkpoint, prove=self._log.prove)
+
+
+def _with_ids(document: Document) -> list[Event]:
+    """The events, each with an id: its own, or the hash of its content."""
+    context = list(document.context)
+    return [
+        event
+        if event.id is not None
+        else Event({**event.body, "eventID": event_id(event.body, context or None)}, event.context)
+        for event in document.events
+    ]
+
+
+def _event(row: Stored) -> Event:
+    return Event(json.loads(row.body))
+
+
+def _staged(item: _Sealed, chain: str, now_ms: int, by: str) -> Staged:
+    event = item.event
+    return Staged(
+        event_id=item.event_id,
+        chain=chain,
+        kind=event.kind,
+        step=event.step or "",
+        when_ms=event.time_ms,
+        recorded_ms=now_ms,
+        captured_by=by,
+        body=json.dumps(event.body, ensure_ascii=False),
+        leaf=item.leaf.entry,
+        secrets=item.leaf.secrets,
+        uses=item.leaf.uses,
+        makes=item.leaf.makes,
+        carrier=item.leaf.carrier,
+    )
+
+
+def _findings(verdict: Verdict) -> list[dict[str, Any]]:
+    return [{**asdict(finding), "things": list(finding.things)} for finding in verdict.findings]
+
+
+def _recalled(event: Event) -> bool:
+    lasting = event.body.get("persistentDisposition") or {}
+    return event.disposition == "recalled" or "recalled" in (lasting.get("set") or ())

@@ -1,0 +1,150 @@
+"""`tianmai-cloud run`: the whole of Tianmai on one machine, as one process tree.
+
+    this process        API, pages, ingest, readings store, ledger
+    ├── broker          mosquitto, else amqtt
+    ├── worker          satellite detection, so that the API stays quick
+    └── four gateways   the real agent on a simulated farm
+
+Everything a run writes lies under `var`; the second start continues from there. Leaving ends every child.
+"""
+
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from cloud import demonstration as demo
+from cloud.app import create_app
+from cloud.broker import broker_command
+from cloud.problems import CloudError, Unavailable
+from cloud.processes import Family, free_port, wait_for_port
+from cloud.settings import Settings
+from cloud.wiring import Services, build, build_ingest
+
+__all__ = ["Run", "run"]
+
+_LOG = logging.getLogger(__name__)
+Say = Callable[[str], None]
+
+
+class Server:
+    """uvicorn in a thread of this process, so that Ctrl-C stays with the supervisor."""
+
+    def __init__(self, services: Services) -> None:
+        settings = services.settings
+        config = uvicorn.Config(
+            create_app(services),
+            host=settings.http_host,
+            port=settings.http_port,
+            log_level="warning",
+            access_log=False,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
+
+    def __enter__(self) -> "Server":  # noqa: PYI034 - not meant to be subclassed
+        self._thread.start()
+        for _ in range(400):
+            if self._server.started:
+                return self
+            if not self._thread.is_alive():
+                break
+            threading.Event().wait(0.025)
+        raise Unavailable("the web server did not start; see the lines above")
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(5.0)
+
+
+class Run:
+    """A running Tianmai: what a person needs to find it, and what the demonstration has reached."""
+
+    def __init__(self, services: Services, sign_in: str) -> None:
+        self.services = services
+        self.site = services.settings.site
+        self.sign_in = sign_in
+        self.chains: dict[str, Any] = {}
+        self.case: str | None = None
+        self.trouble: str | None = None
+
+    def play(self, stop: threading.Event) -> None:
+        """The demonstration in order: the four lots, then the case once the county is judged."""
+        try:
+            self.chains = demo.play_chains(self.services)
+            self.services.jobs.ask(demo.LAND_JOB, demo.LAND_KEY, demo.COUNTY)
+            while not stop.is_set():
+                job = self.services.jobs.find(demo.LAND_KEY)
+                if job is not None and job.state == "done":
+                    self.case = demo.play_land_loop(self.services)
+                    return
+                if job is not None and job.state == "failed":
+                    raise Unavailable(f"the land job failed: {job.why}")
+                stop.wait(0.5)
+        except CloudError as why:
+            self.trouble = why.detail
+            _LOG.error("the demonstration stopped: %s", why.detail)  # noqa: TRY400 - an expected error needs no trace
+        except Exception as why:
+            self.trouble = f"{type(why).__name__}: {why}"
+            _LOG.exception("the demonstration stopped")
+
+
+def run(settings: Settings, *, broker: str, until: Callable[[Run, threading.Event], int], say: Say) -> int:
+    """Start everything, let `until` decide how long, end everything. Returns what `until` returns."""
+    settings = _with_ports(settings, say)
+    stop = threading.Event()
+    logs = settings.var / "logs"
+    with Family() as family:
+        command = broker_command(settings.var / "broker", settings.mqtt_port, broker)
+        child = family.start("broker", command, logs / "broker.log")
+        wait_for_port(child, settings.mqtt_port, host=settings.mqtt_host)
+        services = build(settings)
+        ingest = build_ingest(services)
+        try:
+            person = demo.prepare_person(services)
+            files = demo.prepare_gateways(services)
+            ingest.start()
+            with Server(services):
+                _start_children(family, settings, files, logs)
+                sign_in = f"{settings.site}/sign-in/{services.accounts.issue_sign_in(person)}"
+                state = Run(services, sign_in)
+                threads = [
+                    threading.Thread(target=state.play, args=(stop,), name="demonstration", daemon=True),
+                    threading.Thread(target=_watch, args=(family, stop), name="watch", daemon=True),
+                ]
+                for thread in threads:
+                    thread.start()
+                try:
+                    return until(state, stop)
+                finally:
+                    stop.set()
+                    for thread in threads:
+                        thread.join(10.0)
+        finally:
+            ingest.stop()
+            services.close()
+
+
+def _with_ports(settings: Settings, say: Say) -> Settings:
+    http = free_port(settings.http_port, settings.http_host)
+    if http != settings.http_port:
+        say(f"端口 {settings.http_port} 已被占用,改用 {http}。 Port {settings.http_port} is taken; using {http}.")
+    return replace(settings, http_port=http, mqtt_port=free_port(settings.mqtt_port))
+
+
+def _start_children(family: Family, settings: Settings, files: list[Path], logs: Path) -> None:
+    worker = [sys.executable, "-m", "cloud", "worker", "--var", str(settings.var)]
+    family.start("worker", worker, logs / "worker.log")
+    for file in files:
+        command = [sys.executable, "-m", "edge", "run", "--config", str(file)]
+        family.start(file.stem, command, logs / f"{file.stem}.log")
+
+
+def _watch(family: Family, stop: threading.Event) -> None:
+    while not stop.wait(1.0):
+        family.mend()
