@@ -38,3 +38,309 @@ What must hold (in this order; the first failure is reported with the event's nu
 
 So nothing in a pack lies outside the hash, and any one changed byte makes it fail.
 """
+
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from itertools import pairwise
+from typing import Final, Self, cast
+
+from traceability import TraceError
+from traceability.canon import Json, decode, encode, from_base64, to_base64
+from traceability.merkle import HASH_BYTES, BadProof, leaf_hash, verify_inclusion
+from traceability.notes import Note
+from traceability.policy import Accepted, Policy
+
+PACK_FORMAT: Final = "tianmai-pack@1"
+LEAF_FORMAT: Final = "tianmai-leaf@1"
+SALT_BYTES: Final = 16
+MAX_PACK_BYTES: Final = 1024 * 1024
+MAX_EVENTS: Final = 500
+MAX_ENTRY_BYTES: Final = 65_535  # C2SP tlog-tiles: an entry's length is two bytes
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,47}")
+_OWN_FIELDS: Final = ("format", "when", "what", "inputs", "outputs", "commitments")
+
+Salts = Callable[[str], bytes]
+"""The salt of a field: 16 bytes that nobody can guess, for a field's name."""
+
+Prove = Callable[[int, int], Sequence[bytes]]
+"""Inclusion proof of entry `index` in the tree of `size`."""
+
+
+class BadPack(TraceError):
+    """The pack proves nothing; `event` is the number of the failing event (from 1), None if it is the pack itself."""
+
+    default_code = "bad_pack"
+
+    def __init__(self, message: str, *, event: int | None = None) -> None:
+        super().__init__(message if event is None else f"event {event}: {message}")
+        self.event = event
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What opens a commitment: delete it, and the value is gone while every proof still holds."""
+
+    salt: bytes
+    value: Json
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One log entry and what opens its private fields (all of them, some, or none)."""
+
+    entry: bytes
+    openings: Mapping[str, Opening] = field(default_factory=dict)
+
+    @cached_property
+    def fields(self) -> dict[str, Json]:
+        """The public content, `commitments` included."""
+        return cast("dict[str, Json]", decode(self.entry))
+
+    def showing(self, names: Iterable[str]) -> "Leaf":
+        """The same leaf with only these private fields open."""
+        return Leaf(self.entry, {name: self.openings[name] for name in names if name in self.openings})
+
+
+@dataclass(frozen=True)
+class PackEvent:
+    """One event of a pack: its leaf, what of it is shown, and where it stands in the log."""
+
+    leaf: Leaf
+    index: int
+    proof: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class ProvenEvent:
+    """What a verified event says; `public` and `disclosed` are as entered, `withheld` names what is not shown."""
+
+    number: int
+    index: int
+    when_ms: int
+    what: str
+    public: Mapping[str, Json]
+    disclosed: Mapping[str, Json]
+    withheld: tuple[str, ...]
+
+    def get(self, name: str) -> Json:
+        """A field by its name, public or disclosed; None if it is not shown."""
+        return self.public.get(name, self.disclosed.get(name))
+
+
+@dataclass(frozen=True)
+class Proven:
+    """A verified pack."""
+
+    subject: str
+    accepted: Accepted
+    events: tuple[ProvenEvent, ...]
+
+
+def commit(
+    fields_public: Mapping[str, object], fields_private: Mapping[str, object], *, salt: Salts | None = None
+) -> Leaf:
+    """Seal one event: the public fields stand in the entry, the private ones as salted commitments.
+
+    `fields_public` needs `when` (ms UTC), `what`, `inputs`, `outputs` (the module says what they mean); `format` and
+    `commitments` are added. `salt` defaults to fresh random ones: keep the result, a second call gives another leaf.
+    Raises `BadPack` for a bad name or type, `NotCanonical` for a value without a canonical form.
+    """
+    draw = salt or (lambda _: secrets.token_bytes(SALT_BYTES))
+    openings = {name: Opening(draw(name), cast("Json", value)) for name, value in fields_private.items()}
+    commitments = {name: to_base64(_commitment(opening)) for name, opening in openings.items()}
+    leaf = Leaf(encode({**fields_public, "format": LEAF_FORMAT, "commitments": commitments}), openings)
+    _check_leaf(leaf.fields)
+    _check_openings(leaf)
+    if len(leaf.entry) > MAX_ENTRY_BYTES:
+        raise BadPack(f"a log entry of {len(leaf.entry)} bytes; {MAX_ENTRY_BYTES} are allowed")
+    return leaf
+
+
+def assemble(subject: str, items: Iterable[tuple[Leaf, int]], *, checkpoint: str, prove: Prove) -> "Pack":
+    """The pack of one thing: leaves with their places in the log, one checkpoint (note text), proofs by `prove`."""
+    size = int(checkpoint.split("\n", 2)[1])
+    events = [PackEvent(leaf, index, tuple(prove(index, size))) for leaf, index in items]
+    return Pack(subject, tuple(sorted(events, key=_order)), checkpoint)
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A subject, its events in order of time, and the checkpoint they are all under."""
+
+    subject: str
+    events: tuple[PackEvent, ...]
+    checkpoint: str
+
+    def encode(self) -> bytes:
+        """The file."""
+        return _file_form(
+            {
+                "format": PACK_FORMAT,
+                "subject": self.subject,
+                "checkpoint": self.checkpoint,
+                "events": [_event_table(event) for event in self.events],
+            }
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Pack of a file's bytes, in exactly the form that `encode` writes; raises `BadPack`."""
+        try:
+            table = decode(data, max_bytes=MAX_PACK_BYTES)
+        except TraceError as why:
+            raise BadPack(str(why)) from why
+        if _file_form(table) != data:
+            raise BadPack("the file is not in its canonical form")
+        fields = _exactly(table, {"format", "subject", "checkpoint", "events"}, None)
+        subject, checkpoint, events = fields["subject"], fields["checkpoint"], fields["events"]
+        if fields["format"] != PACK_FORMAT:
+            raise BadPack(f"format {str(fields['format'])[:40]!r} instead of {PACK_FORMAT!r}")
+        if not isinstance(subject, str) or not isinstance(checkpoint, str) or not isinstance(events, list):
+            raise BadPack("subject and checkpoint are texts, events a list")
+        if not 1 <= len(events) <= MAX_EVENTS:
+            raise BadPack(f"{len(events)} events; 1 to {MAX_EVENTS} are allowed")
+        return cls(subject, tuple(_event(item, number) for number, item in enumerate(events, 1)), checkpoint)
+
+    def verify(self, policy: Policy, *, now_ms: int) -> Proven:
+        """What the pack proves to a reader with this policy; raises `BadPack` for the first thing that fails."""
+        try:
+            accepted = policy.accept(Note.parse(self.checkpoint), now_ms=now_ms, every_line=True)
+        except TraceError as why:
+            raise BadPack(f"checkpoint: {why}") from why
+        if accepted.checkpoint.extensions:
+            raise BadPack("checkpoint: more than three lines")
+        for number, event in enumerate(self.events, 1):
+            _verify_event(event, number, accepted)
+        _verify_order(self.events)
+        _verify_links(self.subject, self.events)
+        return Proven(self.subject, accepted, tuple(_proven(event, n) for n, event in enumerate(self.events, 1)))
+
+
+def _verify_event(event: PackEvent, number: int, accepted: Accepted) -> None:
+    checkpoint = accepted.checkpoint
+    try:
+        verify_inclusion(leaf_hash(event.leaf.entry), event.index, checkpoint.size, event.proof, checkpoint.root)
+        _check_openings(event.leaf)
+    except (BadProof, BadPack) as why:
+        raise BadPack(str(why), event=number) from why
+
+
+def _verify_order(events: Sequence[PackEvent]) -> None:
+    for number, (before, after) in enumerate(pairwise(events), 2):
+        if _order(before) >= _order(after):
+            raise BadPack("not after the event before it", event=number)
+    if len({event.index for event in events}) != len(events):
+        raise BadPack("one log entry stands in two places")
+
+
+def _verify_links(subject: str, events: Sequence[PackEvent]) -> None:
+    reached = {subject}
+    for number in range(len(events), 0, -1):
+        fields = events[number - 1].leaf.fields
+        outputs = set(_texts(fields["outputs"]))
+        if not outputs & reached:
+            told = f"the last event is not about {subject}" if number == len(events) else "not about this thing"
+            raise BadPack(told, event=number)
+        reached |= outputs | set(_texts(fields["inputs"]))
+
+
+def _order(event: PackEvent) -> tuple[int, int]:
+    return cast("int", event.leaf.fields["when"]), event.index
+
+
+def _proven(event: PackEvent, number: int) -> ProvenEvent:
+    fields = event.leaf.fields
+    disclosed = {name: opening.value for name, opening in sorted(event.leaf.openings.items())}
+    withheld = tuple(sorted(cast("dict[str, Json]", fields["commitments"]).keys() - disclosed.keys()))
+    public = {name: value for name, value in fields.items() if name not in {"format", "commitments"}}
+    when, what = cast("int", fields["when"]), cast("str", fields["what"])
+    return ProvenEvent(number, event.index, when, what, public, disclosed, withheld)
+
+
+def _commitment(opening: Opening) -> bytes:
+    if len(opening.salt) != SALT_BYTES:
+        raise BadPack(f"a salt of {len(opening.salt)} bytes instead of {SALT_BYTES}")
+    return sha256(opening.salt + encode(opening.value)).digest()
+
+
+def _check_openings(leaf: Leaf) -> None:
+    fields = leaf.fields
+    commitments = cast("dict[str, Json]", fields["commitments"])
+    for name, opening in leaf.openings.items():
+        if commitments.get(name) != to_base64(_commitment(opening)):
+            raise BadPack(f"field {name!r} is not what was committed to")
+
+
+def _check_leaf(fields: Mapping[str, Json]) -> None:
+    missing = [name for name in _OWN_FIELDS if name not in fields]
+    if missing:
+        raise BadPack(f"the leaf lacks {', '.join(missing)}")
+    commitments, when = fields["commitments"], fields["when"]
+    if fields["format"] != LEAF_FORMAT or not isinstance(commitments, dict):
+        raise BadPack(f"the leaf is not of format {LEAF_FORMAT!r}")
+    if not isinstance(when, int) or isinstance(when, bool) or not isinstance(fields["what"], str):
+        raise BadPack("'when' is ms since 1970, 'what' is text")
+    if not _texts(fields["outputs"]) or _texts(fields["inputs"]) is None:
+        raise BadPack("'inputs' and 'outputs' are lists of texts, and something leaves every event")
+    if both := fields.keys() & commitments.keys():
+        raise BadPack(f"field {min(both)!r} is both public and private")
+    for name in (*fields, *commitments):
+        if not _NAME.fullmatch(name):
+            raise BadPack(f"field name {name[:60]!r}")
+
+
+def _texts(value: Json) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+        raise BadPack("a list of texts is expected")
+    return cast("list[str]", value)
+
+
+def _event_table(event: PackEvent) -> dict[str, object]:
+    return {
+        "leaf": event.leaf.fields,
+        "disclosed": {
+            name: {"salt": to_base64(opening.salt), "value": opening.value}
+            for name, opening in event.leaf.openings.items()
+        },
+        "index": event.index,
+        "proof": [to_base64(item) for item in event.proof],
+    }
+
+
+def _event(item: Json, number: int) -> PackEvent:
+    fields = _exactly(item, {"leaf", "disclosed", "index", "proof"}, number)
+    leaf, disclosed, index, proof = (fields[name] for name in ("leaf", "disclosed", "index", "proof"))
+    if not isinstance(leaf, dict) or not isinstance(disclosed, dict) or not isinstance(proof, list):
+        raise BadPack("leaf and disclosed are objects, proof is a list", event=number)
+    if not isinstance(index, int) or isinstance(index, bool) or index < 0:
+        raise BadPack("index is not a count", event=number)
+    try:
+        _check_leaf(leaf)
+        openings = {name: _opening(value) for name, value in disclosed.items()}
+        hashes = tuple(from_base64(text) for text in (_texts(proof) if proof else []))
+    except TraceError as why:
+        raise BadPack(str(why), event=number) from why
+    if any(len(each) != HASH_BYTES for each in hashes):
+        raise BadPack("a hash of the proof is not 32 bytes long", event=number)
+    return PackEvent(Leaf(encode(leaf), openings), index, hashes)
+
+
+def _opening(item: Json) -> Opening:
+    fields = _exactly(item, {"salt", "value"}, None)
+    if not isinstance(fields["salt"], str):
+        raise BadPack("a salt is base64 text")
+    return Opening(from_base64(fields["salt"]), fields["value"])
+
+
+def _exactly(value: Json, names: set[str], event: int | None) -> dict[str, Json]:
+    if not isinstance(value, dict) or value.keys() != names:
+        raise BadPack(f"an object with exactly {', '.join(sorted(names))} is expected", event=event)
+    return value
+
+
+def _file_form(table: object) -> bytes:
+    return encode(table).replace(b"<", b"\\u003c")  # "<" occurs in texts only: the file may stand inside an HTML page
