@@ -36,6 +36,12 @@ def choose_kernel_cache():
     os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "numba" / state)
 
 
+def keep_browsers_out_of_home():
+    """Chromium files its crash reports and caches here, not in the home of whoever runs the tests."""
+    os.environ["CHROME_CONFIG_HOME"] = str(ROOT / ".pytest_cache" / "chromium")
+    os.environ.setdefault("XDG_CACHE_HOME", str(ROOT / ".pytest_cache" / "cache"))
+
+
 def choose_examples():
     """Few examples while developing; more, and the same ones on every run, in CI."""
     hypothesis.settings.register_profile("dev", max_examples=50, deadline=None)
@@ -78,6 +84,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     fix_the_zone()
     choose_kernel_cache()
+    keep_browsers_out_of_home()
     choose_examples()
     sys.addaudithook(stay_on_this_machine)
 
