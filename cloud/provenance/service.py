@@ -9,7 +9,7 @@ import json
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from sqlalchemy import Engine
@@ -299,7 +299,7 @@ def _staged(item: _Sealed, chain: str, now_ms: int, by: str) -> Staged:
 
 
 def _findings(verdict: Verdict) -> list[dict[str, Any]]:
-    return [{**asdict(finding), "things": list(finding.things)} for finding in verdict.findings]
+    return [finding.to_dict() for finding in verdict.findings]
 
 
 def _recalled(event: Event) -> bool:

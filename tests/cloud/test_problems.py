@@ -1,0 +1,71 @@
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from cloud.problems import CloudError, NotFound, Refused, TooMany, install, status_of
+from edge import EdgeError
+from traceability import TraceError
+
+
+class UnknownPond(NotFound):
+    code = "unknown_pond"
+
+
+def client():
+    app = FastAPI()
+    install(app, (EdgeError, TraceError))
+
+    @app.get("/raise/{name}")
+    def endpoint(name: str, number: int = 0):
+        raise {
+            "pond": UnknownPond("no pond 7 here", pointer="/pond"),
+            "rule": Refused("not before Friday", rule="fish.withdrawal", source="MOA 278", earliest_ms=5),
+            "many": TooMany("slow down"),
+            "trace": TraceError("check digit is 3, not 4", code="check_digit"),
+            "bug": RuntimeError("secret internals"),
+        }[name]
+
+    return TestClient(app, raise_server_exceptions=False)
+
+
+def test_a_domain_error_becomes_a_problem_document_with_its_code_and_pointer():
+    answer = client().get("/raise/pond")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert body["code"] == "unknown_pond"
+    assert body["detail"] == "no pond 7 here"
+    assert body["errors"] == [{"pointer": "/pond", "code": "unknown_pond"}]
+
+
+def test_a_refusal_carries_rule_source_and_date():
+    body = client().get("/raise/rule").json()
+    assert (body["status"], body["rule"], body["source"], body["earliest_ms"]) == (422, "fish.withdrawal", "MOA 278", 5)
+
+
+def test_a_quota_says_when_to_come_back():
+    answer = client().get("/raise/many")
+    assert answer.status_code == 429
+    assert answer.headers["retry-after"] == "5"
+
+
+def test_an_error_of_a_pure_package_is_the_clients_to_mend():
+    answer = client().get("/raise/trace")
+    assert (answer.status_code, answer.json()["code"]) == (422, "check_digit")
+
+
+def test_a_bug_tells_the_client_nothing_of_the_inside():
+    answer = client().get("/raise/bug")
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "secret" not in answer.text
+
+
+def test_unknown_paths_and_bad_parameters_are_problem_documents_too():
+    assert client().get("/nowhere").json()["status"] == 404
+    bad = client().get("/raise/pond?number=x").json()
+    assert (bad["status"], bad["errors"][0]["pointer"]) == (422, "/query/number")
+
+
+def test_an_unexpected_error_has_no_status():
+    assert status_of(ValueError("x")) is None
+    assert status_of(CloudError("x")) == 400
