@@ -84,6 +84,11 @@ def _facts_of(signer: str, zh: str, en: str, village_zh: str, village_en: str, r
     }
 
 
+def _own(name: str, value: Any) -> dict[str, Any]:
+    """One own field, to be passed on by ``**``."""
+    return {f"tm:{name}": value}
+
+
 def _promise(product: str, quantity: str, origin: str, day: str, promisor: str) -> dict[str, Any]:
     return {
         "tm:conformityPromise": {
@@ -129,22 +134,22 @@ def _pork(calendar: _Calendar, domain: str) -> DemoChain:
         "issued": event_time(calendar.at(0, 5)),
         "tags": [tag.removeprefix(EAR_TAG_URI) for tag in herd],
     }
-    load = {"tm:quarantine": certificate, "tm:vehicle": plate}
+    load: dict[str, Any] = {"tm:quarantine": certificate, "tm:vehicle": plate}
     live_grams, carcass_grams, pack_grams = 38 * 112_000, 3_149_440, 2_960_500
     events = (
         object_event("ADD", "commissioning", calendar.at(170), epcs=herd_one, place=pen_one, **farm_one),
         object_event("ADD", "commissioning", calendar.at(168), epcs=herd_two, place=pen_two, **farm_two),
         object_event(
             "OBSERVE", STEP + "vaccinating", calendar.at(150), epcs=herd_one, place=pen_one,
-            **{"tm:vaccine": {"zh": "猪瘟活疫苗", "en": "classical swine fever"}}, **farm_one,
+            **_own("vaccine", {"zh": "猪瘟活疫苗", "en": "classical swine fever"}), **farm_one,
         ),
         object_event(
             "OBSERVE", STEP + "treating", calendar.at(60), epcs=herd_one[:3], place=pen_one,
-            **{"tm:treatment": {"substance": "oxytetracycline", "route": "injection", "reason": "呼吸道感染"}},
+            **_own("treatment", {"substance": "oxytetracycline", "route": "injection", "reason": "呼吸道感染"}),
             **farm_one,
         ),
         object_event("OBSERVE", STEP + "certifying", calendar.at(0, 5), epcs=herd,
-                     **{"tm:quarantine": certificate}, **vet),
+                     **_own("quarantine", certificate), **vet),
         object_event("OBSERVE", "shipping", calendar.at(0, 6), epcs=herd, **load, **farm_one),
         object_event("OBSERVE", "arriving", calendar.at(0, 8), epcs=herd,
                      place=PLACE + "rongchang-slaughter", **load, **plant),
@@ -153,13 +158,13 @@ def _pork(calendar: _Calendar, domain: str) -> DemoChain:
             took_lots={f"urn:tianmai:lot:live-weight-{lot}": (live_grams, "GRM")},
             made_lots={carcasses: (carcass_grams, "GRM")},
             place=PLACE + "rongchang-slaughter",
-            **{"tm:asfTest": {"method": "pcr", "result": "negative", "number": "示例ASF-0001"}}, **plant,
+            **_own("asfTest", {"method": "pcr", "result": "negative", "number": "示例ASF-0001"}), **plant,
         ),
         object_event(
             "OBSERVE", STEP + "releasing", calendar.at(0, 12), lots={carcasses: (carcass_grams, "GRM")},
             place=PLACE + "rongchang-slaughter",
-            **{"tm:papers": ["quarantine_certificate", "meat_quality_certificate", "quarantine_stamp",
-                             "meat_quality_stamp", "asf_report"]}, **plant,
+            **_own("papers", ["quarantine_certificate", "meat_quality_certificate", "quarantine_stamp",
+                              "meat_quality_stamp", "asf_report"]), **plant,
         ),
         transformation_event(
             STEP + "cutting", calendar.at(0, 14), took_lots={carcasses: (carcass_grams, "GRM")},
@@ -196,7 +201,7 @@ def _eggs(calendar: _Calendar, domain: str) -> DemoChain:
         object_event("ADD", "commissioning", calendar.at(210), lots={flock: (4980, None)}, place=house, **farm),
         object_event(
             "OBSERVE", STEP + "treating", calendar.at(40), lots={flock: (4962, None)}, place=house,
-            **{"tm:treatment": {"substance": "oxytetracycline", "route": "oral", "reason": "肠道感染"}}, **farm,
+            **_own("treatment", {"substance": "oxytetracycline", "route": "oral", "reason": "肠道感染"}), **farm,
         ),
         object_event(
             "ADD", STEP + "laying", calendar.at(1, 9), lots={day_lot: (272_400, "GRM")}, place=house,
@@ -230,7 +235,7 @@ def _citrus(calendar: _Calendar, domain: str) -> DemoChain:
         dose = {"substance": "abamectin", "product": "1.8% EC", "reason": "红蜘蛛"}
         return object_event(
             "OBSERVE", STEP + "treating", calendar.at(days_ago, 7), lots={plot: (1, None)}, place=PLACE + "yunyang-7",
-            **{"tm:treatment": dose}, **grower,
+            **_own("treatment", dose), **grower,
         )  # fmt: skip
 
     events = (
@@ -254,7 +259,7 @@ def _citrus(calendar: _Calendar, domain: str) -> DemoChain:
 
 
 def _pond_days(calendar: _Calendar, means: Sequence[float], missing: frozenset[int]) -> dict[str, float]:
-    """Daily means for the last ``len(means)`` days, newest last; ``missing`` days (counted back from yesterday) absent."""
+    """Daily means up to yesterday, newest last; ``missing`` days (counted back from yesterday) are absent."""
     last = len(means) - 1
     return {calendar.day(last - n): mean for n, mean in enumerate(means) if last - n not in missing}
 
@@ -270,7 +275,7 @@ def _fish(calendar: _Calendar, domain: str) -> DemoChain:
     lot = calendar.lot("F")
     dressed = build_link([("01", GTINS["fish"]), ("10", lot)], domain=domain)
     subject = build_link([("01", GTINS["fish"]), ("10", lot), ("21", "2BG5J7ZE")], domain=domain)
-    cure = {"tm:treatment": {"substance": "thiamphenicol", "route": "feed", "reason": "细菌性败血症"}}
+    cure = _own("treatment", {"substance": "thiamphenicol", "route": "feed", "reason": "细菌性败血症"})
     first = [round(24.0 - 0.1 * n, 1) for n in range(70)]
     second = [round(18.4 - 0.05 * n, 1) for n in range(30)]
     facts = Facts(
