@@ -1,0 +1,49 @@
+"""Expected errors as pages in plain words.
+
+An API answers a program with `application/problem+json`; a person in front of a browser gets the same status with a
+sentence that says what to do. `PageRoute` turns the cloud's own errors into such a page, and leaves bugs alone.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+
+from cloud.pages.render import Renderer, Reply
+from cloud.problems import CloudError, status_of
+from traceability import TraceError
+
+__all__ = ["page_route"]
+
+_SPOKEN = (401, 403, 404, 409, 422, 503)
+_SIGN_IN = 401
+
+
+def page_route(renderer: Renderer) -> type[APIRoute]:
+    """A route class whose expected errors are pages."""
+
+    class PageRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def handle_or_explain(request: Request) -> Response:
+                try:
+                    return await handle(request)
+                except (CloudError, TraceError) as error:
+                    return _explain(renderer, request, error)
+
+            return handle_or_explain
+
+    return PageRoute
+
+
+def _explain(renderer: Renderer, request: Request, error: CloudError | TraceError) -> Response:
+    status = status_of(error) or 400
+    if status == _SIGN_IN:
+        return renderer.page(request, "sign_in.html", {}, reply=Reply(status=status))
+    key = str(status) if status in _SPOKEN else "other"
+    detail = getattr(error, "detail", None) or str(error)
+    content = {"key": key, "detail": detail, "inside": request.url.path.startswith("/console")}
+    return renderer.page(request, "problem.html", content, reply=Reply(status=status))
