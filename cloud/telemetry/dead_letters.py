@@ -1,0 +1,133 @@
+"""Messages that could not be taken: kept whole, counted, never in the way.
+
+A bad payload is the sender's fault or ours, and one looks the same as the other until somebody reads it. So it is kept
+with the reason, and can be sent through the pipeline again once the reason is mended (a gateway registered, a unit
+corrected). The same bad message a thousand times is one row with a count.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Engine, and_, func, select, update
+
+from cloud.problems import NotFound
+from cloud.telemetry.tables import dead_letter, insert_or
+
+__all__ = ["DeadLetters", "Letter", "Message"]
+
+# What one message may occupy: the wire's own limit. Of a longer one the beginning is kept, and the row says so.
+_KEEP_BYTES = 64 * 1024
+# What one sender may occupy. Past it the oldest payloads of that sender make room.
+_KEEP_PER_GATEWAY = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Something that arrived: at a topic of the wire protocol, whoever carried it."""
+
+    topic: str
+    payload: bytes
+    received_ms: int
+    retained: bool = False
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 over topic and payload: the identity of what was said."""
+        return sha256(self.topic.encode("utf-8", "surrogatepass") + b"\0" + self.payload).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message and why it could not be taken. `reason` is a stable code, `detail` a sentence for a person."""
+
+    message: Message
+    reason: str
+    detail: str
+    gateway: str | None = None
+
+
+class DeadLetters:
+    """The table of refused messages."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def keep(self, letters: Sequence[Letter]) -> None:
+        """Durable on return; the same message again raises its count."""
+        if not letters:
+            return
+        with self._engine.begin() as connection:
+            for letter in letters:
+                connection.execute(_upsert(insert_or(connection, dead_letter), letter))
+            for name in {letter.gateway for letter in letters}:
+                connection.execute(_make_room(name))
+
+    def list(
+        self, *, gateways: Sequence[str] | None = None, before_ms: int | None = None, limit: int = 100
+    ) -> list[dict[str, Any]]:
+        """Rows without payload, newest first; `gateways` limits them to these senders."""
+        columns = [column for column in dead_letter.c if column.name != "payload"]
+        query = select(*columns, func.length(dead_letter.c.payload).label("bytes"))
+        query = query.order_by(dead_letter.c.last_ms.desc(), dead_letter.c.digest).limit(limit)
+        if gateways is not None:
+            query = query.where(dead_letter.c.gateway.in_(gateways))
+        if before_ms is not None:
+            query = query.where(dead_letter.c.last_ms < before_ms)
+        with self._engine.connect().execution_options(reading=True) as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def counts(self) -> dict[str, int]:
+        """Messages refused so far, by reason."""
+        query = select(dead_letter.c.reason, func.sum(dead_letter.c.count)).group_by(dead_letter.c.reason)
+        with self._engine.connect().execution_options(reading=True) as connection:
+            return {reason: int(count) for reason, count in connection.execute(query)}
+
+    def get(self, digest: str) -> tuple[Message, bool]:
+        """The message behind a row, and whether it is whole. Raises `NotFound`."""
+        query = select(dead_letter).where(dead_letter.c.digest == digest)
+        with self._engine.connect().execution_options(reading=True) as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise NotFound(f"there is no dead letter {digest[:64]}")
+        return Message(row.topic, row.payload, row.first_ms), not row.truncated
+
+    def replayed(self, digest: str, now_ms: int) -> None:
+        """Note that the message has gone through after all."""
+        with self._engine.begin() as connection:
+            connection.execute(update(dead_letter).where(dead_letter.c.digest == digest).values(replayed_ms=now_ms))
+
+
+def _upsert(insert: Any, letter: Letter) -> Any:
+    message = letter.message
+    fresh = insert.values(
+        digest=message.digest.hex(),
+        topic=message.topic.encode("utf-8", "replace").decode()[:300],
+        gateway=letter.gateway,
+        payload=message.payload[:_KEEP_BYTES],
+        truncated=len(message.payload) > _KEEP_BYTES,
+        reason=letter.reason,
+        detail=letter.detail[:500],
+        count=1,
+        first_ms=message.received_ms,
+        last_ms=message.received_ms,
+    )
+    return fresh.on_conflict_do_update(
+        index_elements=["digest"],
+        set_={
+            "count": dead_letter.c.count + 1,
+            "last_ms": message.received_ms,
+            "reason": letter.reason,
+            "detail": letter.detail[:500],
+        },
+    )
+
+
+def _make_room(gateway: str | None) -> Any:
+    """Empty the payloads of a sender's oldest rows; reason and count stay."""
+    mine = dead_letter.c.gateway == gateway if gateway is not None else dead_letter.c.gateway.is_(None)
+    held = and_(mine, func.length(dead_letter.c.payload) > 0)
+    newest = select(dead_letter.c.last_ms).where(held).order_by(dead_letter.c.last_ms.desc())
+    edge = newest.offset(_KEEP_PER_GATEWAY).limit(1).scalar_subquery()
+    return update(dead_letter).where(held, dead_letter.c.last_ms <= edge).values(payload=b"", truncated=True)

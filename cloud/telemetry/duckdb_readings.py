@@ -1,0 +1,535 @@
+"""The embedded readings store: one DuckDB file, owned by one process.
+
+Readings, pack ledger, conflicts and the marks of hours to roll up again change in one transaction, so a crash between
+any two of them cannot happen. What makes it fast is what it does *not* ask the database: a reading newer than
+everything its series has (97 of 100) cannot be a duplicate, so only late ones are looked up, within their own span of
+time. The newest reading of each series and the ranges of known packs live in memory and are rebuilt when the file is
+opened; there is exactly one writer, so they cannot go stale.
+
+Traps of DuckDB 2.0 minded here: one cursor per query, each drained; a table registered per cursor; times as BIGINT
+milliseconds (TIMESTAMPTZ needs another package); small transactions are the limit (about 85 a second), so callers who
+wait for the same lock are committed together by whoever gets it.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cloud.telemetry.spans import Spans
+from cloud.telemetry.store import (
+    Appended,
+    Arrival,
+    Buckets,
+    Capabilities,
+    Conflicting,
+    Groups,
+    Health,
+    Ints,
+    PackKey,
+    Points,
+    StoreUnavailable,
+    gather,
+)
+
+__all__ = ["DuckReadings"]
+
+_LOG = logging.getLogger(__name__)
+_SCHEMA = (
+    "create table if not exists reading (series integer, t bigint, v double, q utinyint)",
+    """create table if not exists pack
+       (gateway varchar, epoch varchar, first bigint, last bigint, digest ubigint, received bigint)""",
+    "create table if not exists conflict (series integer, t bigint, kept double, refused double, received bigint)",
+    "create table if not exists dirty (series integer, hour bigint)",
+)
+# Closed ranges of each epoch's numbers, merged where they touch: one row for a healthy gateway.
+_ISLANDS = """
+select gateway, epoch, min(first), max(last), max(max(received)) over (partition by gateway, epoch) as heard from (
+  select *, sum(starts) over (partition by gateway, epoch order by first, last rows unbounded preceding) as island
+  from (select *, case when first <= 1 + max(last) over (partition by gateway, epoch order by first, last
+                  rows between unbounded preceding and 1 preceding) then 0 else 1 end as starts from pack))
+group by gateway, epoch, island order by heard, epoch, 3
+"""
+_USABLE = "q < 4 and v is not null"
+_STATISTICS = "count(*) n, sum(v) total, min(v) low, max(v) high"
+_NEVER = np.iinfo(np.int64).min
+_HOUR_MS = 3_600_000
+_STORED, _ABSORBED, _CONFLICT = 0, 1, 2
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    """One caller's arrivals on their way into a shared transaction."""
+
+    arrivals: Sequence[Arrival]
+    outcome: Appended | None = None
+    error: Exception | None = None
+
+
+class DuckReadings:
+    """A `ReadingsStore` in one file (or in memory for `path=None`).
+
+    `memory_mb` caps DuckDB's own memory; `threads` its parallelism. Raises `StoreUnavailable` when another process
+    holds the file.
+    """
+
+    capabilities = Capabilities()
+
+    def __init__(self, path: Path | None, *, memory_mb: int = 384, threads: int = 2) -> None:
+        self._path = path
+        self._database = _open(path, memory_mb, threads)
+        self._writer = self._database.cursor()
+        self._write = Lock()
+        self._queue = Lock()
+        self._waiting: list[_Ticket] = []
+        with self._write:
+            for statement in _SCHEMA:
+                self._writer.execute(statement).fetchall()
+            self._remember()
+
+    # --- what is kept in memory ---------------------------------------------------------------------
+
+    def _remember(self) -> None:
+        self._spans: dict[str, dict[str, Spans]] = {}
+        for gateway, epoch, first, last, _ in self._writer.execute(_ISLANDS).fetchall():
+            self._spans.setdefault(gateway, {}).setdefault(epoch, Spans()).add(first, last)
+        newest = "select series, max(t) t, arg_max_null(v, t) v, arg_max(q, t) q from reading group by series"
+        points = _points(self._writer.execute(newest))
+        self._newest = _Newest()
+        self._newest.update(points)
+        self._dirty = {_mark(*row) for row in self._writer.execute("select series, hour from dirty").fetchall()}
+
+    # --- writing ------------------------------------------------------------------------------------
+
+    def append(self, arrivals: Sequence[Arrival]) -> Appended:
+        """See `ReadingsStore.append`. Callers who wait together are committed together."""
+        gather(arrivals)  # one caller's unstorable reading must not fail the others
+        ticket = _Ticket(arrivals)
+        with self._queue:
+            self._waiting.append(ticket)
+        with self._write:
+            if ticket.outcome is None and ticket.error is None:
+                with self._queue:
+                    tickets, self._waiting = self._waiting, []
+                self._commit(tickets)
+        if ticket.error is not None:
+            raise StoreUnavailable(f"the readings store could not commit: {ticket.error}") from ticket.error
+        assert ticket.outcome is not None  # noqa: S101 - _commit sets one of the two
+        return ticket.outcome
+
+    def _commit(self, tickets: list[_Ticket]) -> None:
+        try:
+            outcomes = self._store([ticket.arrivals for ticket in tickets])
+        except duckdb.Error as why:
+            for ticket in tickets:
+                ticket.error = why
+            return
+        for ticket, outcome in zip(tickets, outcomes, strict=True):
+            ticket.outcome = outcome
+
+    def _store(self, batches: list[Sequence[Arrival]]) -> list[Appended]:
+        fresh, reused = self._screen([arrival for batch in batches for arrival in batch])
+        taken = {id(arrival) for arrival in fresh}
+        points, received = gather(fresh)
+        outcome, reference = self._judge(points)
+        new = points.take(outcome == _STORED)
+        clash = np.flatnonzero(outcome == _CONFLICT)
+        marks = sorted(set(_marks(new).tolist()) - self._dirty)
+        with self._transaction() as cursor:
+            if len(new):
+                _insert(cursor, "reading", _reading_table(new))
+            if fresh:
+                _insert(cursor, "pack", _pack_table(fresh))
+            if marks:
+                _insert(cursor, "dirty", _mark_table(marks))
+            if len(clash):
+                _record_conflicts(cursor, points.take(clash), reference[clash], received[clash])
+        self._dirty.update(marks)
+        self._newest.update(new)
+        for arrival in fresh:
+            self._account(arrival)
+        return _shares(batches, taken, outcome, reused)
+
+    def _account(self, arrival: Arrival) -> None:
+        if arrival.key is None:
+            return
+        epochs = self._spans.setdefault(arrival.key.gateway, {})
+        spans = epochs[arrival.key.epoch] = epochs.pop(arrival.key.epoch, Spans())  # the last heard of is the last
+        spans.add(arrival.key.seq)
+        if arrival.skips is not None:
+            spans.add(*arrival.skips)
+
+    def _screen(self, arrivals: Sequence[Arrival]) -> tuple[list[Arrival], set[PackKey]]:
+        """Arrivals that are new, and of the known keys those that come with other content."""
+        keys = {arrival.key for arrival in arrivals if arrival.key is not None}
+        # A number inside a reported gap has no digest: should its pack come after all, it is stored.
+        digests = self._digests({key for key in keys if self._settled(key)})
+        fresh: list[Arrival] = []
+        reused: set[PackKey] = set()
+        for arrival in arrivals:
+            key = arrival.key
+            if key is None or key not in digests:
+                fresh.append(arrival)
+                if key is not None:
+                    digests[key] = arrival.digest
+            elif digests[key] != arrival.digest:
+                reused.add(key)
+        return fresh, reused
+
+    def _settled(self, key: PackKey) -> bool:
+        return key.seq in self._spans.get(key.gateway, {}).get(key.epoch, ())
+
+    def _digests(self, keys: set[PackKey]) -> dict[PackKey, bytes]:
+        if not keys:
+            return {}
+        wanted = pa.table(
+            {
+                "gateway": [key.gateway for key in keys],
+                "epoch": [key.epoch for key in keys],
+                "seq": pa.array([key.seq for key in keys], pa.int64()),
+            }
+        )
+        with _registered(self._writer, wanted=wanted):
+            rows = self._writer.execute(
+                "select p.gateway, p.epoch, p.first, p.digest from pack p join wanted w"
+                " on p.gateway = w.gateway and p.epoch = w.epoch and p.first = w.seq where p.digest is not null"
+            ).fetchall()
+        return {PackKey(gateway, epoch, seq): int(digest).to_bytes(8, "big") for gateway, epoch, seq, digest in rows}
+
+    def _judge(self, points: Points) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """For each reading what becomes of it, and the value that is (or will be) stored at its place."""
+        order = np.lexsort((points.time_ms, points.series))
+        series, time_ms, value = points.series[order], points.time_ms[order], points.value[order]
+        head = np.ones(len(order), dtype=np.bool_)
+        head[1:] = (series[1:] != series[:-1]) | (time_ms[1:] != time_ms[:-1])
+        heads = np.flatnonzero(head)
+        stored, found = self._stored(series[heads], time_ms[heads])
+        run = np.cumsum(head) - 1
+        reference = np.where(found, stored, value[heads])[run]
+        equal = (reference == value) | (np.isnan(reference) & np.isnan(value))
+        outcome = np.where(equal, _ABSORBED, _CONFLICT).astype(np.uint8)
+        outcome[heads[~found]] = _STORED
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return outcome[back], reference[back]
+
+    def _stored(self, series: Ints, time_ms: Ints) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        value = np.full(len(series), np.nan)
+        found = np.zeros(len(series), dtype=np.bool_)
+        late = np.flatnonzero(time_ms <= self._newest.times(series))
+        if not len(late):
+            return value, found
+        asked = pa.table({"i": late, "series": pa.array(series[late].astype(np.int32)), "t": pa.array(time_ms[late])})
+        with _registered(self._writer, asked=asked):
+            rows = self._writer.execute(
+                "select a.i, r.v from asked a join reading r on r.series = a.series and r.t = a.t"
+                " where r.t between ? and ?",
+                [int(time_ms[late].min()), int(time_ms[late].max())],
+            ).fetchnumpy()
+        at = np.asarray(rows["i"], dtype=np.intp)
+        value[at] = _filled(rows["v"])
+        found[at] = True
+        return value, found
+
+    @contextmanager
+    def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        self._writer.execute("begin").fetchall()
+        try:
+            yield self._writer
+            self._writer.execute("commit").fetchall()
+        except BaseException:
+            with suppress(duckdb.Error):
+                self._writer.execute("rollback").fetchall()
+            raise
+
+    def delete_before(self, series: Ints, time_ms: int) -> int:
+        """See `ReadingsStore.delete_before`. The file shrinks only when it is compacted."""
+        with self._write, _registered(self._writer, gone=pa.table({"series": np.unique(series).astype(np.int32)})):
+            with self._transaction() as cursor:
+                row = cursor.execute(
+                    "delete from reading where t < ? and series in (select series from gone)", [time_ms]
+                ).fetchone()
+            self._newest.forget(series, time_ms)
+        return int(row[0]) if row else 0
+
+    # --- reading ------------------------------------------------------------------------------------
+
+    def last(self, series: Ints) -> Points:
+        """See `ReadingsStore.last`; answered from memory."""
+        return self._newest.take(series)
+
+    def range(self, series: Ints, start_ms: int, end_ms: int, *, limit: int | None = None) -> Points:
+        """See `ReadingsStore.range`."""
+        sql = (
+            "select series, t, v, q from reading where t >= ? and t < ? and series in (select series from asked)"
+            " order by series, t limit ?"
+        )
+        asked = pa.table({"series": series.astype(np.int32)})
+        with self._reading() as cursor, _registered(cursor, asked=asked):
+            return _points(cursor.execute(sql, [start_ms, end_ms, 2**62 if limit is None else limit]))
+
+    def downsample(self, series: int, start_ms: int, end_ms: int, step_ms: int) -> Buckets:
+        """See `ReadingsStore.downsample`."""
+        sql = (
+            f"select $start + (t - $start) // $step * $step as b, {_STATISTICS},"  # noqa: S608 - constants
+            " arg_min(v, t) first, arg_max(v, t) last from reading"
+            f" where series = $series and t >= $start and t < $end and {_USABLE} group by b order by b"
+        )
+        values = {"series": series, "start": start_ms, "end": end_ms, "step": step_ms}
+        with self._reading() as cursor:
+            rows = cursor.execute(sql, values).fetchnumpy()
+        return Buckets(_ints(rows["b"]), _ints(rows["n"]), *_floats(rows, "total", "low", "high", "first", "last"))
+
+    def group(self, series: Ints, label: Ints, start_ms: int, end_ms: int) -> Groups:
+        """See `ReadingsStore.group`."""
+        sql = (
+            f"select label, {_STATISTICS} from reading join asked using (series)"  # noqa: S608 - constants
+            f" where t >= ? and t < ? and {_USABLE} group by label order by label"
+        )
+        asked = pa.table({"series": series.astype(np.int32), "label": label})
+        with self._reading() as cursor, _registered(cursor, asked=asked):
+            rows = cursor.execute(sql, [start_ms, end_ms]).fetchnumpy()
+        return Groups(_ints(rows["label"]), _ints(rows["n"]), *_floats(rows, "total", "low", "high"))
+
+    def conflicts(self, *, limit: int = 1000) -> list[Conflicting]:
+        """See `ReadingsStore.conflicts`."""
+        with self._reading() as cursor:
+            rows = cursor.execute(
+                "select * from conflict order by received desc, series, t limit ?", [limit]
+            ).fetchall()
+        return [Conflicting(*row) for row in rows]
+
+    def ledger(self, gateway: str) -> Mapping[str, Spans]:
+        """See `ReadingsStore.ledger`."""
+        with self._write:
+            return {epoch: spans.copy() for epoch, spans in self._spans.get(gateway, {}).items()}
+
+    def health(self) -> Health:
+        """See `ReadingsStore.health`."""
+        try:
+            with self._reading() as cursor:
+                counts = cursor.execute(
+                    "select (select count(*) from reading), (select count(*) from conflict),"
+                    " (select count(*) from pack), (select count(*) from dirty)"
+                ).fetchone()
+        except (duckdb.Error, StoreUnavailable) as why:
+            return Health(ok=False, detail=str(why))
+        assert counts is not None  # noqa: S101 - a select of counts has a row
+        return Health(
+            ok=True,
+            readings=counts[0],
+            conflicts=counts[1],
+            bytes=sum(file.stat().st_size for file in self._files()),
+            extra={"packs": counts[2], "dirty_hours": counts[3]},
+        )
+
+    def _files(self) -> list[Path]:
+        if self._path is None:
+            return []
+        both = (self._path, self._path.with_name(self._path.name + ".wal"))
+        return [file for file in both if file.exists()]
+
+    @contextmanager
+    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        try:
+            cursor = self._database.cursor()
+        except duckdb.Error as why:
+            raise StoreUnavailable(f"the readings store is closed: {why}") from why
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+    def close(self) -> None:
+        """See `ReadingsStore.close`."""
+        with self._write:
+            self._writer.close()
+            self._database.close()
+
+
+class _Newest:
+    """The newest reading of every series, as arrays indexed by series id."""
+
+    def __init__(self) -> None:
+        self._time = np.full(1024, _NEVER, dtype=np.int64)
+        self._value = np.full(1024, np.nan)
+        self._quality = np.zeros(1024, dtype=np.uint8)
+
+    def times(self, series: Ints) -> Ints:
+        """Newest time of each, the smallest int64 where there is none."""
+        self._reach(series)
+        return self._time[series]
+
+    def take(self, series: Ints) -> Points:
+        """The newest reading of each that has one."""
+        inside = series[series < len(self._time)]
+        some = inside[self._time[inside] != _NEVER]
+        return Points(some, self._time[some], self._value[some], self._quality[some])
+
+    def update(self, points: Points) -> None:
+        """Take over what is newer than what is known."""
+        self._reach(points.series)
+        order = np.lexsort((points.time_ms, points.series))
+        series = points.series[order]
+        tail = np.ones(len(order), dtype=np.bool_)
+        tail[:-1] = series[1:] != series[:-1]
+        newest = points.take(order[tail])
+        newest = newest.take(newest.time_ms > self._time[newest.series])
+        self._value[newest.series] = newest.value
+        self._quality[newest.series] = newest.quality
+        self._time[newest.series] = newest.time_ms
+
+    def forget(self, series: Ints, time_ms: int) -> None:
+        """These series hold nothing older than `time_ms` any more."""
+        self._reach(series)
+        self._time[series[self._time[series] < time_ms]] = _NEVER
+
+    def _reach(self, series: Ints) -> None:
+        highest = int(series.max(initial=0))
+        if highest < len(self._time):
+            return
+        more = max(highest + 1, 2 * len(self._time)) - len(self._time)
+        # The time goes last: whoever reads meanwhile takes its length for the truth.
+        self._value = np.concatenate([self._value, np.full(more, np.nan)])
+        self._quality = np.concatenate([self._quality, np.zeros(more, dtype=np.uint8)])
+        self._time = np.concatenate([self._time, np.full(more, _NEVER, dtype=np.int64)])
+
+
+def _open(path: Path | None, memory_mb: int, threads: int) -> duckdb.DuckDBPyConnection:
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    config: dict[str, str | bool | int | float | list[str]] = {"memory_limit": f"{memory_mb}MB", "threads": threads}
+    try:
+        return duckdb.connect(":memory:" if path is None else str(path), config=config)
+    except duckdb.Error as why:
+        raise StoreUnavailable(
+            f"{path} cannot be opened ({str(why).splitlines()[0]}); one process at a time may own it: run ingest and"
+            " API in one process, or use InfluxDB"
+        ) from why
+
+
+@contextmanager
+def _registered(cursor: duckdb.DuckDBPyConnection, **tables: Any) -> Iterator[None]:
+    for name, table in tables.items():
+        cursor.register(name, table)
+    try:
+        yield
+    finally:
+        for name in tables:
+            cursor.unregister(name)
+
+
+def _insert(cursor: duckdb.DuckDBPyConnection, name: str, rows: Any) -> None:
+    with _registered(cursor, incoming=rows):
+        cursor.execute(f"insert into {name} select * from incoming").fetchall()  # noqa: S608 - our own table names
+
+
+def _reading_table(points: Points) -> Any:
+    order = np.lexsort((points.time_ms, points.series))  # neighbours compress: a series' readings lie together
+    return pa.table(
+        {
+            "series": pa.array(points.series[order].astype(np.int32)),
+            "t": pa.array(points.time_ms[order]),
+            "v": pa.array(points.value[order], from_pandas=True),  # NaN becomes NULL
+            "q": pa.array(points.quality[order]),
+        }
+    )
+
+
+def _pack_table(arrivals: Sequence[Arrival]) -> Any:
+    rows: list[tuple[str, str, int, int, int | None, int]] = []
+    for arrival in arrivals:
+        if arrival.key is None:
+            continue
+        gateway, epoch, seq = arrival.key.gateway, arrival.key.epoch, arrival.key.seq
+        rows.append((gateway, epoch, seq, seq, int.from_bytes(arrival.digest[:8], "big"), arrival.received_ms))
+        if arrival.skips is not None:
+            rows.append((gateway, epoch, *arrival.skips, None, arrival.received_ms))
+    kinds = (pa.string(), pa.string(), pa.int64(), pa.int64(), pa.uint64(), pa.int64())
+    names = ("gateway", "epoch", "first", "last", "digest", "received")
+    cells = list(zip(*rows, strict=True)) or [()] * len(names)
+    return pa.table({name: pa.array(cell, kind) for name, kind, cell in zip(names, kinds, cells, strict=True)})
+
+
+def _record_conflicts(cursor: duckdb.DuckDBPyConnection, points: Points, kept: Any, received: Ints) -> None:
+    rows = pa.table(
+        {
+            "series": pa.array(points.series.astype(np.int32)),
+            "t": pa.array(points.time_ms),
+            "kept": pa.array(kept, from_pandas=True),
+            "refused": pa.array(points.value, from_pandas=True),
+            "received": pa.array(received),
+        }
+    )
+    with _registered(cursor, clash=rows):
+        cursor.execute(
+            "insert into conflict select series, t, any_value(kept), refused, min(received) from clash c"
+            " where not exists (select 1 from conflict o where o.series = c.series and o.t = c.t"
+            " and o.refused is not distinct from c.refused) group by series, t, refused"
+        ).fetchall()
+
+
+# One integer per (series, hour): the year 2100 is hour 1,139,544 < 2**21.
+def _mark(series: int, hour: int) -> int:
+    return series << 21 | hour
+
+
+def _marks(points: Points) -> Ints:
+    return np.unique(points.series << 21 | points.time_ms // _HOUR_MS)
+
+
+def _mark_table(marks: Sequence[int]) -> Any:
+    both = np.array(marks, dtype=np.int64)
+    return pa.table({"series": pa.array((both >> 21).astype(np.int32)), "hour": pa.array(both & (1 << 21) - 1)})
+
+
+def _shares(
+    batches: list[Sequence[Arrival]],
+    taken: set[int],
+    outcome: NDArray[np.uint8],
+    reused: set[PackKey],
+) -> list[Appended]:
+    """Each caller's part of what one transaction did."""
+    shares: list[Appended] = []
+    at = 0
+    for batch in batches:
+        size = sum(len(arrival.points) for arrival in batch if id(arrival) in taken)
+        counts = np.bincount(outcome[at : at + size], minlength=3)
+        again = [arrival for arrival in batch if id(arrival) not in taken]
+        keys = {arrival.key for arrival in again if arrival.key is not None}
+        shares.append(
+            Appended(
+                int(counts[_STORED]),
+                int(counts[_ABSORBED]) + sum(len(arrival.points) for arrival in again),
+                int(counts[_CONFLICT]),
+                frozenset(keys),
+                frozenset(reused & keys),
+            )
+        )
+        at += size
+    return shares
+
+
+def _filled(column: Any) -> NDArray[np.float64]:
+    return np.asarray(np.ma.filled(column.astype(np.float64), np.nan), dtype=np.float64)
+
+
+def _ints(column: Any) -> Ints:
+    return np.asarray(column, dtype=np.int64)
+
+
+def _floats(rows: Mapping[str, Any], *names: str) -> Iterator[NDArray[np.float64]]:
+    return (_filled(rows[name]) for name in names)
+
+
+def _points(result: duckdb.DuckDBPyConnection) -> Points:
+    rows = result.fetchnumpy()
+    return Points(_ints(rows["series"]), _ints(rows["t"]), _filled(rows["v"]), np.asarray(rows["q"], dtype=np.uint8))

@@ -1,0 +1,285 @@
+"""The broker's side of ingest: receive, batch, hand over, acknowledge, tell the watermark.
+
+Two threads. paho's own receives and only fills a bounded queue; when that is full it blocks, the broker's window fills,
+and in the end the gateways' disks do, which is where data is safe. The other takes what has come (2,000 messages, or
+what arrived within 50 ms), gives it to the pipeline, and acknowledges to the broker only what is durable. While a store
+is down it keeps its batch and tries again; nothing is dropped and nothing more is read.
+
+The session is clean and everything is subscribed on each connect: what the broker forgets, the gateways send again,
+because the watermark has not moved. MQTT 5 is offered first (its receive-maximum lets more than a broker's default
+window be under way); a broker that only knows 3.1.1 is spoken to in 3.1.1.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, Full, Queue
+from threading import Event, Thread
+from typing import Any, Final
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from cloud.problems import CloudError
+from cloud.telemetry.dead_letters import Message
+from cloud.telemetry.pipeline import OnRecord, OnStored, Pipeline
+from cloud.telemetry.registry import Registry
+from cloud.telemetry.store import ReadingsStore, StoreUnavailable
+from edge.wire import PREFIX, Ack, Kind, Topic
+
+__all__ = ["Broker", "Ingest"]
+
+_LOG = logging.getLogger(__name__)
+_NUMBERED: Final = ("data/#", "record/#", "event/#")
+_RETAINED: Final = ("status", "meta/#")
+_BATCH_MESSAGES = 2000
+_BATCH_S = 0.05
+# A window of the broker that is smaller than a batch empties the queue early; waiting on would only add delay.
+_LULL_S = 0.01
+_RECEIVE_MAXIMUM = 4000
+_ACK_EVERY_S = 0.2
+_RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+_RECONNECT_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where the MQTT broker is, and as whom to speak to it."""
+
+    host: str
+    port: int
+    username: str | None = None
+    password: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    message: Message
+    mid: int
+    qos: int
+    client: mqtt.Client  # an acknowledgement is worth something only on the connection that brought the message
+
+
+class Ingest:
+    """Takes in what gateways send through one MQTT broker, from `start` to `stop`.
+
+    `share` names a shared subscription (`$share/NAME/...`) for several ingest processes on one broker; it needs a
+    readings store with `many_processes`. `refusals` are the exceptions by which `on_record` refuses for good.
+    """
+
+    def __init__(  # noqa: PLR0913 - what wiring passes, each with its own name
+        self,
+        readings: ReadingsStore,
+        registry: Registry,
+        broker: Broker,
+        *,
+        clock: Callable[[], int],
+        on_record: OnRecord | None = None,
+        on_stored: OnStored | None = None,
+        refusals: tuple[type[Exception], ...] = (CloudError,),
+        share: str | None = None,
+    ) -> None:
+        self._pipeline = Pipeline(
+            readings, registry, clock=clock, on_record=on_record, on_stored=on_stored, refusals=refusals
+        )
+        self._registry = registry
+        self._broker = broker
+        self._clock = clock
+        self._share = share
+        self._queue: Queue[_Pending] = Queue(maxsize=2 * _RECEIVE_MAXIMUM)
+        self._stop = Event()
+        self._gone = Event()  # the present connection has ended
+        self._greeted = Event()  # a new connection is up: tell every gateway its watermark
+        self._client: mqtt.Client | None = None
+        self._modern = True
+        self._acks: dict[str, Ack] = {}
+        self._told_s = 0.0
+        self._threads: list[Thread] = []
+        self._taken = 0
+        self._store_down = False
+
+    # --- the life of it -----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin. An absent broker is waited for, never an error."""
+        for work in (self._stay_connected, self._work):
+            thread = Thread(target=work, name=f"ingest{work.__name__}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """End both threads; what was not acknowledged will come again."""
+        self._stop.set()
+        self._gone.set()
+        for thread in self._threads:
+            thread.join(timeout=10)
+
+    def health(self) -> dict[str, Any]:
+        """Figures for a health page: connected, MQTT version, messages taken and waiting, whether the store is down."""
+        client = self._client
+        return {
+            "connected": client is not None and client.is_connected(),
+            "mqtt": "5" if self._modern else "3.1.1",
+            "taken": self._taken,
+            "waiting": self._queue.qsize(),
+            "store_down": self._store_down,
+        }
+
+    # --- the connection -----------------------------------------------------------------------------
+
+    def _stay_connected(self) -> None:
+        """One connection after the other; the protocol version changes whenever a broker turns us away."""
+        while not self._stop.is_set():
+            self._gone.clear()
+            client = self._new_client()
+            try:
+                client.connect(self._broker.host, self._broker.port, keepalive=30, **_greeting(modern=self._modern))
+            except OSError as why:
+                _LOG.debug("no broker at %s:%d: %s", self._broker.host, self._broker.port, why)
+                self._stop.wait(_RECONNECT_S)
+                continue
+            self._client = client
+            client.loop_start()
+            self._gone.wait()
+            client.disconnect()
+            client.loop_stop()
+            self._stop.wait(_RECONNECT_S)
+
+    def _new_client(self) -> mqtt.Client:
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            protocol=mqtt.MQTTv5 if self._modern else mqtt.MQTTv311,
+            manual_ack=True,
+            reconnect_on_failure=False,
+        )
+        if self._broker.username is not None:
+            client.username_pw_set(self._broker.username, self._broker.password)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        return client
+
+    def _on_connect(self, client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            return
+        client.greeted = True  # type: ignore[attr-defined]  # read by _on_disconnect
+        prefix = f"$share/{self._share}/" if self._share else ""
+        # What is retained (status, meta) belongs to everybody: a shared subscription would not deliver it.
+        numbered = [(f"{prefix}{PREFIX}/+/{tail}", 1) for tail in _NUMBERED]
+        client.subscribe(numbered + [(f"{PREFIX}/+/{tail}", 1) for tail in _RETAINED])
+        _LOG.info("connected to %s:%d, MQTT %s", self._broker.host, self._broker.port, "5" if self._modern else "3.1.1")
+        self._greeted.set()
+
+    def _on_disconnect(self, client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if not getattr(client, "greeted", False):
+            self._modern = not self._modern
+        elif not self._stop.is_set():
+            _LOG.warning("the broker connection ended (%s); connecting again", reason)
+        self._gone.set()
+
+    def _on_message(self, client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        # An unreadable topic goes on as it is: the pipeline checks every topic anyway, and brokers may hand out strays.
+        topic = message._topic.decode("utf-8", "replace")  # noqa: SLF001 - `topic` would raise in paho's thread
+        pending = _Pending(
+            Message(topic, bytes(message.payload), self._clock(), message.retain), message.mid, message.qos, client
+        )
+        while not self._stop.is_set():
+            try:
+                self._queue.put(pending, timeout=0.5)
+            except Full:
+                continue
+            return
+
+    # --- the work -----------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            batch = self._collect()
+            if batch:
+                self._take(batch)
+            if self._greeted.is_set():
+                self._greeted.clear()
+                self._note(self._pipeline.acks([gateway.id for gateway in self._registry.gateways()]))
+            self._tell()
+
+    def _collect(self) -> list[_Pending]:
+        """What comes within 50 ms of its first message, at most 2,000; less when nothing more is coming."""
+        try:
+            batch = [self._queue.get(timeout=_ACK_EVERY_S)]
+        except Empty:
+            return []
+        until = time.monotonic() + _BATCH_S
+        while len(batch) < _BATCH_MESSAGES and (left := until - time.monotonic()) > 0:
+            try:
+                batch.append(self._queue.get(timeout=min(left, _LULL_S)))
+            except Empty:
+                break
+        return batch
+
+    def _take(self, batch: list[_Pending]) -> None:
+        acks = self._durably([pending.message for pending in batch])
+        if acks is None:
+            return
+        self._note(acks)
+        self._taken += len(batch)
+        for pending in batch:
+            if pending.qos and pending.client is self._client:
+                pending.client.ack(pending.mid, pending.qos)
+
+    def _durably(self, messages: list[Message]) -> dict[str, Ack] | None:
+        """The pipeline's answer, however long the store is away; None when stopped meanwhile."""
+        delays = iter(_RETRY_S)
+        while not self._stop.is_set():
+            try:
+                acks = self._pipeline.take(messages)
+            except StoreUnavailable as why:
+                if not self._store_down:
+                    _LOG.warning("%s; keeping %d messages and trying again", why, len(messages))
+                self._store_down = True
+                self._stop.wait(next(delays, _RETRY_S[-1]))
+            except Exception as why:  # noqa: BLE001 - a bug of ours must not hold up a county: set aside, logged
+                if len(messages) == 1:
+                    _LOG.exception("a message at %s could not be handled", messages[0].topic)
+                    return self._pipeline.bury(messages[0], why)
+                return self._one_by_one(messages)
+            else:
+                if self._store_down:
+                    _LOG.warning("the store is back")
+                self._store_down = False
+                return acks
+        return None
+
+    def _one_by_one(self, messages: list[Message]) -> dict[str, Ack] | None:
+        found: dict[str, Ack] = {}
+        for message in messages:
+            acks = self._durably([message])
+            if acks is None:
+                return None
+            found |= acks
+        return found
+
+    def _note(self, acks: dict[str, Ack]) -> None:
+        self._acks |= acks
+
+    def _tell(self) -> None:
+        """Publish the watermarks that moved, a few times a second: gateways need them to trim, not to breathe."""
+        client = self._client
+        now = time.monotonic()
+        if not self._acks or client is None or not client.is_connected() or now - self._told_s < _ACK_EVERY_S:
+            return
+        self._told_s = now
+        acks, self._acks = self._acks, {}
+        for gateway, ack in acks.items():
+            client.publish(Topic(gateway, Kind.ACK).text, ack.encode(), qos=1, retain=True)
+
+
+def _greeting(*, modern: bool) -> dict[str, Any]:
+    """What only one of the two protocol versions can say when connecting."""
+    if not modern:
+        return {}
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+    properties.ReceiveMaximum = _RECEIVE_MAXIMUM
+    return {"clean_start": True, "properties": properties}

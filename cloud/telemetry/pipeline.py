@@ -1,0 +1,374 @@
+"""From a message to durable readings, in one fixed order.
+
+    topic known? gateway registered? -> decode -> the payload speaks for the same gateway? -> series, unit, quota, time
+    -> dead letters, records, events (relational) -> readings and pack ledger (one transaction) -> watermark
+
+The order is the meaning. What was refused is kept *before* the pack is marked as known, so a crash between the two
+makes the gateway send it again rather than lose the refused part. The watermark is read from the ledger *after* it
+committed. Every relational write is idempotent by (gateway, epoch, seq) or by content, because all of it may run again.
+
+A message that cannot be taken still settles its number in the sequence: a bad payload must never hold up the good ones
+behind it. Only a failure of ours (a store that is down) leaves the number open; the gateway then sends it again.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+from cloud.problems import CloudError, Invalid
+from cloud.telemetry.dead_letters import DeadLetters, Letter, Message
+from cloud.telemetry.registry import Gateway, Registry, Series
+from cloud.telemetry.store import Appended, Arrival, PackKey, Points, ReadingsStore, StoreUnavailable, columns
+from edge.quantities import quantity_of
+from edge.wire import Ack, Event, Kind, Reading, Record, Status, Topic, WireError, decode_pack, parse_topic
+
+__all__ = ["OnRecord", "OnStored", "Pipeline", "RecordArrival"]
+
+_LOG = logging.getLogger(__name__)
+# A clock this far ahead cannot be a slow network: such a reading would stay "the newest" until its time comes.
+MAX_AHEAD_MS = 5 * 60 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RecordArrival:
+    """A farm record whose signature has been checked. The same (gateway, epoch, seq) may come again."""
+
+    gateway: str
+    epoch: str
+    seq: int
+    kind: str
+    time_ms: int
+    body: Mapping[str, Any]
+    payload: bytes
+    received_ms: int
+
+
+# Durable when it returns. A `CloudError` (or one of the wiring's other refusals) puts the record among the dead
+# letters; any other exception means "not now": the record is left unacknowledged and comes again.
+OnRecord = Callable[[RecordArrival], None]
+# Called with arrivals that are durable and new, before the watermark moves.
+OnStored = Callable[[Sequence[Arrival]], None]
+
+
+class _Refused(Exception):
+    """This message cannot be taken; `reason` is a stable code."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one batch of messages comes down to."""
+
+    arrivals: list[Arrival] = field(default_factory=list)
+    letters: list[Letter] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    heard: dict[str, None] = field(default_factory=dict)  # gateways whose watermark to tell, in order
+    sources: dict[PackKey, Message] = field(default_factory=dict)
+
+
+class Pipeline:
+    """Takes messages of the wire protocol. One thread calls `take`.
+
+    `refusals` are the exceptions by which `on_record` refuses a record for good.
+    """
+
+    def __init__(
+        self,
+        readings: ReadingsStore,
+        registry: Registry,
+        *,
+        clock: Callable[[], int],
+        on_record: OnRecord | None = None,
+        on_stored: OnStored | None = None,
+        refusals: tuple[type[Exception], ...] = (CloudError,),
+    ) -> None:
+        self._readings = readings
+        self._registry = registry
+        self._letters = DeadLetters(registry.engine)
+        self._clock = clock
+        self._on_record = on_record
+        self._on_stored = on_stored
+        self._refusals = refusals
+        self._handlers: Mapping[Kind, Callable[[Message, Topic, Gateway, _Batch], Arrival | None]] = {
+            Kind.DATA: self._data,
+            Kind.RECORD: self._record,
+            Kind.EVENT: self._event,
+            Kind.STATUS: self._status,
+            Kind.META: self._meta,
+        }
+
+    def take(self, messages: Sequence[Message]) -> dict[str, Ack]:
+        """Make all messages durable in one form or another; the watermarks to publish, by gateway.
+
+        Raises `StoreUnavailable` where a store does not answer: nothing is acknowledged, take the same again later.
+        """
+        batch = _Batch()
+        try:
+            for message in messages:
+                self._sort(message, batch)
+            self._letters.keep(batch.letters)
+            self._registry.keep_events(batch.events)
+            done = self._readings.append(batch.arrivals)
+            self._letters.keep(self._impostors(done, batch))
+        except DBAPIError as why:
+            raise StoreUnavailable(f"the relational store does not answer: {why.orig}") from why
+        if self._on_stored is not None and batch.arrivals:
+            self._on_stored([one for one in batch.arrivals if one.key is None or one.key not in done.known])
+        return self.acks(list(batch.heard))
+
+    def acks(self, gateways: Sequence[str]) -> dict[str, Ack]:
+        """The present watermark of each gateway's newest epoch; gateways without a sequence are left out."""
+        now = self._clock()
+        found: dict[str, Ack] = {}
+        for gateway in gateways:
+            ledger = self._readings.ledger(gateway)
+            if ledger:
+                epoch, spans = list(ledger.items())[-1]
+                found[gateway] = Ack(epoch, spans.watermark, now)
+        return found
+
+    def again(self, message: Message) -> None:
+        """Take a dead letter once more, without its number (long settled). Raises `Invalid` where it fails again."""
+        """Take a dead letter once more, without its number (long settled). Raises `Invalid` where it fails again."""
+        batch = _Batch()
+        batch = _Batch()
+        try:
+            topic = parse_topic(message.topic)
+            handler = self._handlers.get(topic.kind, self._data)
+            arrival = handler(message, topic, self._gateway(topic.gateway), batch)
+        except (WireError, _Refused) as why:
+            raise Invalid(str(why), code=why.code if isinstance(why, WireError) else why.reason) from why
+        if batch.letters:
+            raise Invalid(batch.letters[0].detail, code=batch.letters[0].reason)
+        self._registry.keep_events(batch.events)
+        if arrival is not None:
+            self._readings.append([replace(arrival, key=None, skips=None)])
+
+    def bury(self, message: Message, why: Exception) -> dict[str, Ack]:
+        """Put aside a message that this program fails to handle, and settle its number all the same."""
+        letter = Letter(message, "internal_error", f"{type(why).__name__}: {why}")
+        try:
+            topic = parse_topic(message.topic)
+        except WireError:
+            self._letters.keep([letter])
+            return {}
+        self._letters.keep([replace(letter, gateway=topic.gateway)])
+        arrival = _arrival(message, topic)
+        if arrival is not None and self._registry.known(topic.gateway) is not None:
+            self._readings.append([arrival])
+        return self.acks([topic.gateway])
+
+    def _impostors(self, done: Appended, batch: _Batch) -> list[Letter]:
+        detail = "this sequence number was used before for other content: a copied spool, or two gateways with one id"
+        return [Letter(batch.sources[key], "sequence_reused", detail, key.gateway) for key in sorted(done.reused)]
+
+    def _sort(self, message: Message, batch: _Batch) -> None:
+        topic: Topic | None = None
+        try:
+            topic = parse_topic(message.topic)
+            handler = self._handlers.get(topic.kind)
+            if handler is None:
+                return  # our own words coming back: acks, commands
+            gateway = self._gateway(topic.gateway)
+        except (WireError, _Refused) as why:
+            batch.letters.append(_letter(message, why, topic))
+            return
+        try:
+            arrival = handler(message, topic, gateway, batch)
+        except (WireError, _Refused) as why:
+            batch.letters.append(_letter(message, why, topic))
+            arrival = _arrival(message, topic)
+        if arrival is not None:
+            batch.arrivals.append(arrival)
+            if arrival.key is not None:
+                batch.sources.setdefault(arrival.key, message)
+        batch.heard[topic.gateway] = None
+
+    def _gateway(self, name: str) -> Gateway:
+        gateway = self._registry.known(name)
+        if gateway is None:
+            raise _Refused("unknown_gateway", f"gateway {name} is not registered")
+        if gateway.disabled_ms is not None:
+            raise _Refused("disabled_gateway", f"gateway {name} was disabled")
+        return gateway
+
+    # --- one handler per kind of topic --------------------------------------------------------------
+
+    def _data(self, message: Message, topic: Topic, gateway: Gateway, batch: _Batch) -> Arrival | None:
+        pack = decode_pack(message.payload)
+        if pack.gateway != topic.gateway:
+            raise _Refused("wrong_gateway", f"the topic is {topic.gateway}'s, the pack says {pack.gateway}")
+        taken, refused = self._named(gateway, pack.readings)
+        for reason, details in refused.items():
+            more = f" (and {len(details) - 1} more readings)" if len(details) > 1 else ""
+            batch.letters.append(Letter(message, reason, details[0] + more, topic.gateway))
+        return _arrival(message, topic, taken)
+
+    def _named(self, owner: Gateway, readings: Sequence[Reading]) -> tuple[Points, dict[str, list[str]]]:
+        """The readings that may be stored, under their series' numbers, and why the others may not."""
+        known = self._registry.ensure_series(owner, {reading.name: reading.unit for reading in readings})
+        latest = self._clock() + MAX_AHEAD_MS
+        rows: list[tuple[int, int, float, int]] = []
+        refused: dict[str, list[str]] = {}
+        for reading in readings:
+            series = known.get(reading.name)
+            why = _objection(series, reading, latest)
+            if why is not None or series is None:
+                reason, detail = why or (
+                    "series_quota",
+                    f"{reading.name}: the gateway has its {owner.max_series} series",
+                )
+                refused.setdefault(reason, []).append(detail)
+                continue
+            if reading.calibration is not None and reading.calibration != series.calibration:
+                self._registry.note_calibration(series, reading.calibration)
+                known[reading.name] = self._registry.series_of(owner.id, reading.name) or series
+            value = float("nan") if reading.value is None else reading.value
+            rows.append((series.id, reading.time_ms, value, int(reading.quality)))
+        return (Points(*columns(*zip(*rows, strict=True))) if rows else Points.none()), refused
+
+    def _record(self, message: Message, topic: Topic, gateway: Gateway, _batch: _Batch) -> Arrival | None:
+        record = Record.verify(message.payload, gateway.secret)
+        key = _key(topic)
+        if key is None or self._on_record is None:
+            raise _Refused("no_reader", f"nobody takes records of kind {record.kind} here")
+        arrival = RecordArrival(
+            *(key.gateway, key.epoch, key.seq, record.kind, record.time_ms, record.body),
+            payload=message.payload,
+            received_ms=message.received_ms,
+        )
+        try:
+            self._on_record(arrival)
+        except self._refusals as why:
+            raise _Refused(str(getattr(why, "code", "refused")), str(why)) from why
+        except Exception:  # noqa: BLE001 - whatever it is, it is logged and the record comes again
+            # Not the sender's fault: leave the number open, so that the watermark stalls and the record comes again.
+            _LOG.exception("record %s of %s could not be kept; waiting for it to come again", key.seq, key.gateway)
+            return None
+        return _arrival(message, topic)
+
+    def _event(self, message: Message, topic: Topic, gateway: Gateway, batch: _Batch) -> Arrival | None:
+        event = Event.decode(message.payload)
+        skips = _gap(event, topic) if event.kind == "gap" else None
+        batch.events.append(
+            {
+                "gateway": gateway.id,
+                "epoch": topic.epoch,
+                "seq": topic.seq,
+                "kind": event.kind,
+                "time_ms": event.time_ms,
+                "received_ms": message.received_ms,
+                "body": dict(event.body),
+            }
+        )
+        return _arrival(message, topic, skips=skips)
+
+    def _status(self, message: Message, _topic: Topic, gateway: Gateway, _batch: _Batch) -> Arrival | None:
+        if not message.payload:
+            return None  # somebody cleared the retained message
+        said = Status.verify(message.payload, gateway.secret)
+        before = self._registry.status(gateway.id)
+        if said.state == "offline" and before is not None and before["boot"] != said.boot:
+            return None  # the will of an earlier life: another start of the agent has spoken since
+        self._registry.note_status(
+            gateway.id,
+            {
+                "state": said.state,
+                "boot": said.boot[:64],
+                "version": said.version[:40],
+                "time_ms": said.time_ms,
+                "received_ms": message.received_ms,
+                "body": dict(said.body),
+            },
+        )
+        return self._forgotten(said, gateway, message)
+
+    def _forgotten(self, said: Status, gateway: Gateway, message: Message) -> Arrival | None:
+        """Settle what the gateway no longer has: numbers it trimmed on a watermark that this cloud does not remember.
+
+        That happens when the cloud's stores were restored from a backup or begun anew. Without this the watermark
+        would wait for ever for packs that nobody holds.
+        """
+        spool = said.body.get("spool")
+        if not isinstance(spool, Mapping):
+            return None
+        epoch, first = spool.get("epoch"), spool.get("first")
+        if not isinstance(epoch, str) or not isinstance(first, int) or isinstance(first, bool) or first <= 1:
+            return None
+        spans = self._readings.ledger(gateway.id).get(epoch)
+        if (spans.watermark if spans else 0) >= first - 1:
+            return None
+        key = PackKey(gateway.id, epoch, first - 1)
+        _LOG.warning("%s no longer holds numbers up to %d of epoch %s; they count as lost", key.gateway, key.seq, epoch)
+        return Arrival(key, Points.none(), message.digest[:8], (1, first - 1), message.received_ms)
+
+    def _meta(self, message: Message, topic: Topic, gateway: Gateway, _batch: _Batch) -> Arrival | None:
+        if not message.payload:
+            return None
+        body = _json_object(message.payload)
+        self._registry.note_meta(gateway.id, str(topic.name), body, message.received_ms)
+        return None
+
+
+def _objection(series: Series | None, reading: Reading, latest_ms: int) -> tuple[str, str] | None:
+    if reading.time_ms > latest_ms:
+        return "future_time", f"{reading.name}: time {reading.time_ms} ms lies more than 5 min ahead of ours"
+    if series is None:
+        return None
+    if reading.unit != series.unit:
+        return "wrong_unit", f"{reading.name} is stored in {series.unit!r}, this one says {reading.unit!r}"
+    quantity = quantity_of(reading.name)
+    if quantity is not None and reading.unit != quantity.unit:
+        return "wrong_unit", f"{reading.name} is measured in {quantity.unit!r}, this one says {reading.unit!r}"
+    return None
+
+
+def _gap(event: Event, topic: Topic) -> tuple[int, int]:
+    """The closed range that a gap event gives up; only numbers before its own can be lost."""
+    first, last = event.body.get("first"), event.body.get("last")
+    whole = (
+        isinstance(first, int) and isinstance(last, int) and not isinstance(first, bool) and not isinstance(last, bool)
+    )
+    if not whole or topic.seq is None or not 1 <= first <= last < topic.seq:  # type: ignore[operator]  # `whole` has looked
+        raise _Refused("bad_gap", f"a gap must name first <= last < {topic.seq}, not {first!r}..{last!r}"[:300])
+    return int(first), int(last)  # type: ignore[arg-type]  # as above
+
+
+def _key(topic: Topic) -> PackKey | None:
+    if topic.epoch is None or topic.seq is None:
+        return None
+    return PackKey(topic.gateway, topic.epoch, topic.seq)
+
+
+def _arrival(
+    message: Message, topic: Topic, points: Points | None = None, *, skips: tuple[int, int] | None = None
+) -> Arrival | None:
+    """The message's place in the store; None where it has neither readings nor a number."""
+    key = _key(topic)
+    if key is None and (points is None or not len(points)):
+        return None
+    return Arrival(key, points or Points.none(), message.digest[:8], skips, message.received_ms)
+
+
+def _letter(message: Message, why: WireError | _Refused, topic: Topic | None) -> Letter:
+    reason = why.reason if isinstance(why, _Refused) else why.code
+    detail = why.detail if isinstance(why, _Refused) else str(why)
+    return Letter(message, reason, detail, topic.gateway if topic else None)
+
+
+def _json_object(payload: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(payload)
+    except (ValueError, RecursionError) as why:
+        raise _Refused("not_json", f"not JSON: {why}"[:200]) from why
+    if not isinstance(found, dict):
+        raise _Refused("bad_field", "the message is not a JSON object")
+    return found

@@ -1,0 +1,262 @@
+"""Who may send, and under which number a series is stored.
+
+A gateway is registered before it is heard; its series register themselves at their first reading, up to the gateway's
+quota, and keep the unit they came with: a sensor that changes its unit without changing its name is a broken promise,
+not a new series. The registry answers from memory on the hot path; what it has not seen it asks the database.
+"""
+
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+from sqlalchemy import Engine, Row, func, select, update
+
+from cloud.problems import Conflict, Invalid, NotFound
+from cloud.telemetry.tables import event, gateway, insert_or, metadata, sensor_meta, series, status
+
+__all__ = ["Gateway", "Registry", "Series", "metadata"]
+
+_GATEWAY_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,35}\Z")
+DEFAULT_MAX_SERIES = 2000
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A registered gateway.
+
+    `site` is where it stands as chain events name the place (a GLN as URI), empty where no chain passes. `secret` is
+    what it signs with; it leaves this process only at registration.
+    """
+
+    id: str
+    name: str
+    farm: str
+    region: str
+    site: str
+    secret: bytes
+    max_series: int
+    added_ms: int
+    disabled_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What one sensor says about one quantity: `name` is sensor/quantity, `unit` a SenML name or UCUM code."""
+
+    id: int
+    gateway: str
+    name: str
+    unit: str
+    calibration: str | None
+    first_ms: int
+
+
+class Registry:
+    """Gateways, series, and what gateways say about themselves."""
+
+    def __init__(self, engine: Engine, *, clock: Callable[[], int] = _now_ms) -> None:
+        self.engine = engine
+        self._clock = clock
+        self._lock = Lock()
+        self._gateways: dict[str, Gateway] = {}
+        self._series: dict[tuple[str, str], Series] = {}
+        self._counts: dict[str, int] = {}
+
+    def create(self) -> None:
+        """Create the tables that are missing."""
+        metadata.create_all(self.engine)
+
+    # --- gateways -----------------------------------------------------------------------------------
+
+    def add_gateway(
+        self,
+        id: str,  # noqa: A002 - the word of the domain
+        *,
+        farm: str,
+        region: str,
+        name: str = "",
+        site: str = "",
+        secret: bytes | None = None,
+    ) -> Gateway:
+        """Register a gateway, or return it where it stands with the same farm type and region, its secret unchanged.
+
+        Raises `Invalid` for an id that no topic could carry, `Conflict` where the id belongs to another farm.
+        """
+        if not _GATEWAY_ID.match(id):
+            raise Invalid(f"a gateway id is 1..36 of a-z, 0-9 and -, not {id[:50]!r}", pointer="/id")
+        fresh = {
+            "id": id,
+            "name": name or id,
+            "farm": farm,
+            "region": region,
+            "site": site,
+            "secret": secret or secrets.token_bytes(32),
+            "max_series": DEFAULT_MAX_SERIES,
+            "added_ms": self._clock(),
+        }
+        with self.engine.begin() as connection:
+            connection.execute(insert_or(connection, gateway).values(fresh).on_conflict_do_nothing())
+            found = _gateway(connection.execute(select(gateway).where(gateway.c.id == id)).one())
+        if (found.farm, found.region) != (farm, region):
+            raise Conflict(f"gateway {id} is already registered, as {found.farm} in {found.region}")
+        with self._lock:
+            self._gateways[id] = found
+        return found
+
+    def gateways(self) -> list[Gateway]:
+        """All gateways by id."""
+        with self.engine.connect().execution_options(reading=True) as connection:
+            return [_gateway(row) for row in connection.execute(select(gateway).order_by(gateway.c.id))]
+
+    def gateway(self, id: str) -> Gateway:  # noqa: A002 - as above
+        """One gateway; raises `NotFound`."""
+        found = self.known(id)
+        if found is None:
+            raise NotFound(f"there is no gateway {id[:36]}")
+        return found
+
+    def known(self, id: str) -> Gateway | None:  # noqa: A002 - as above
+        """One gateway or None; from memory once it was seen."""
+        found = self._gateways.get(id)
+        if found is None:
+            with self.engine.connect().execution_options(reading=True) as connection:
+                row = connection.execute(select(gateway).where(gateway.c.id == id)).one_or_none()
+            if row is None:
+                return None
+            found = self._gateways[id] = _gateway(row)
+        return found
+
+    def change_gateway(self, id: str, **values: Any) -> Gateway:  # noqa: A002 - as above
+        """Set `name`, `site`, `max_series` or `disabled_ms`; raises `NotFound`."""
+        with self.engine.begin() as connection:
+            connection.execute(update(gateway).where(gateway.c.id == id).values(**values))
+        self._gateways.pop(id, None)
+        return self.gateway(id)
+
+    # --- series -------------------------------------------------------------------------------------
+
+    def series_of(self, gateway_id: str, name: str) -> Series | None:
+        """A series that has been seen, or None."""
+        return self._series.get((gateway_id, name)) or self._load(gateway_id).get((gateway_id, name))
+
+    def ensure_series(self, owner: Gateway, units: Mapping[str, str]) -> dict[str, Series]:
+        """The series of these names, registering new ones with their unit while the quota lasts.
+
+        A name that would go over `owner.max_series` is left out.
+        """
+        found = {name: one for name in units if (one := self.series_of(owner.id, name)) is not None}
+        new = [name for name in units if name not in found]
+        room = owner.max_series - self._counts.get(owner.id, 0) if new else 0
+        if new and room > 0:
+            with self.engine.begin() as connection:
+                rows = [
+                    {"gateway": owner.id, "name": name, "unit": units[name], "first_ms": self._clock()}
+                    for name in new[:room]
+                ]
+                connection.execute(insert_or(connection, series).on_conflict_do_nothing(), rows)
+            mine = self._load(owner.id)
+            found |= {name: mine[owner.id, name] for name in new[:room]}
+        return found
+
+    def note_calibration(self, one: Series, calibration: str) -> None:
+        """Remember the calibration that a series' readings name."""
+        with self.engine.begin() as connection:
+            connection.execute(update(series).where(series.c.id == one.id).values(calibration=calibration))
+        self._load(one.gateway)
+
+    def _load(self, gateway_id: str) -> Mapping[tuple[str, str], Series]:
+        with self.engine.connect().execution_options(reading=True) as connection:
+            rows = connection.execute(select(series).where(series.c.gateway == gateway_id)).all()
+        with self._lock:
+            for row in rows:
+                self._series[gateway_id, row.name] = _series(row)
+            self._counts[gateway_id] = len(rows)
+        return self._series
+
+    def series(self, *, gateways: Sequence[str] | None = None) -> list[Series]:
+        """All series, or those of these gateways, by gateway and name."""
+        query = select(series).order_by(series.c.gateway, series.c.name)
+        if gateways is not None:
+            query = query.where(series.c.gateway.in_(gateways))
+        with self.engine.connect().execution_options(reading=True) as connection:
+            return [_series(row) for row in connection.execute(query)]
+
+    def one_series(self, id: int) -> Series:  # noqa: A002 - as above
+        """A series by its number; raises `NotFound`."""
+        with self.engine.connect().execution_options(reading=True) as connection:
+            row = connection.execute(select(series).where(series.c.id == id)).one_or_none()
+        if row is None:
+            raise NotFound(f"there is no series {id}")
+        return _series(row)
+
+    # --- what gateways say about themselves ---------------------------------------------------------
+
+    def note_status(self, gateway_id: str, said: Mapping[str, Any]) -> None:
+        """Keep the latest status; `said` has the columns of the status table."""
+        with self.engine.begin() as connection:
+            insert = insert_or(connection, status).values(gateway=gateway_id, **said)
+            connection.execute(insert.on_conflict_do_update(index_elements=["gateway"], set_=dict(said)))
+
+    def status(self, gateway_id: str) -> dict[str, Any] | None:
+        """The latest status of a gateway, or None where it never sent one."""
+        with self.engine.connect().execution_options(reading=True) as connection:
+            row = connection.execute(select(status).where(status.c.gateway == gateway_id)).mappings().one_or_none()
+        return None if row is None else dict(row)
+
+    def statuses(self) -> dict[str, dict[str, Any]]:
+        """The latest status of every gateway that sent one."""
+        with self.engine.connect().execution_options(reading=True) as connection:
+            return {row["gateway"]: dict(row) for row in connection.execute(select(status)).mappings()}
+
+    def note_meta(self, gateway_id: str, sensor: str, body: Mapping[str, Any], received_ms: int) -> None:
+        """Keep what a gateway says about one of its sensors."""
+        said = {"body": dict(body), "received_ms": received_ms}
+        with self.engine.begin() as connection:
+            insert = insert_or(connection, sensor_meta).values(gateway=gateway_id, sensor=sensor, **said)
+            connection.execute(insert.on_conflict_do_update(index_elements=["gateway", "sensor"], set_=said))
+
+    def meta(self, gateway_id: str) -> dict[str, dict[str, Any]]:
+        """What a gateway says about its sensors, by sensor."""
+        query = select(sensor_meta).where(sensor_meta.c.gateway == gateway_id).order_by(sensor_meta.c.sensor)
+        with self.engine.connect().execution_options(reading=True) as connection:
+            return {row.sensor: dict(row.body) for row in connection.execute(query)}
+
+    def keep_events(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Store events; one that is there already (same gateway, epoch, seq) is left as it is."""
+        if rows:
+            with self.engine.begin() as connection:
+                connection.execute(insert_or(connection, event).on_conflict_do_nothing(), [dict(row) for row in rows])
+
+    def events(
+        self, *, gateways: Sequence[str] | None = None, kind: str | None = None, limit: int = 100
+    ) -> list[dict[str, Any]]:
+        """Events, newest first."""
+        query = select(event).order_by(event.c.time_ms.desc(), event.c.seq.desc()).limit(limit)
+        if gateways is not None:
+            query = query.where(event.c.gateway.in_(gateways))
+        if kind is not None:
+            query = query.where(event.c.kind == kind)
+        with self.engine.connect().execution_options(reading=True) as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def count_series(self) -> dict[str, int]:
+        """Number of series of each gateway that has any."""
+        query = select(series.c.gateway, func.count()).group_by(series.c.gateway)
+        with self.engine.connect().execution_options(reading=True) as connection:
+            return {name: int(count) for name, count in connection.execute(query)}
+
+
+def _gateway(row: Row[Any]) -> Gateway:
+    return Gateway(**row._asdict())
+
+
+def _series(row: Row[Any]) -> Series:
+    return Series(**row._asdict())

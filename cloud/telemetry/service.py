@@ -1,0 +1,335 @@
+"""Questions about readings, answered for people who may see only some regions.
+
+`scope` is the set of region codes a person was granted, None inside the process. What lies outside it does not exist
+for the asker: the same `NotFound` as for what never was.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import numpy as np
+
+from cloud.problems import Invalid, NotFound, TooLarge
+from cloud.telemetry.dead_letters import DeadLetters
+from cloud.telemetry.pipeline import Pipeline
+from cloud.telemetry.registry import Gateway, Registry, Series
+from cloud.telemetry.schemas import (
+    Bucket,
+    ConflictView,
+    DeadLetterView,
+    EpochView,
+    EventView,
+    GatewayView,
+    Latest,
+    Point,
+    SensorView,
+    SeriesPoints,
+    SeriesView,
+)
+from cloud.telemetry.store import ReadingsStore
+from edge.quantities import quantity_of
+
+__all__ = ["Telemetry"]
+
+Scope = frozenset[str] | None
+_SECOND, _MINUTE, _HOUR, _DAY = 1000, 60_000, 3_600_000, 86_400_000
+_STEPS = (
+    *(n * _SECOND for n in (1, 2, 5, 10, 15, 30)),
+    *(n * _MINUTE for n in (1, 2, 5, 10, 15, 30)),
+    *(n * _HOUR for n in (1, 2, 3, 4, 6, 8, 12)),
+    *(n * _DAY for n in (1, 2, 5, 7, 14, 28)),
+)
+MAX_POINTS = 5000
+MAX_SPAN_MS = 20 * 366 * _DAY
+# A day in these pages is a day on the farm's wall, wherever the server stands.
+_CHINA_MS = 8 * _HOUR
+_CHINA = timezone(timedelta(hours=8))
+_RECENT = 200  # readings looked at to learn the usual interval
+
+
+class Telemetry:
+    """Gateways, series and readings, as people ask for them."""
+
+    def __init__(
+        self,
+        readings: ReadingsStore,
+        registry: Registry,
+        *,
+        clock: Callable[[], int],
+        covers: Callable[[str, frozenset[str]], bool],
+    ) -> None:
+        self._readings = readings
+        self._registry = registry
+        self._letters = DeadLetters(registry.engine)
+        self._clock = clock
+        self._covers = covers
+        self._replay = Pipeline(readings, registry, clock=clock)
+
+    # --- gateways -----------------------------------------------------------------------------------
+
+    def gateways(self, scope: Scope = None) -> list[GatewayView]:
+        """All gateways in scope, by id."""
+        statuses, counts = self._registry.statuses(), self._registry.count_series()
+        return [self._gateway_view(one, statuses.get(one.id), counts.get(one.id, 0)) for one in self._visible(scope)]
+
+    def gateway(self, gateway: str, scope: Scope = None) -> GatewayView:
+        """One gateway. Raises `NotFound`."""
+        one = self._own(gateway, scope)
+        return self._gateway_view(one, self._registry.status(one.id), self._registry.count_series().get(one.id, 0))
+
+    def _visible(self, scope: Scope) -> list[Gateway]:
+        return [one for one in self._registry.gateways() if scope is None or self._covers(one.region, scope)]
+
+    def _own(self, gateway: str, scope: Scope) -> Gateway:
+        one = self._registry.gateway(gateway)
+        if scope is not None and not self._covers(one.region, scope):
+            raise NotFound(f"there is no gateway {gateway[:36]}")
+        return one
+
+    def _gateway_view(self, one: Gateway, status: Mapping[str, Any] | None, series: int) -> GatewayView:
+        ledger = self._readings.ledger(one.id)
+        body = dict(status["body"]) if status else {}
+        newest = self._newest_ms(one.id)
+        heard = max(newest or 0, status["received_ms"] if status else 0) or None
+        return GatewayView(
+            id=one.id,
+            name=one.name,
+            farm=one.farm,
+            region=one.region,
+            disabled=one.disabled_ms is not None,
+            state=status["state"] if status else "unheard",
+            heard_ms=heard,
+            version=status["version"] if status else "",
+            status=body,
+            series=series,
+            backlog=_backlog(body),
+            epochs=[
+                EpochView(epoch=epoch, watermark=spans.watermark, highest=spans.highest, missing=spans.gaps()[:100])
+                for epoch, spans in ledger.items()
+            ],
+        )
+
+    def _newest_ms(self, gateway: str) -> int | None:
+        ids = [one.id for one in self._registry.series(gateways=[gateway])]
+        times = self._readings.last(np.array(ids, dtype=np.int64)).time_ms
+        return int(times.max()) if len(times) else None
+
+    # --- sensors and series -------------------------------------------------------------------------
+
+    def series(self, gateway: str | None = None, scope: Scope = None) -> list[SeriesView]:
+        """Series in scope, or of one gateway, by gateway and name."""
+        return [_series_view(one) for one in self._registry.series(gateways=self._names(gateway, scope))]
+
+    def _names(self, gateway: str | None, scope: Scope) -> list[str]:
+        if gateway is not None:
+            return [self._own(gateway, scope).id]
+        return [one.id for one in self._visible(scope)]
+
+    def sensors(self, gateway: str, scope: Scope = None) -> list[SensorView]:
+        """The sensors of one gateway: those that were measured and those that were only announced."""
+        meta = self._registry.meta(self._own(gateway, scope).id)
+        held: dict[str, list[SeriesView]] = {sensor: [] for sensor in meta}
+        for one in self.series(gateway, scope):
+            held.setdefault(one.sensor, []).append(one)
+        return [
+            SensorView(gateway=gateway, sensor=sensor, meta=meta.get(sensor, {}), series=found)
+            for sensor, found in sorted(held.items())
+        ]
+
+    def latest(self, scope: Scope = None, *, gateway: str | None = None, region: str | None = None) -> list[Latest]:
+        """The newest reading of every series in scope, of one gateway, or below one region."""
+        owners = {
+            one.id: one
+            for one in ([self._own(gateway, scope)] if gateway is not None else self._visible(scope))
+            if region is None or self._covers(one.region, frozenset({region}))
+        }
+        series = {one.id: one for one in self._registry.series(gateways=list(owners))}
+        found = self._readings.last(np.array(list(series), dtype=np.int64))
+        now = self._clock()
+        rows = zip(
+            *(column.tolist() for column in (found.series, found.time_ms, found.value, found.quality)), strict=True
+        )
+        return [
+            Latest(
+                **_series_view(series[one]).model_dump(),
+                farm=owners[series[one].gateway].farm,
+                region=owners[series[one].gateway].region,
+                time_ms=at,
+                value=_maybe(value),
+                quality=quality,
+                age_ms=now - at,
+            )
+            for one, at, value, quality in rows
+        ]
+
+    def _own_series(self, series: int, scope: Scope) -> Series:
+        one = self._registry.one_series(series)
+        if scope is not None and not self._covers(self._registry.gateway(one.gateway).region, scope):
+            raise NotFound(f"there is no series {series}")
+        return one
+
+    # --- readings -----------------------------------------------------------------------------------
+
+    def points(
+        self, series: int, start_ms: int, end_ms: int, max_points: int = 500, scope: Scope = None
+    ) -> SeriesPoints:
+        """A stretch of one series in at most `max_points` rows: as read where they fit, else in buckets.
+
+        Buckets begin at whole steps of China time, so that the same hour is the same bucket however a chart is moved;
+        the first one may therefore begin before `start_ms`. Raises `Invalid`, `TooLarge`, `NotFound`.
+        """
+        one = self._own_series(series, scope)
+        _check(start_ms, end_ms, max_points)
+        raw = self._readings.range(np.array([series], dtype=np.int64), start_ms, end_ms, limit=max_points + 1)
+        interval = self._interval_ms(series)
+        view = _series_view(one)
+        if len(raw) <= max_points:
+            usable = int(((raw.quality < 4) & ~np.isnan(raw.value)).sum())  # noqa: PLR2004 - edge.wire.Quality
+            rows = zip(raw.time_ms.tolist(), raw.value.tolist(), raw.quality.tolist(), strict=True)
+            return SeriesPoints(
+                **_head(view, start_ms, end_ms, interval),
+                resolution="raw",
+                step_ms=None,
+                coverage=_coverage(usable, interval, end_ms - start_ms),
+                points=[Point(time_ms=at, value=_maybe(value), quality=quality) for at, value, quality in rows],
+                buckets=[],
+            )
+        step = next(step for step in _STEPS if step * (max_points - 1) >= end_ms - start_ms or step == _STEPS[-1])
+        start_ms = (start_ms + _CHINA_MS) // step * step - _CHINA_MS
+        buckets = list(self._buckets(series, start_ms, end_ms, step, interval))
+        return SeriesPoints(
+            **_head(view, start_ms, end_ms, interval),
+            resolution="buckets",
+            step_ms=step,
+            coverage=_coverage(sum(bucket.n for bucket in buckets), interval, end_ms - start_ms),
+            points=[],
+            buckets=buckets,
+        )
+
+    def _buckets(self, series: int, start_ms: int, end_ms: int, step: int, interval: int | None) -> Iterator[Bucket]:
+        found = self._readings.downsample(series, start_ms, end_ms, step)
+        columns = (column.tolist() for column in (found.start_ms, found.n, found.mean, found.low, found.high))
+        held = {row[0]: row for row in zip(*columns, strict=True)}
+        for at in range(start_ms, end_ms, step):
+            _, n, mean, low, high = held.get(at, (at, 0, None, None, None))
+            length = min(step, end_ms - at)
+            yield Bucket(time_ms=at, n=n, mean=mean, low=low, high=high, coverage=_coverage(n, interval, length))
+
+    def _interval_ms(self, series: int) -> int | None:
+        """The usual time between readings: the median of the latest ones. None below three readings."""
+        one = np.array([series], dtype=np.int64)
+        newest = self._readings.last(one).time_ms
+        if not len(newest):
+            return None
+        end = int(newest[0]) + 1
+        for span in (_HOUR, _DAY, 30 * _DAY):
+            times = self._readings.range(one, end - span, end).time_ms[-_RECENT:]
+            if len(times) >= 3:  # noqa: PLR2004 - one difference is no habit yet
+                return int(np.median(np.diff(times)))
+        return None
+
+    def daily_mean(
+        self, place: str, start_ms: int, end_ms: int, quantity: str = "water_temperature"
+    ) -> dict[str, float]:
+        """Mean of a quantity by China-time day (ISO date), over the gateways that stand at a place of the chain."""
+        owners = [one.id for one in self._registry.gateways() if one.site and one.site == place]
+        sums: dict[str, list[float]] = {}
+        for one in self._registry.series(gateways=owners):
+            if one.name.rpartition("/")[2] != quantity:
+                continue
+            start = (start_ms + _CHINA_MS) // _DAY * _DAY - _CHINA_MS
+            found = self._readings.downsample(one.id, start, end_ms, _DAY)
+            for at, n, total in zip(found.start_ms.tolist(), found.n.tolist(), found.total.tolist(), strict=True):
+                day = datetime.fromtimestamp(at / 1000, UTC).astimezone(_CHINA).date().isoformat()
+                held = sums.setdefault(day, [0.0, 0.0])
+                held[0] += n
+                held[1] += total
+        return {day: total / n for day, (n, total) in sorted(sums.items())}
+
+    # --- what went wrong ----------------------------------------------------------------------------
+
+    def dead_letters(
+        self, scope: Scope = None, *, before_ms: int | None = None, limit: int = 100
+    ) -> list[DeadLetterView]:
+        """Messages that could not be taken, newest first. Those of unknown senders only without a scope."""
+        names = None if scope is None else [one.id for one in self._visible(scope)]
+        rows = self._letters.list(gateways=names, before_ms=before_ms, limit=limit)
+        return [DeadLetterView(**row) for row in rows]
+
+    def replay(self, digest: str) -> None:
+        """Send a dead letter through the pipeline again; raises `Invalid` with the reason where it fails again.
+
+        Its number in the gateway's sequence was settled long ago, so it goes in by (series, time) alone.
+        """
+        message, whole = self._letters.get(digest)
+        if not whole:
+            raise Invalid("only the beginning of this message was kept; it cannot be replayed", code="truncated")
+        self._replay.again(message)
+        self._letters.replayed(digest, self._clock())
+
+    def events(
+        self, scope: Scope = None, *, gateway: str | None = None, kind: str | None = None, limit: int = 100
+    ) -> list[EventView]:
+        """What gateways reported, newest first."""
+        rows = self._registry.events(gateways=self._names(gateway, scope), kind=kind, limit=limit)
+        return [EventView(**row) for row in rows]
+
+    def conflicts(self, scope: Scope = None, *, limit: int = 100) -> list[ConflictView]:
+        """Second values that were kept out, newest first."""
+        series = {one.id: one for one in self._registry.series(gateways=self._names(None, scope))}
+        return [
+            ConflictView(
+                series=_series_view(series[one.series]),
+                time_ms=one.time_ms,
+                kept=one.kept,
+                refused=one.refused,
+                received_ms=one.received_ms,
+            )
+            for one in self._readings.conflicts(limit=limit)
+            if one.series in series
+        ]
+
+
+def _check(start_ms: int, end_ms: int, max_points: int) -> None:
+    if end_ms <= start_ms:
+        raise Invalid("the end must lie after the start", code="empty_range", pointer="/to")
+    if end_ms - start_ms > MAX_SPAN_MS:
+        raise TooLarge("a question may span 20 years at most", code="range_too_large", pointer="/from")
+    if not 2 <= max_points <= MAX_POINTS:  # noqa: PLR2004 - one bucket needs a second to show a course
+        raise Invalid(f"max_points must lie in 2..{MAX_POINTS}", code="bad_max_points", pointer="/max_points")
+
+
+def _head(view: SeriesView, start_ms: int, end_ms: int, interval: int | None) -> dict[str, Any]:
+    return {"series": view, "start_ms": start_ms, "end_ms": end_ms, "interval_ms": interval}
+
+
+def _series_view(one: Series) -> SeriesView:
+    sensor, _, quantity = one.name.rpartition("/")
+    row = quantity_of(one.name)
+    return SeriesView(
+        id=one.id,
+        gateway=one.gateway,
+        name=one.name,
+        sensor=sensor,
+        quantity=quantity,
+        unit=one.unit,
+        zh=row.zh if row else quantity,
+        en=row.en if row else quantity,
+    )
+
+
+def _coverage(n: int, interval_ms: int | None, span_ms: int) -> float | None:
+    if interval_ms is None or interval_ms <= 0:
+        return None
+    return min(1.0, n * interval_ms / span_ms)
+
+
+def _backlog(body: Mapping[str, Any]) -> int | None:
+    spool = body.get("spool")
+    found = spool.get("packs") if isinstance(spool, Mapping) else None
+    return found if isinstance(found, int) else None
+
+
+def _maybe(value: float) -> float | None:
+    return None if np.isnan(value) else value

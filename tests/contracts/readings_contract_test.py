@@ -1,0 +1,240 @@
+"""The promises of `ReadingsStore`, kept by each adapter."""
+
+import math
+from itertools import count
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cloud.problems import Invalid
+from cloud.telemetry.duckdb_readings import DuckReadings
+from cloud.telemetry.memory_readings import MemoryReadings
+from cloud.telemetry.store import Arrival, PackKey, Points, columns
+
+T0 = 1_700_000_000_000
+ALL_TIME = (0, 4_102_444_800_000)
+_numbers = count(1)
+# One property for all adapters: hypothesis sees it run by several classes and with a store that outlives an example.
+_INHERITED = (HealthCheck.function_scoped_fixture, HealthCheck.differing_executors)
+
+
+def ids(*series):
+    return np.array(series, dtype=np.int64)
+
+
+def points(*rows):
+    """Rows of (series, seconds after T0, value[, quality])."""
+    full = [(s, T0 + round(t * 1000), math.nan if v is None else v, *(q or (0,))) for s, t, v, *q in rows]
+    return Points(*columns(*zip(*full, strict=True))) if full else Points.none()
+
+
+def pack(seq, *rows, gateway="gw", epoch="aaaaaaaa", digest=b"12345678", skips=None, received=T0):
+    key = None if seq is None else PackKey(gateway, epoch, seq)
+    return Arrival(key, points(*rows), digest, skips, received)
+
+
+def rows(found):
+    values = [None if math.isnan(v) else v for v in found.value.tolist()]
+    seconds = ((found.time_ms - T0) / 1000).tolist()
+    return list(zip(found.series.tolist(), seconds, values, found.quality.tolist(), strict=True))
+
+
+def ranges(ledger):
+    return {epoch: spans.ranges() for epoch, spans in ledger.items()}
+
+
+class ReadingsContract:
+    def open(self, place):
+        raise AssertionError("each adapter says how it is opened")
+
+    @pytest.fixture
+    def store(self, tmp_path):
+        store = self.open(tmp_path)
+        yield store
+        store.close()
+
+    def all(self, store, *series):
+        return rows(store.range(ids(*series), *ALL_TIME))
+
+    def test_what_was_appended_is_read_back_by_series_and_time(self, store):
+        done = store.append([pack(1, (2, 5, 1.5), (1, 9, 2.5)), pack(2, (1, 3, -1.0, 1))])
+        assert (done.stored, done.absorbed, done.conflicts) == (3, 0, 0)
+        assert self.all(store, 1, 2) == [(1, 3.0, -1.0, 1), (1, 9.0, 2.5, 0), (2, 5.0, 1.5, 0)]
+        assert self.all(store, 3) == []
+
+    def test_a_pack_sent_again_adds_nothing(self, store):
+        first = pack(1, (1, 0, 1.0), (1, 1, 2.0))
+        store.append([first])
+        done = store.append([first, first])
+        assert (done.stored, done.absorbed, done.known) == (0, 4, {first.key})
+        assert not done.reused
+        assert len(self.all(store, 1)) == 2
+
+    def test_a_pack_twice_in_one_batch_is_stored_once(self, store):
+        first = pack(1, (1, 0, 1.0))
+        again = pack(1, (1, 0, 1.0))
+        assert store.append([first, again]).stored == 1
+        assert len(self.all(store, 1)) == 1
+
+    def test_a_number_used_again_for_other_content_is_told_and_not_stored(self, store):
+        store.append([pack(1, (1, 0, 1.0), digest=b"original")])
+        done = store.append([pack(1, (1, 5, 9.0), digest=b"impostor"), pack(2, (1, 6, 2.0))])
+        assert done.reused == {PackKey("gw", "aaaaaaaa", 1)}
+        assert self.all(store, 1) == [(1, 0.0, 1.0, 0), (1, 6.0, 2.0, 0)]
+
+    def test_an_equal_second_value_is_absorbed(self, store):
+        store.append([pack(1, (1, 0, 1.0), (1, 1, None, 4))])
+        done = store.append([pack(2, (1, 0, 1.0), (1, 1, None, 4), (1, 2, 3.0), (1, 2, 3.0))])
+        assert (done.stored, done.absorbed, done.conflicts) == (1, 3, 0)
+
+    def test_the_first_value_wins_and_another_is_recorded_once(self, store):
+        store.append([pack(1, (1, 0, 1.0))])
+        done = store.append([pack(2, (1, 0, 2.0), received=T0 + 7), pack(3, (1, 4, 5.0), (1, 4, 6.0))])
+        assert (done.stored, done.absorbed, done.conflicts) == (1, 0, 2)
+        store.append([pack(None, (1, 0, 2.0))])
+        assert self.all(store, 1) == [(1, 0.0, 1.0, 0), (1, 4.0, 5.0, 0)]
+        listed = {(one.series, one.time_ms - T0, one.kept, one.refused) for one in store.conflicts()}
+        assert listed == {(1, 0, 1.0, 2.0), (1, 4000, 5.0, 6.0)}
+        assert store.health().conflicts == 2
+
+    def test_a_value_where_none_was_is_a_conflict_too(self, store):
+        store.append([pack(1, (1, 0, None, 7))])
+        assert store.append([pack(2, (1, 0, 2.0))]).conflicts == 1
+        assert self.all(store, 1) == [(1, 0.0, None, 7)]
+
+    def test_messages_without_a_number_are_stored_and_repeats_absorbed(self, store):
+        assert store.append([pack(None, (1, 0, 1.0))]).stored == 1
+        assert store.append([pack(None, (1, 0, 1.0))]).absorbed == 1
+        assert store.ledger("gw") == {}
+
+    def test_late_data_are_stored_and_do_not_become_the_newest(self, store):
+        store.append([pack(1, (1, 100, 1.0))])
+        assert store.append([pack(2, (1, 50, 2.0), (1, 100, 1.0))]).stored == 1
+        assert rows(store.last(ids(1))) == [(1, 100.0, 1.0, 0)]
+
+    def test_last_answers_in_the_order_asked_and_leaves_out_the_silent(self, store):
+        store.append([pack(1, (5, 1, 1.0), (7, 2, 2.0), (5, 3, 4.0))])
+        assert rows(store.last(ids(7, 6, 5, 99_999))) == [(7, 2.0, 2.0, 0), (5, 3.0, 4.0, 0)]
+
+    def test_ranges_are_half_open_and_can_be_limited(self, store):
+        store.append([pack(1, *((1, t, float(t)) for t in range(5)))])
+        found = store.range(ids(1), T0 + 1000, T0 + 4000)
+        assert [t for _, t, _, _ in rows(found)] == [1.0, 2.0, 3.0]
+        assert len(store.range(ids(1), *ALL_TIME, limit=2)) == 2
+
+    def test_buckets_are_counted_from_the_start_asked_for(self, store):
+        store.append([pack(1, (1, 7, 1.0), (1, 8, 3.0), (1, 16, 5.0), (1, 17, 9.0), (1, 12, 100.0, 5))])
+        found = store.downsample(1, T0 + 7000, T0 + 17_000, 5000)
+        assert ((found.start_ms - T0) / 1000).tolist() == [7.0, 12.0]
+        assert found.n.tolist() == [2, 1]
+        assert found.mean.tolist() == [2.0, 5.0]
+        assert (found.low.tolist(), found.high.tolist()) == ([1.0, 5.0], [3.0, 5.0])
+        assert (found.first.tolist(), found.last.tolist()) == ([1.0, 5.0], [3.0, 5.0])
+
+    def test_series_are_grouped_by_label_over_a_half_open_time(self, store):
+        store.append([pack(1, (1, 0, 1.0), (2, 0, 2.0), (3, 0, 10.0), (3, 60, 99.0), (4, 0, None, 4))])
+        found = store.group(ids(1, 2, 3, 4), ids(7, 7, 8, 9), T0, T0 + 60_000)
+        assert found.label.tolist() == [7, 8]
+        assert (found.n.tolist(), found.total.tolist()) == ([2, 1], [3.0, 10.0])
+        assert (found.low.tolist(), found.high.tolist()) == ([1.0, 10.0], [2.0, 10.0])
+
+    @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+    def test_what_is_not_a_number_is_refused_and_nothing_of_the_batch_stored(self, store, value):
+        bad = Arrival(PackKey("gw", "aaaaaaaa", 2), Points(*columns([1], [T0], [value], [0])))
+        with pytest.raises(Invalid):
+            store.append([pack(1, (1, 5, 1.0)), bad])
+        assert self.all(store, 1) == []
+        assert store.ledger("gw") == {}
+
+    def test_a_missing_value_is_kept_with_its_reason(self, store):
+        store.append([pack(1, (1, 0, None, 7))])
+        assert self.all(store, 1) == [(1, 0.0, None, 7)]
+        assert len(store.downsample(1, T0, T0 + 1000, 1000).n) == 0
+
+    def test_the_ledger_knows_gaps_in_any_order_of_arrival(self, store):
+        store.append([pack(3, (1, 3, 1.0)), pack(1, (1, 1, 1.0))])
+        (spans,) = store.ledger("gw").values()
+        assert (spans.watermark, spans.gaps()) == (1, [(2, 2)])
+        store.append([pack(2), pack(9, skips=(4, 6))])
+        (spans,) = store.ledger("gw").values()
+        assert (spans.watermark, spans.gaps()) == (6, [(7, 8)])
+        assert store.ledger("other") == {}
+
+    def test_a_pack_that_comes_after_all_is_stored_although_it_was_reported_lost(self, store):
+        store.append([pack(3, skips=(1, 2))])
+        done = store.append([pack(2, (1, 0, 1.0))])
+        assert (done.stored, done.known) == (1, frozenset())
+        assert store.append([pack(2, (1, 0, 1.0))]).known
+
+    def test_epochs_are_counted_apart(self, store):
+        store.append([pack(1, (1, 0, 1.0)), pack(1, (1, 1, 2.0), epoch="bbbbbbbb")])
+        assert {epoch: spans.watermark for epoch, spans in store.ledger("gw").items()} == {
+            "aaaaaaaa": 1,
+            "bbbbbbbb": 1,
+        }
+
+    def test_old_readings_can_be_forgotten_per_series(self, store):
+        store.append([pack(1, (1, 0, 1.0), (1, 10, 2.0), (2, 0, 3.0), (3, 0, 4.0))])
+        assert store.delete_before(ids(1, 3), T0 + 10_000) == 2
+        assert self.all(store, 1, 2, 3) == [(1, 10.0, 2.0, 0), (2, 0.0, 3.0, 0)]
+        assert rows(store.last(ids(3))) == []
+        assert store.append([pack(2, (3, 0, 5.0))]).stored == 1
+
+    def test_an_empty_append_and_empty_questions_are_fine(self, store):
+        assert store.append([]).stored == 0
+        assert store.append([pack(1)]).stored == 0
+        assert len(store.last(ids())) == 0
+        assert len(store.range(ids(), *ALL_TIME)) == 0
+        assert store.health().ok
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=_INHERITED)
+    @given(data=st.data())
+    def test_it_ends_in_the_same_state_as_a_dictionary(self, store, data):
+        gateway = f"gw-{next(_numbers)}"
+        base = next(_numbers) * 10
+        row = st.tuples(st.integers(0, 2), st.integers(0, 12), st.sampled_from([None, 1.0, 2.0]))
+        numbered = st.tuples(st.integers(1, 9) | st.none(), st.lists(row, max_size=6))
+        oracle = MemoryReadings()
+        for batch in data.draw(st.lists(st.lists(numbered, max_size=4), max_size=5)):
+            arrivals = [
+                pack(
+                    seq,
+                    *((base + s, t, v, 4 if v is None else 0) for s, t, v in content),
+                    gateway=gateway,
+                    digest=str(content).encode()[-8:].rjust(8),
+                )
+                for seq, content in batch
+            ]
+            assert store.append(arrivals) == oracle.append(arrivals)
+        mine = base, base + 1, base + 2
+        assert self.all(store, *mine) == self.all(oracle, *mine)
+        assert rows(store.last(ids(*mine))) == rows(oracle.last(ids(*mine)))
+        assert ranges(store.ledger(gateway)) == ranges(oracle.ledger(gateway))
+        told = [(one.series, one.time_ms, one.refused) for one in store.conflicts(limit=10**6) if one.series in mine]
+        assert sorted(told, key=str) == sorted(((c.series, c.time_ms, c.refused) for c in oracle.conflicts()), key=str)
+
+
+class TestMemoryReadings(ReadingsContract):
+    def open(self, place):
+        return MemoryReadings()
+
+
+class TestDuckReadings(ReadingsContract):
+    def open(self, place):
+        return DuckReadings(place / "readings.duckdb")
+
+    def test_everything_is_there_after_opening_again(self, tmp_path):
+        store = self.open(tmp_path)
+        store.append([pack(1, (1, 0, 1.0), (1, 1, None, 4)), pack(2, (1, 0, 2.0)), pack(5, skips=(3, 3))])
+        store.append([pack(9, (1, 50, 1.0), gateway="other")])
+        store.close()
+        again = self.open(tmp_path)
+        assert self.all(again, 1) == [(1, 0.0, 1.0, 0), (1, 1.0, None, 4), (1, 50.0, 1.0, 0)]
+        assert rows(again.last(ids(1))) == [(1, 50.0, 1.0, 0)]
+        assert again.ledger("gw")["aaaaaaaa"].ranges() == [(1, 3), (5, 5)]
+        assert again.append([pack(1, (1, 0, 1.0))]).stored == 0
+        assert again.append([pack(1, (1, 0, 1.0), digest=b"another!")]).reused
+        assert again.append([pack(None, (1, 1, 8.0))]).conflicts == 1
+        again.close()
