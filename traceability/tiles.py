@@ -1,0 +1,140 @@
+"""The tree as C2SP tiles: growing it, and reading its nodes back fast.
+
+A tile holds 256 neighbouring hashes of one level, eight tree levels below the next. `Growth` keeps the unfinished
+tiles on the right and hands out finished ones; `TileReader` answers `node(level, index)` from files, unfolding a
+tile once and keeping the unfolded ones.
+
+Source: C2SP tlog-tiles.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from typing import Final
+
+from traceability import TraceError
+from traceability.merkle import EMPTY_ROOT, HASH_BYTES, node_hash
+
+HEIGHT: Final = 8
+WIDTH: Final = 1 << HEIGHT
+TILE_BYTES: Final = WIDTH * HASH_BYTES
+
+Unfolded = tuple[bytes, ...]
+"""Complete nodes of a tile by height, 0 to 8: concatenated hashes."""
+
+
+class BadTile(TraceError):
+    """A tile or an entry bundle is not what the tree says it is."""
+
+    default_code = "bad_tile"
+
+
+def tile_name(level: int | str, number: int, width: int = WIDTH) -> str:
+    """Name of a tile (``level`` a number) or an entry bundle (``"entries"``): 1234067 is ``x001/x234/067``."""
+    digits = f"{number:03d}"
+    digits = digits.zfill(-(-len(digits) // 3) * 3)
+    parts = [digits[at : at + 3] for at in range(0, len(digits), 3)]
+    name = "/".join(["tile", str(level), *(f"x{part}" for part in parts[:-1]), parts[-1]])
+    return name if width == WIDTH else f"{name}.p/{width}"
+
+
+def pack_bundle(entries: Sequence[bytes]) -> bytes:
+    """Entries of one tile, each with two bytes of length in front."""
+    return b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
+
+
+def unpack_bundle(data: bytes) -> list[bytes]:
+    """Entries of a bundle; raises `BadTile` when its lengths do not fit."""
+    entries, at = [], 0
+    while at < len(data):
+        start = at + 2
+        at = start + int.from_bytes(data[at:start], "big")
+        if start > len(data) or at > len(data):
+            raise BadTile("an entry bundle is cut short")
+        entries.append(data[start:at])
+    return entries
+
+
+def unfold(tile: bytes) -> Unfolded:
+    """All complete nodes over a tile's hashes, by height."""
+    heights = [tile]
+    for _ in range(HEIGHT):
+        below = heights[-1]
+        pairs = range(0, len(below) - 2 * HASH_BYTES + 1, 2 * HASH_BYTES)
+        heights.append(b"".join([sha256(b"\x01" + below[at : at + 64]).digest() for at in pairs]))
+    return tuple(heights)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A tree of `size` leaves, as much of it as is needed to grow: unfinished tiles by level, and its peaks."""
+
+    size: int = 0
+    edges: tuple[bytes, ...] = ()
+    peaks: tuple[bytes, ...] = ()  # roots of the complete subtrees, largest first
+
+    @property
+    def root(self) -> bytes:
+        """RFC 6962 root."""
+        if not self.peaks:
+            return EMPTY_ROOT
+        found = self.peaks[-1]
+        for peak in self.peaks[-2::-1]:
+            found = node_hash(peak, found)
+        return found
+
+    def grown(self, leaves: Sequence[bytes]) -> tuple["Growth", list[tuple[int, int, bytes]]]:
+        """The tree with more leaf hashes, and the tiles that became full: (level, number, hashes)."""
+        finished: list[tuple[int, int, bytes]] = []
+        edges = list(self.edges)
+        carried, level = b"".join(leaves), 0
+        while carried:
+            held = edges[level] if level < len(edges) else b""
+            first = (self.size >> HEIGHT * level) >> HEIGHT
+            whole = held + carried
+            full = len(whole) // TILE_BYTES
+            tiles = [whole[n * TILE_BYTES : (n + 1) * TILE_BYTES] for n in range(full)]
+            finished += [(level, first + n, tile) for n, tile in enumerate(tiles)]
+            edges[level : level + 1] = [whole[full * TILE_BYTES :]]
+            carried, level = b"".join(unfold(tile)[HEIGHT] for tile in tiles), level + 1
+        return Growth(self.size + len(leaves), tuple(edges), self._raised(leaves)), finished
+
+    def _raised(self, leaves: Sequence[bytes]) -> tuple[bytes, ...]:
+        peaks = list(self.peaks)
+        for size, leaf in enumerate(leaves, self.size):
+            found, bits = leaf, size
+            while bits & 1:
+                found, bits = node_hash(peaks.pop(), found), bits >> 1
+            peaks.append(found)
+        return tuple(peaks)
+
+    def partial_tiles(self) -> Iterator[tuple[int, int, bytes]]:
+        """The unfinished tiles: (level, number, hashes)."""
+        for level, edge in enumerate(self.edges):
+            if edge:
+                yield level, (self.size >> HEIGHT * level) >> HEIGHT, edge
+
+
+class TileReader:
+    """Nodes of a tree out of its tiles; `load(level, number, width)` gives a tile's hashes."""
+
+    def __init__(self, load: Callable[[int, int, int], bytes], *, keep: int) -> None:
+        self._unfolded = lru_cache(maxsize=keep)(lambda level, number, width: unfold(load(level, number, width)))
+
+    def node(self, size: int) -> Callable[[int, int], bytes]:
+        """The function ``(level, index) -> hash`` over the complete subtrees of the tree of `size` leaves."""
+        unfolded = self._unfolded
+        widths = [size >> HEIGHT * level for level in range(size.bit_length() // HEIGHT + 1)]
+
+        def node(level: int, index: int) -> bytes:
+            tile_level, height = divmod(level, HEIGHT)
+            number = index >> HEIGHT - height
+            width = min(WIDTH, widths[tile_level] - number * WIDTH)
+            at = (index - (number << HEIGHT - height)) * HASH_BYTES
+            found: bytes = unfolded(tile_level, number, width)[height][at : at + HASH_BYTES]
+            if len(found) != HASH_BYTES:
+                raise BadTile(f"tile {tile_name(tile_level, number, width)} lacks node {level}/{index}")
+            return found
+
+        return node
