@@ -85,7 +85,7 @@ def test_two_calls_at_once_set_a_checkout_up_and_a_third_skips_it(checkout, home
     calls = [start(checkout, home, "setup") for _ in range(2)]
     said = "".join(call.communicate()[1] for call in calls)
     assert [call.returncode for call in calls] == [0, 0], said
-    assert said.count("Making .venv.") == 1
+    assert said.count("Making .venv") == 1
     started = time.monotonic()
     third = start(checkout, home, "setup")
     assert third.communicate() == ("", "dev: The checkout is set up.\n")
@@ -103,7 +103,7 @@ def test_a_set_up_that_was_killed_is_taken_up_again(checkout, home):
     second = start(checkout, home, "setup")
     _, said = second.communicate()
     assert second.returncode == 0, said
-    assert "Making .venv." in said
+    assert "Making .venv" in said
     subprocess.run([checkout / ".venv/bin/python", "-m", "pip", "show", "-q", "tianmai"], check=True)
 
 

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from processes import Child, ProcessError, free_port, is_listening
+from processes import Child, ProcessError, free_port, is_listening, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,7 +60,7 @@ def test_descendants_die_with_a_child(tmp_path):
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {server!r}])"
     with Child([sys.executable, "-c", parent], log=tmp_path / "log") as child:
         child.wait_for_port(port)
-    assert not is_listening(port)
+    wait_until(lambda: not is_listening(port), "the server outlived its parent", within_s=5)
 
 
 def report(folder, body, *args):
