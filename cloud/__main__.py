@@ -14,9 +14,13 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cloud.problems import CloudError
 from cloud.settings import Settings, load
+
+if TYPE_CHECKING:
+    from cloud.supervisor import Run
 
 __all__ = ["main"]
 
@@ -91,31 +95,30 @@ def _run(args: argparse.Namespace, settings: Settings) -> int:
     _log_to_file(settings.var / "logs" / "cloud.log")
     asked = _stop_on_signals()
 
-    def until_asked(run: supervisor.Run, _stop: threading.Event) -> int:
+    def until_asked(run: "Run", _stop: threading.Event) -> int:
         print(_welcome(run), flush=True)
         asked.wait()
         print("正在停止…… stopping", flush=True)
         return 0
 
-    def until_seen(run: supervisor.Run, _stop: threading.Event) -> int:
+    def until_seen(run: "Run", _stop: threading.Event) -> int:
         return smoke(run, asked, timeout_s=args.smoke_timeout)
 
     say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731 - one line, used once
     return supervisor.run(settings, broker=args.broker, until=until_seen if args.smoke else until_asked, say=say)
 
 
-def _welcome(run: "object") -> str:
-    site, sign_in = run.site, run.sign_in  # type: ignore[attr-defined]
+def _welcome(run: "Run") -> str:
     return f"""
 田脉 Tianmai 已启动 is running — 四个模拟农场,一个合成县域 (four simulated farms, one synthetic county)
 
-  控制台 console   {sign_in}
-                   一次性登录链接,用后失效 (works once; later: {site}/console)
-  扫码页 scan      {site}/
+  控制台 console   {run.sign_in}
+                   一次性登录链接,用后失效 (works once; later: {run.site}/console)
+  扫码页 scan      {run.site}/
   日志 logs        {run.services.settings.var / "logs"}
 
 按 Ctrl-C 停止 (press Ctrl-C to stop)
-"""  # type: ignore[attr-defined]
+"""
 
 
 def _log_to_file(file: Path) -> None:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from traceability.demo import demo_chains
-
 from cloud.land import Batch, Land
 from cloud.land.demonstration import play
 from cloud.problems import Refused
 from cloud.who import Role
 from cloud.wiring import Office, Services
+from traceability.demo import demo_chains
+from traceability.digital_link import parse_link
 
 __all__ = ["FARMS", "Farm", "detect_county", "play_chains", "play_land_loop", "prepare_gateways", "prepare_person"]
 
@@ -136,6 +136,9 @@ def play_chains(services: Services) -> dict[str, Any]:
         for event in chain.events:
             services.provenance.capture(event, chain=chain.chain, by="demonstration", facts=chain.facts)
         subjects[chain.chain] = chain.subject
+        gtin = parse_link(chain.subject).gtin
+        if gtin is not None:
+            services.provenance.name_product(gtin, chain.product_zh, chain.product_en)
         for event in chain.refused:
             try:
                 services.provenance.capture(event, chain=chain.chain, by="demonstration", facts=chain.facts)

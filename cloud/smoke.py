@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import httpx
-from traceability.policy import Policy
 
 from cloud.supervisor import Run
 from traceability import TraceError
 from traceability.packs import Pack
+from traceability.policy import Policy
 
 __all__ = ["Seen", "smoke"]
 

@@ -16,7 +16,8 @@ from cloud.accounts import Accounts
 from cloud.database import open_database
 from cloud.jobs import Jobs
 from cloud.land import Land
-from cloud.provenance import Provenance, open_ledger
+from cloud.provenance import LogBook, Provenance
+from cloud.provenance.store import metadata as provenance_tables
 from cloud.regions import Regions
 from cloud.settings import Settings
 from cloud.telemetry import Broker, Ingest, ReadingsStore, Registry, Telemetry, open_readings
@@ -73,6 +74,7 @@ def build_office(settings: Settings, clock: Clock = utc_now_ms) -> Office:
     job_table.metadata.create_all(engine)
     regions = Regions(engine, clock)
     accounts = Accounts(engine, clock, covers=regions.covers)
+    provenance_tables.create_all(engine)
     land = Land(engine, settings.photos_dir, clock, accounts.audit, covers=regions.covers, inside=regions.codes_under)
     for context in (regions, accounts, land):
         context.prepare()
@@ -90,15 +92,9 @@ def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
         return any(office.regions.covers(grant, region) for grant in granted)
 
     telemetry = Telemetry(readings, registry, clock=clock, covers=covers)
-    provenance = Provenance(
-        office.engine,
-        open_ledger(settings.ledger_dir, settings.keys_dir, settings.ledger_origin, clock),
-        site=settings.site,
-        clock=clock,
-        audit=office.accounts.audit,
-        daily_mean=telemetry.daily_mean,
-    )
-    provenance.prepare()
+    log = LogBook(office.engine, settings.ledger_dir, settings.keys_dir / "log.key", settings.ledger_origin, clock)
+    settings.policy_file.write_text(log.policy_text, "utf-8")
+    provenance = Provenance(office.engine, log, site=settings.site, clock=clock)
     return Services(
         settings,
         clock,

@@ -1,1 +1,7 @@
-"""The provenance context."""
+"""The chain's side of the cloud: capture and query of events, refusals, codes, scans; it hosts the log."""
+
+from cloud.provenance.log import LogBook
+from cloud.provenance.router import build_router
+from cloud.provenance.service import Provenance
+
+__all__ = ["LogBook", "Provenance", "build_router"]

@@ -18,7 +18,7 @@ __all__ = ["LeafOf", "seal"]
 
 # Own extension fields that name people or exact places: never shown to a consumer.
 PRIVATE = frozenset({"tm:person", "tm:holder", "tm:contact", "tm:exactPlace", "tm:credential"})
-SHOWN = ("event", "view", "who", "where", "product", "lot", "quantity")
+SHOWN = ("event", "view", "who", "where")
 _CARRIERS = frozenset({"AggregationEvent", "AssociationEvent"})
 
 
@@ -29,14 +29,14 @@ class LeafOf:
     `uses` are the things it used up, `makes` those that left it, `carrier` the container or host among them.
     """
 
-    entry: str
+    entry: bytes
     secrets: str
     uses: tuple[str, ...] = ()
     makes: tuple[str, ...] = ()
     carrier: str | None = None
 
     @classmethod
-    def load(cls, entry: str, secrets: str) -> "LeafOf":
+    def load(cls, entry: bytes, secrets: str) -> "LeafOf":
         """A sealed event as it was stored."""
         return cls(entry, secrets)
 
@@ -46,7 +46,7 @@ class LeafOf:
         openings = {
             name: Opening(from_base64(item["salt"]), item["value"]) for name, item in json.loads(self.secrets).items()
         }
-        return Leaf(self.entry.encode(), openings).showing(SHOWN)
+        return Leaf(self.entry, openings).showing(SHOWN)
 
     @property
     def view(self) -> str:
@@ -58,8 +58,10 @@ class LeafOf:
 def seal(event: Event, chain: str) -> LeafOf:
     """Commit to an event with fresh salts. Raises `TraceError` for what cannot stand in the log."""
     made = event.kind == "TransformationEvent"
-    uses = event.inputs if made else ()
     makes = event.outputs if made else event.things
+    # A unit or lot that starts its life says in its master data what it was made from.
+    origin = tuple(str(thing) for thing in (event.body.get("ilmd") or {}).get("tm:origin") or ())
+    uses = tuple(thing for thing in dict.fromkeys((*event.inputs, *origin)) if thing not in makes)
     public = {
         "when": event.time_ms,
         "what": (event.step or event.kind).rsplit(":", 1)[-1],
@@ -72,7 +74,7 @@ def seal(event: Event, chain: str) -> LeafOf:
         name: {"salt": to_base64(opening.salt), "value": opening.value} for name, opening in leaf.openings.items()
     }
     carrier = event.parent if event.kind in _CARRIERS else None
-    return LeafOf(leaf.entry.decode(), json.dumps(opened, ensure_ascii=False), uses, makes, carrier)
+    return LeafOf(leaf.entry, json.dumps(opened, ensure_ascii=False), uses, makes, carrier)
 
 
 def _committed(event: Event) -> dict[str, Any]:
@@ -81,10 +83,10 @@ def _committed(event: Event) -> dict[str, Any]:
     fields: dict[str, Any] = {"event": str(event.id), "view": _text(shown)}
     if hidden:
         fields["private"] = _text(hidden)
-    for name, own in (("who", "tm:who"), ("where", "tm:where"), ("product", "tm:product"), ("lot", "tm:lot")):
+    for name, own in (("who", "tm:signer"), ("where", "tm:village")):
         value = event.extension(own)
-        if value is not None:
-            fields[name] = value if isinstance(value, str) else _text(value)
+        if isinstance(value, dict) and isinstance(value.get("zh"), str):
+            fields[name] = value["zh"]
     return fields
 
 

@@ -31,12 +31,12 @@ def build_router(provenance: Provenance) -> APIRouter:
     def events(
         who: Reader,  # noqa: ARG001 - the dependency is the check
         per_page: Annotated[int, Query(alias="perPage", ge=1, le=1000)] = 30,
-        before: Annotated[int | None, Query(alias="nextPageToken", ge=1)] = None,
+        before: Annotated[int | None, Query(alias="nextPageToken", ge=0)] = None,
     ) -> Mapping[str, Any]:
         """Captured events, newest first, as an EPCIS query document."""
         rows = provenance.events(per_page, before)
         body = {"queryName": "SimpleEventQuery", "resultsBody": {"eventList": [json.loads(row.body) for row in rows]}}
-        token = rows[-1].number if len(rows) == per_page else None
+        token = rows[-1].place if len(rows) == per_page else None
         return {"type": "EPCISQueryDocument", "schemaVersion": "2.0", "epcisBody": {"queryResults": body}} | (
             {"nextPageToken": token} if token else {}
         )

@@ -22,6 +22,8 @@ class Consumer:
 
     subject: str
     path: str
+    product_zh: str
+    product_en: str
     chain: str
     story: Story
     pack: str
@@ -59,12 +61,11 @@ class RefusalView:
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """Health of the log. `waiting` events are durable but not yet in the log."""
+    """Health of the log; `fingerprint` is of its key."""
 
     origin: str
     size: int
     root: str
     checkpoint_ms: int
-    waiting: int
     fingerprint: str
     witnesses: list[str] = field(default_factory=list)

@@ -1,30 +1,29 @@
 """The chain's service: capture an event, judge it, seal it into the log, and tell whoever scans a code.
 
-Capture is: read, judge by the chain's rules, stage in the relational store, place in the log. A rule that says no stops
-the event before anything of it is written except the attempt itself. Staging is the durable point; placing is done by
-the one process that owns the log, at once or at its next start.
+Capture is: read, judge by the chain's rules, seal, and append: entry and event are one transaction, so an event is in
+the log or nowhere. A rule that says no stops the event before anything of it is written except the attempt itself.
 """
 
 import json
 import secrets
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from sqlalchemy import Engine
 from traceability.hashing import event_id
-from traceability.story import tell
 
 from cloud.problems import Invalid, NotFound, Refused
+from cloud.provenance.journal import EventRow, Known
 from cloud.provenance.leaves import LeafOf, seal
 from cloud.provenance.log import LogBook
 from cloud.provenance.schemas import Captured, Consumer, LogState, Lot, RefusalView
-from cloud.provenance.store import EventStore, Staged, Stored
+from cloud.provenance.store import EventStore, Stored
 from traceability.chain_rules import CHAINS, Facts, Verdict, judge
 from traceability.digital_link import parse_link
 from traceability.events import Document, Event, parse_document
 from traceability.packs import Pack, assemble
+from traceability.story import tell
 
 __all__ = ["Provenance"]
 
@@ -46,15 +45,6 @@ class DailyMean(Protocol):
     def __call__(self, place: str, start_ms: int, end_ms: int) -> Mapping[str, float]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Sealed:
-    """An event with its id and its leaf, before it is staged."""
-
-    event: Event
-    event_id: str
-    leaf: LeafOf
-
-
 class Provenance:
     """Events in, proofs out. One instance owns the log; its methods may be called from any thread."""
 
@@ -72,12 +62,6 @@ class Provenance:
         self._site = site
         self._clock = clock
         self._daily_mean = daily_mean
-        self._placing = threading.Lock()
-
-    def prepare(self) -> None:
-        """Make the tables and place whatever a crash left staged."""
-        self._store.prepare()
-        self.place_waiting()
 
     def close(self) -> None:
         """Give the log's files back."""
@@ -97,27 +81,27 @@ class Provenance:
         if chain is not None and chain not in CHAINS:
             raise Invalid(f"no rule pack for the chain {chain!r}; there are: {', '.join(CHAINS)}")
         events = _with_ids(parse_document(document))
-        sealed: list[_Sealed] = []
-        for each in events:
-            earlier = [item.event for item in sealed]
+        known = {row.event_id: row.place for row in self._store.by_ids([str(event.id) for event in events])}
+        fresh = list({str(event.id): event for event in events if event.id not in known}.values())
+        for number, event in enumerate(fresh):
             if chain is not None:
-                self._judge(chain, each, earlier, facts or Facts(), by)
-            sealed.append(_Sealed(each, str(each.id), seal(each, chain or "other")))
-        now = self._clock()
-        self._store.stage([_staged(item, chain or "other", now, by) for item in sealed])
-        self.place_waiting()
-        receipts = {row.event_id: row.place for row in self._store.by_ids([item.event_id for item in sealed])}
-        return [Captured(item.event_id, int(receipts[item.event_id] or 0)) for item in sealed]
+                self._judge(chain, event, fresh[:number], facts or Facts(), by)
+        known |= self._append(fresh, chain or "other", by)
+        return [Captured(str(event.id), known[str(event.id)]) for event in events]
 
-    def place_waiting(self) -> int:
-        """Put staged events into the log, in order; returns how many. Safe to call at any time from any thread."""
-        placed = 0
-        with self._placing:
-            while waiting := self._store.waiting():
-                places = self._log.append([row.leaf.encode() for row in waiting])
-                self._store.placed({row.number: place for row, place in zip(waiting, places, strict=True)})
-                placed += len(waiting)
-        return placed
+    def _append(self, events: Sequence[Event], chain: str, by: str) -> dict[str, int]:
+        if not events:
+            return {}
+        now = self._clock()
+        leaves = [seal(event, chain) for event in events]
+        rows = tuple(_row(event, leaf, chain, now, by) for event, leaf in zip(events, leaves, strict=True))
+        try:
+            places = self._log.append([leaf.entry for leaf in leaves], rows)
+        except Known:
+            # Somebody else captured one of them between our look and our write: take what is there, add the rest.
+            known = {row.event_id: row.place for row in self._store.by_ids([str(event.id) for event in events])}
+            return known | self._append([event for event in events if event.id not in known], chain, by)
+        return {row.event_id: place for row, place in zip(rows, places, strict=True)}
 
     def stage_record(self, arrival: Any) -> None:
         """Keep a gateway's signed farm record (its signature was checked on arrival); durable when this returns."""
@@ -166,19 +150,22 @@ class Provenance:
     def consumer(self, path: str, *, count_scan: bool = True) -> Consumer:
         """What the page of a code shows, with its proof pack. Raises `NotFound` for a code nobody issued."""
         subject = self._subject(path)
-        rows = [row for row in self._store.history([subject]) if row.place is not None]
+        rows = self._store.history([subject])
         if not rows:
             raise NotFound(
                 f"no event is known for the code {path}: it may be mistyped, or not ours", code="unknown_code"
             )
         pack = self._pack(subject, rows)
-        events = [Event(json.loads(LeafOf.load(row.leaf, row.secrets).view)) for row in rows]
+        events = [Event(json.loads(LeafOf.load(row.entry, row.secrets).view)) for row in rows]
         story = tell(events, subject=subject, proven=frozenset(row.event_id for row in rows), now_ms=self._clock())
+        names = self._store.product_names().get(parse_link(subject).gtin or "", ("", ""))
         now = self._clock()
         scans, first = self._store.scanned(subject, now) if count_scan else (0, now)
         return Consumer(
             subject=subject,
             path=path,
+            product_zh=names[0],
+            product_en=names[1],
             chain=rows[-1].chain,
             story=story,
             pack=pack.encode().decode(),
@@ -217,15 +204,16 @@ class Provenance:
 
     def lots(self) -> list[Lot]:
         """The codes a consumer may scan, newest first, one for each serial number."""
-        found: dict[str, Lot] = {}
+        names = self._store.product_names()
+        found = []
         for thing, row in self._store.serials():
-            if thing in found or row.place is None:
-                continue
-            product = (json.loads(row.body).get("tm:product")) or {}
-            names = product if isinstance(product, dict) else {"zh": product, "en": product}
-            path = thing.removeprefix(CANONICAL)
-            found[thing] = Lot(row.chain, thing, path, str(names.get("zh", "")), str(names.get("en", "")), row.when_ms)
-        return list(found.values())
+            zh, en = names.get(parse_link(thing).gtin or "", ("", ""))
+            found.append(Lot(row.chain, thing, thing.removeprefix(CANONICAL), zh, en, row.when_ms))
+        return found
+
+    def name_product(self, gtin: str, zh: str, en: str) -> None:
+        """Give a trade item (14-digit GTIN) the names a consumer reads."""
+        self._store.name_product(gtin, zh, en)
 
     def events(self, limit: int, before: int | None = None, chain: str | None = None) -> list[Stored]:
         """Captured events, newest capture first."""
@@ -242,8 +230,7 @@ class Provenance:
 
     def log_state(self) -> LogState:
         """Health of the log."""
-        state = self._log.state()
-        return replace(state, waiting=len(self._store.waiting()))
+        return self._log.state()
 
     @property
     def policy_text(self) -> str:
@@ -260,7 +247,7 @@ class Provenance:
 
     def _pack(self, subject: str, rows: Sequence[Stored]) -> Pack:
         checkpoint = self._log.checkpoint()
-        leaves = [(LeafOf.load(row.leaf, row.secrets).shown, int(row.place or 0)) for row in rows]
+        leaves = [(LeafOf.load(row.entry, row.secrets).shown, row.place) for row in rows]
         return assemble(subject, leaves, checkpoint=checkpoint, prove=self._log.prove)
 
 
@@ -279,10 +266,9 @@ def _event(row: Stored) -> Event:
     return Event(json.loads(row.body))
 
 
-def _staged(item: _Sealed, chain: str, now_ms: int, by: str) -> Staged:
-    event = item.event
-    return Staged(
-        event_id=item.event_id,
+def _row(event: Event, leaf: LeafOf, chain: str, now_ms: int, by: str) -> EventRow:
+    return EventRow(
+        event_id=str(event.id),
         chain=chain,
         kind=event.kind,
         step=event.step or "",
@@ -290,11 +276,10 @@ def _staged(item: _Sealed, chain: str, now_ms: int, by: str) -> Staged:
         recorded_ms=now_ms,
         captured_by=by,
         body=json.dumps(event.body, ensure_ascii=False),
-        leaf=item.leaf.entry,
-        secrets=item.leaf.secrets,
-        uses=item.leaf.uses,
-        makes=item.leaf.makes,
-        carrier=item.leaf.carrier,
+        secrets=leaf.secrets,
+        uses=leaf.uses,
+        makes=leaf.makes,
+        carrier=leaf.carrier,
     )
 
 

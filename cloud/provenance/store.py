@@ -1,11 +1,10 @@
-"""Where captured events, refusals and scans lie: the relational side of the chain.
+"""Where events, refusals, scans and farm records lie: the relational side of the chain.
 
-An event is written here first (`staged`), with the salts of its commitments, then its leaf goes into the log, then its
-index comes back (`placed`). A crash between the two leaves a staged row that the next start places: the log absorbs a
-leaf it already has, so nothing is lost and nothing stands twice.
+The rows of an event and its entry of the log are one transaction (`cloud.provenance.journal` writes both), so an event
+is in the log or nowhere. This module holds the tables and every question asked of them.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import (
@@ -15,7 +14,9 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
+    Select,
     String,
     Table,
     Text,
@@ -25,36 +26,43 @@ from sqlalchemy import (
     update,
 )
 
-__all__ = ["EventStore", "Refusal", "Staged", "Stored", "metadata"]
+__all__ = ["CARRIES", "ENTRY", "EVENT", "THING", "EventStore", "Refusal", "Stored", "metadata"]
 
 # A walk through ancestors that touches more things than this is cut: no real lot has them, a cycle might.
 LARGEST_HISTORY = 5_000
 
+# How a thing stands to an event.
+USED, LEFT, CARRIES = 0, 1, 2
+
 metadata = MetaData()
-_EVENT = Table(
+ENTRY = Table(
+    "chain_entry",
+    metadata,
+    Column("place", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("leaf", LargeBinary(32), nullable=False, unique=True),  # RFC 6962 leaf hash
+    Column("entry", LargeBinary, nullable=False),  # canonical JSON
+)
+EVENT = Table(
     "chain_event",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("place", ForeignKey("chain_entry.place"), primary_key=True, autoincrement=False),
     Column("event_id", String(160), nullable=False, unique=True),
     Column("chain", String(20), nullable=False),
-    Column("kind", String(30), nullable=False),
-    Column("step", String(80), nullable=False),
+    Column("kind", String(200), nullable=False),
+    Column("step", String(200), nullable=False),
     Column("when_ms", BigInteger, nullable=False, index=True),
     Column("recorded_ms", BigInteger, nullable=False),
     Column("captured_by", String(120), nullable=False),
     Column("body", Text, nullable=False),  # the event as it came, JSON
-    Column("leaf", Text, nullable=False),  # canonical JSON: the entry of the log
     Column("secrets", Text, nullable=False),  # {"field": {"salt": b64, "value": JSON}}; erasing a field keeps the proof
-    Column("place", BigInteger, unique=True),  # index in the log; NULL while staged
 )
-_THING = Table(
+THING = Table(
     "chain_thing",
     metadata,
     Column("thing", String(300), primary_key=True),
-    Column("number", Integer, ForeignKey("chain_event.number"), primary_key=True),
-    # 0: was used up by the event, 1: left it, 2: left it and carries the others (crate, lorry, pen)
-    Column("made", Integer, nullable=False),
-    Index("chain_thing_by_event", "number"),
+    Column("place", ForeignKey("chain_event.place"), primary_key=True, autoincrement=False),
+    Column("role", Integer, nullable=False),  # USED up by it | LEFT it | left it and CARRIES the others
+    Index("chain_thing_by_event", "place"),
 )
 _REFUSAL = Table(
     "chain_refusal",
@@ -67,6 +75,13 @@ _REFUSAL = Table(
     Column("findings", Text, nullable=False),  # JSON list: rule, zh, en, source, earliest_ms, things
     Column("body", Text, nullable=False),
     Column("times", Integer, nullable=False, default=1),
+)
+_PRODUCT = Table(
+    "chain_product",
+    metadata,
+    Column("gtin", String(14), primary_key=True),
+    Column("zh", String(100), nullable=False),
+    Column("en", String(100), nullable=False),
 )
 _SCAN = Table(
     "chain_scan",
@@ -98,29 +113,10 @@ _RECORD = Table(
 
 
 @dataclass(frozen=True, slots=True)
-class Staged:
-    """An event ready to go into the log. `uses` and `makes` are identifiers."""
-
-    event_id: str
-    chain: str
-    kind: str
-    step: str
-    when_ms: int
-    recorded_ms: int
-    captured_by: str
-    body: str
-    leaf: str
-    secrets: str
-    uses: tuple[str, ...]
-    makes: tuple[str, ...]
-    carrier: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Stored:
-    """An event as stored; `place` is its index in the log, None while it waits."""
+    """An event as stored. `place` is its index in the log, `entry` the log's canonical JSON of it."""
 
-    number: int
+    place: int
     event_id: str
     chain: str
     kind: str
@@ -129,9 +125,8 @@ class Stored:
     recorded_ms: int
     captured_by: str
     body: str
-    leaf: str
     secrets: str
-    place: int | None
+    entry: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,50 +149,17 @@ class EventStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def prepare(self) -> None:
-        """Make the tables where they are missing."""
-        metadata.create_all(self._engine)
-
-    def stage(self, events: Sequence[Staged]) -> None:
-        """Write events that are not yet there, all or none; one already known by its id is left as it is."""
-        with self._engine.begin() as db:
-            ids = [event.event_id for event in events]
-            known = set(db.execute(select(_EVENT.c.event_id).where(_EVENT.c.event_id.in_(ids))).scalars())
-            for event in events:
-                if event.event_id in known:
-                    continue
-                known.add(event.event_id)
-                names = [column.name for column in _EVENT.columns if column.name not in {"number", "place"}]
-                row = db.execute(insert(_EVENT).values({name: getattr(event, name) for name in names}))
-                (number,) = row.inserted_primary_key or (None,)
-                made = dict.fromkeys(event.uses, 0) | dict.fromkeys(event.makes, 1)
-                if event.carrier is not None:
-                    made[event.carrier] = 2
-                things = [{"thing": thing, "number": number, "made": flag} for thing, flag in made.items()]
-                if things:
-                    db.execute(insert(_THING), things)
-
-    def waiting(self, limit: int = 500) -> list[Stored]:
-        """Staged events in the order they were staged."""
-        return self._events(select(_EVENT).where(_EVENT.c.place.is_(None)).order_by(_EVENT.c.number).limit(limit))
-
-    def placed(self, places: Mapping[int, int]) -> None:
-        """Note the log index of events: {number: place}."""
-        with self._engine.begin() as db:
-            for number, place in places.items():
-                db.execute(update(_EVENT).where(_EVENT.c.number == number).values(place=place))
-
     def by_ids(self, ids: Collection[str]) -> list[Stored]:
         """Events of those ids, as far as they are known."""
-        return self._events(select(_EVENT).where(_EVENT.c.event_id.in_(ids)).order_by(_EVENT.c.number))
+        return self._events(_whole().where(EVENT.c.event_id.in_(ids)).order_by(EVENT.c.place))
 
     def newest(self, limit: int, before: int | None = None, chain: str | None = None) -> list[Stored]:
-        """Events newest capture first, below the number `before`."""
-        query = select(_EVENT).order_by(_EVENT.c.number.desc()).limit(limit)
+        """Events newest capture first, below the place `before`."""
+        query = _whole().order_by(EVENT.c.place.desc()).limit(limit)
         if before is not None:
-            query = query.where(_EVENT.c.number < before)
+            query = query.where(EVENT.c.place < before)
         if chain is not None:
-            query = query.where(_EVENT.c.chain == chain)
+            query = query.where(EVENT.c.chain == chain)
         return self._events(query)
 
     def history(self, things: Iterable[str]) -> list[Stored]:
@@ -208,35 +170,47 @@ class EventStore:
         with self._engine.connect() as db:
             while edge and len(seen) < LARGEST_HISTORY:
                 seen |= edge
-                made = select(_THING.c.number, _THING.c.made).where(_THING.c.thing.in_(edge))
+                made = select(THING.c.place, THING.c.role).where(THING.c.thing.in_(edge))
                 rows = db.execute(made).all()
                 # What only used the thing up lies downstream: its other outputs are not this thing's past.
                 found = {number for number, flag in rows if flag > 0} - numbers
                 numbers |= found
-                used = select(_THING.c.thing).where(_THING.c.number.in_(found), _THING.c.made != 1)
+                used = select(THING.c.thing).where(THING.c.place.in_(found), THING.c.role != 1)
                 edge = set(db.execute(used).scalars()) - seen if found else set()
-        return self._events(
-            select(_EVENT).where(_EVENT.c.number.in_(numbers)).order_by(_EVENT.c.when_ms, _EVENT.c.number)
-        )
+        return self._events(_whole().where(EVENT.c.place.in_(numbers)).order_by(EVENT.c.when_ms, EVENT.c.place))
 
     def serials(self, limit: int = 200) -> list[tuple[str, Stored]]:
         """Things with a serial number (AI 21) and the newest event of each, newest first."""
         newest = (
-            select(_THING.c.thing, func.max(_THING.c.number).label("number"))
-            .where(_THING.c.thing.like("%/01/%/21/%"))
-            .group_by(_THING.c.thing)
-            .order_by(func.max(_THING.c.number).desc())
+            select(THING.c.thing, func.max(THING.c.place).label("place"))
+            .where(THING.c.thing.like("%/01/%/21/%"))
+            .group_by(THING.c.thing)
+            .order_by(func.max(THING.c.place).desc())
             .limit(limit)
         )
         with self._engine.connect() as db:
-            things = {int(row.number): str(row.thing) for row in db.execute(newest)}
-        rows = {row.number: row for row in self._events(select(_EVENT).where(_EVENT.c.number.in_(things)))}
-        return [(thing, rows[number]) for number, thing in things.items()]
+            things = {int(row.place): str(row.thing) for row in db.execute(newest)}
+        rows = {row.place: row for row in self._events(_whole().where(EVENT.c.place.in_(things)))}
+        return [(thing, rows[place]) for place, thing in things.items()]
 
     def count(self) -> int:
         """How many events are stored."""
         with self._engine.connect() as db:
-            return int(db.execute(select(func.count()).select_from(_EVENT)).scalar_one())
+            return int(db.execute(select(func.count()).select_from(EVENT)).scalar_one())
+
+    def name_product(self, gtin: str, zh: str, en: str) -> None:
+        """Give a trade item its names; a second call renames it."""
+        same = _PRODUCT.c.gtin == gtin
+        with self._engine.begin() as db:
+            if db.execute(select(_PRODUCT.c.gtin).where(same)).first() is None:
+                db.execute(insert(_PRODUCT).values(gtin=gtin, zh=zh, en=en))
+            else:
+                db.execute(update(_PRODUCT).where(same).values(zh=zh, en=en))
+
+    def product_names(self) -> dict[str, tuple[str, str]]:
+        """Names (zh, en) of every trade item by its 14-digit GTIN."""
+        with self._engine.connect() as db:
+            return {row.gtin: (row.zh, row.en) for row in db.execute(select(_PRODUCT))}
 
     def refuse(self, refusal: Mapping[str, object]) -> None:
         """Keep a refused attempt; the same event tried again counts once more and takes the newest reasons."""
@@ -276,6 +250,10 @@ class EventStore:
             if db.execute(select(_RECORD.c.seq).where(*key)).first() is None:
                 db.execute(insert(_RECORD).values(**row))
 
-    def _events(self, query: object) -> list[Stored]:
+    def _events(self, query: Select[tuple[object, ...]]) -> list[Stored]:
         with self._engine.connect() as db:
-            return [Stored(**dict(row)) for row in db.execute(query).mappings()]  # type: ignore[call-overload]
+            return [Stored(**dict(row)) for row in db.execute(query).mappings()]
+
+
+def _whole() -> Select[tuple[object, ...]]:
+    return select(EVENT, ENTRY.c.entry).join(ENTRY, ENTRY.c.place == EVENT.c.place)

@@ -1,0 +1,94 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloud.database import open_database
+from cloud.provenance.journal import EventRow, Known, SqlJournal
+from cloud.provenance.store import EventStore, metadata
+from traceability.merkle import leaf_hash
+from traceability.stores import Batch, StoreError
+
+
+def row(event_id, uses=(), makes=("thing",), when=1, carrier=None):
+    return EventRow(
+        event_id, "fish", "ObjectEvent", "harvest", when, 2, "me", "{}", "{}", tuple(uses), tuple(makes), carrier
+    )
+
+
+@pytest.fixture
+def engine(tmp_path):
+    engine = open_database(f"sqlite:///{tmp_path / 'chain.db'}")
+    metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+def test_entries_get_consecutive_places_and_are_read_back(engine):
+    journal = SqlJournal(engine)
+    assert journal.append([Batch((b"a", b"b")), Batch((b"c",))]) == [(0, 1), (2,)]
+    assert journal.count() == 3
+    assert journal.read(0, 3) == [b"a", b"b", b"c"]
+
+
+def test_the_same_entry_keeps_its_place_in_a_later_and_in_the_same_call(engine):
+    journal = SqlJournal(engine)
+    journal.append([Batch((b"a", b"b"))])
+    assert journal.append([Batch((b"b", b"c", b"c"))]) == [(1, 2, 2)]
+    assert journal.count() == 3
+
+
+def test_a_known_event_is_refused_and_harms_nobody_elses_batch(engine):
+    journal = SqlJournal(engine)
+    journal.append([Batch((b"a",), (row("e1"),))])
+    again, other = journal.append([Batch((b"a2",), (row("e1"),)), Batch((b"b",), (row("e2"),))])
+    assert isinstance(again, Known)
+    assert other == (1,)
+    assert [found.event_id for found in EventStore(engine).newest(9)] == ["e2", "e1"]
+
+
+def test_one_event_twice_in_a_group_is_taken_once(engine):
+    first, second = SqlJournal(engine).append([Batch((b"a",), (row("e1"),)), Batch((b"b",), (row("e1"),))])
+    assert first == (0,)
+    assert isinstance(second, Known)
+
+
+def test_a_missing_entry_is_named(engine):
+    journal = SqlJournal(engine)
+    journal.append([Batch((b"a", b"b", b"c"))])
+    with engine.begin() as db:
+        db.exec_driver_sql("delete from chain_entry where place = 1")
+    with pytest.raises(StoreError, match="entry 1"):
+        journal.read(0, 3)
+
+
+@given(entries=st.lists(st.lists(st.binary(min_size=1, max_size=3), min_size=1, max_size=4), max_size=6))
+def test_the_journal_agrees_with_a_plain_list_of_first_appearances(entries, tmp_path_factory):
+    engine = open_database(f"sqlite:///{tmp_path_factory.mktemp('j') / 'j.db'}")
+    metadata.create_all(engine)
+    journal, plain = SqlJournal(engine), []
+    for group in entries:
+        places = journal.append([Batch((entry,)) for entry in group])
+        for entry, place in zip(group, places, strict=True):
+            if entry not in plain:
+                plain.append(entry)
+            assert place == (plain.index(entry),)
+    assert list(journal.read(0, journal.count())) == plain
+    assert len({leaf_hash(entry) for entry in plain}) == journal.count()
+    engine.dispose()
+
+
+def test_history_follows_what_a_thing_was_made_from_and_not_what_else_came_of_it(engine):
+    steps = [
+        row("born", makes=("pig",), when=1),
+        row("treated", makes=("pig",), when=2),
+        row("loaded", makes=("lorry", "pig"), carrier="lorry", when=3),
+        row("driven", makes=("lorry",), when=4),
+        row("slaughtered", uses=("pig",), makes=("half", "offal"), when=5),
+        row("packed", uses=("half",), makes=("pack",), when=6),
+        row("rendered", uses=("offal",), makes=("fat",), when=7),
+    ]
+    SqlJournal(engine).append([Batch((json.dumps(step.event_id).encode(),), (step,)) for step in steps])
+    past = [found.event_id for found in EventStore(engine).history(["pack"])]
+    assert past == ["born", "treated", "loaded", "driven", "slaughtered", "packed"]
