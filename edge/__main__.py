@@ -1,0 +1,139 @@
+"""The command line of the gateway: parse, call one service, print.
+
+Expected errors are one line on stderr and exit status 2; bugs keep their traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from edge import EdgeError
+from edge.agent import Agent
+from edge.clock import Clock, SystemTime
+from edge.drivers.registry import make_driver
+from edge.replay import Replay, Report, progress_bar, read_log
+from edge.settings import Settings, UplinkSettings, load_settings, load_zone, parse_broker
+from edge.spool import Spool, SpoolSettings
+from edge.spool.tool import add_spool_commands
+from edge.wire import Kind, Topic
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    args = _parser().parse_args(argv)
+    try:
+        status: int = args.job(args)
+    except EdgeError as why:
+        print(f"error: {why}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tianmai-edge", description="The gateway on the farm.")
+    jobs = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = jobs.add_parser("run", help="run the gateway until it is told to stop")
+    run.add_argument("--config", type=Path, required=True, metavar="FILE", help="settings (TOML)")
+    run.set_defaults(job=_run)
+
+    check = jobs.add_parser("check", help="check a settings file and say what it means")
+    check.add_argument("file", type=Path, metavar="FILE")
+    check.set_defaults(job=_check)
+
+    replay = jobs.add_parser("replay", help="send a recorded pond log (CSV)")
+    replay.add_argument("file", type=Path, metavar="CSV", help="columns Date and any of Temperature, pH, Turbidity")
+    replay.add_argument("--zone", required=True, help="time zone of the column Date, e.g. Asia/Shanghai")
+    replay.add_argument("--gateway", required=True, metavar="ID", help="send as this gateway")
+    replay.add_argument("--broker", required=True, metavar="HOST:PORT", help="MQTT broker")
+    replay.add_argument("--spool", type=Path, required=True, metavar="DIR", help="where the spool is kept")
+    replay.add_argument("--sensor", default="pond1", help="first part of the series names (pond1)")
+    replay.add_argument("--speed", type=float, default=0.0, help="times the log's own speed; 0 = at once (0)")
+    replay.add_argument("--pack", type=int, default=200, metavar="N", help="readings per pack (200)")
+    replay.add_argument("--wait", action="store_true", help="wait until the cloud has confirmed everything")
+    replay.add_argument("--timeout", type=float, default=600.0, metavar="S", help="give up after that long (600)")
+    replay.set_defaults(job=_replay)
+
+    add_spool_commands(jobs)
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    settings = load_settings(args.config)
+    stop = threading.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sign, lambda *_: stop.set())
+    build_agent(settings).run(stop)
+    return 0
+
+
+def build_agent(settings: Settings) -> Agent:
+    """The gateway as configured, with its real clock, spool and drivers."""
+    clock = Clock(SystemTime())
+    agent = Agent(settings, spool=Spool(settings.spool_dir, settings.spool), clock=clock)
+    for row in settings.drivers:
+        agent.add_driver(make_driver(row, settings, clock))
+    return agent
+
+
+def _check(args: argparse.Namespace) -> int:
+    settings = load_settings(args.file)
+    clock = Clock(SystemTime())
+    drivers = [make_driver(row, settings, clock).name for row in settings.drivers]
+    print(
+        f"{settings.gateway}: {settings.farm.zh} ({settings.farm.en}), {len(settings.farm.series)} series; "
+        f"broker {settings.uplink.host}:{settings.uplink.port}; spool {settings.spool_dir} "
+        f"(cap {settings.spool.cap_bytes // 2**20} MiB); drivers: {', '.join(drivers) or 'none'}"
+    )
+    return 0
+
+
+def _replay(args: argparse.Namespace) -> int:
+    zone = load_zone(args.zone)
+    gateway = Topic(args.gateway, Kind.STATUS).gateway
+    _, host, port = parse_broker(args.broker, "--broker")
+    uplink = UplinkSettings(host, port, stall_s=5.0, backoff_s=5.0)
+    total = _count_lines(args.file)
+    spool = Spool(args.spool, SpoolSettings())
+    try:
+        replay = Replay(args.file, spool, gateway, uplink)
+        report = replay.report
+        rows = read_log(args.file, zone, args.sensor, report, lambda text: print(f"warning: {text}", file=sys.stderr))
+        show = progress_bar(total)
+        replay.run(rows, speed=args.speed, pack_readings=max(1, min(args.pack, 2000)), tick=show)
+        replay.finish(wait=args.wait, timeout_s=args.timeout, tick=show)
+    finally:
+        spool.close()
+    return _replay_verdict(report, args)
+
+
+def _replay_verdict(report: Report, args: argparse.Namespace) -> int:
+    print(json.dumps({"name": "replay", **asdict(report)}, ensure_ascii=False))
+    if report.rows and report.bad_rows == report.rows:
+        print(f"error: {args.file}: none of its {report.rows} rows is readable", file=sys.stderr)
+        return 2
+    if args.wait and not report.settled:
+        print(f"error: the cloud has not confirmed everything within {args.timeout:.0f} s; run again", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _count_lines(path: Path) -> int:
+    try:
+        with path.open("rb") as log:
+            return sum(block.count(b"\n") for block in iter(lambda: log.read(1 << 16), b""))
+    except OSError as why:
+        raise EdgeError("no_file", f"{path}: cannot read: {why.strerror}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

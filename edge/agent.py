@@ -1,0 +1,284 @@
+"""The agent: drivers in their threads, the network in its own, and one loop that owns everything else.
+
+All that happens comes through one inbox: samples, receipts, watermarks, commands. The loop judges samples,
+closes packs (200 readings or 5 s), commits them to the spool, feeds the uplink and reports health. Only this
+thread touches the spool, so there is no lock to forget.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from edge import EdgeError
+from edge.clock import Clock, ClockQuality, Step, SystemTime
+from edge.drivers import Driver, Sample
+from edge.health import disk_free_bytes, rss_bytes
+from edge.quantities import quantity_of
+from edge.spool import Kind as SpoolKind
+from edge.spool import Spool, SpoolError
+from edge.uplink import Connected, Disconnected, Message, Notice, Uplink
+from edge.wire import (
+    Ack,
+    Event,
+    Kind,
+    Pack,
+    Quality,
+    Reading,
+    Status,
+    Topic,
+    WireError,
+    encode_pack,
+)
+
+if TYPE_CHECKING:
+    from edge.settings import Settings
+
+_BATCHES = 64  # batches of samples waiting; when they are used up the drivers wait, not the network
+_HELD = 20_000  # samples kept while nobody knows the time
+_TICK_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    samples: Sequence[Sample]
+
+
+class Agent:
+    """One gateway. ``run`` works until ``stop`` is set; everything it needs is given."""
+
+    def __init__(self, settings: Settings, *, spool: Spool, clock: Clock | None = None) -> None:
+        self._settings, self._spool = settings, spool
+        self.clock = clock or Clock(SystemTime())
+        self.boot = secrets.token_hex(8)
+        # Never full: paho holds a lock while it calls back, and we hold none while we publish.
+        self._inbox: queue.SimpleQueue[_Batch | Notice] = queue.SimpleQueue()
+        self._room = threading.Semaphore(_BATCHES)
+        will = Status("offline", 0, self.boot, "", {}).sign(settings.secret)
+        self._uplink = Uplink(settings.gateway, settings.uplink, self._inbox.put, will=will)
+        self._drivers: list[Driver] = []
+        self._threads: list[threading.Thread] = []
+        self._stop_drivers = threading.Event()
+        self._open: list[Reading] = []
+        self._opened = 0.0
+        self._held: list[Sample] = []
+        self._trouble = ""
+        self._next_status = self._next_tick = self._next_save = 0.0
+        self._rejected = 0
+
+    def add_driver(self, driver: Driver) -> None:
+        """Have this driver run beside the loop."""
+        self._drivers.append(driver)
+
+    # -- the loop --------------------------------------------------------------------------------------
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set, then leave in order: everything taken is durable."""
+        for driver in self._drivers:
+            thread = threading.Thread(
+                target=driver.run, args=(self._emit, self._stop_drivers), name=f"driver-{driver.name}", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+        self._uplink.start()
+        while not stop.is_set():
+            self._turn()
+        self._leave()
+
+    def _emit(self, samples: Sequence[Sample]) -> None:
+        while not self._stop_drivers.is_set():
+            if self._room.acquire(timeout=0.5):
+                self._inbox.put(_Batch(samples))
+                return
+
+    def _turn(self) -> None:
+        """Wait for something to happen, take all that has happened, then do what is due."""
+        now = time.monotonic()
+        deadline = min(self._next_tick, self._opened + self._settings.pack_age_s if self._open else now + _TICK_S)
+        for item in self._arrivals(max(0.0, deadline - now)):
+            self._take(item)
+        now = time.monotonic()
+        if now >= self._next_tick:
+            self._tick(now)
+        if self._open and now - self._opened >= self._settings.pack_age_s:
+            self._close_pack()
+        self._uplink.pump(self._spool, now=now)
+
+    def _arrivals(self, patience_s: float) -> list[_Batch | Notice]:
+        arrived: list[_Batch | Notice] = []
+        with contextlib.suppress(queue.Empty):
+            arrived.append(self._inbox.get(timeout=max(0.001, min(patience_s, _TICK_S))))
+            while len(arrived) < 500:  # noqa: PLR2004 - then pump again before taking more
+                arrived.append(self._inbox.get_nowait())
+        return arrived
+
+    def _take(self, item: _Batch | Notice) -> None:
+        if isinstance(item, _Batch):
+            self._room.release()
+            for sample in item.samples:
+                self._take_sample(sample)
+        elif isinstance(item, Message):
+            self._take_message(item)
+        else:
+            self._uplink.hear(item, now=time.monotonic())
+            if isinstance(item, Connected):
+                self._next_status = 0.0
+            elif isinstance(item, Disconnected) and item.duplicate:
+                self.report("duplicate_id", {"reason": item.reason})
+
+    # -- samples ---------------------------------------------------------------------------------------
+
+    def _take_sample(self, sample: Sample) -> None:
+        time_ms = sample.time_ms
+        if time_ms is None and sample.stamp is not None:
+            time_ms = self.clock.wall_of(sample.stamp)
+        if time_ms is None:
+            self._held.append(sample)
+            del self._held[:-_HELD]
+            return
+        try:
+            reading = judge(sample, time_ms)
+        except WireError:
+            self._rejected += 1
+            return
+        if not self._open:
+            self._opened = time.monotonic()
+        self._open.append(reading)
+        if len(self._open) >= self._settings.pack_readings:
+            self._close_pack()
+
+    def _close_pack(self) -> None:
+        if self._open:
+            pack = Pack(self._settings.gateway, tuple(self._open))
+            self._spool.put(SpoolKind.DATA, encode_pack(pack), count=len(self._open))
+            self._open = []
+        self._commit()
+
+    def _commit(self) -> None:
+        try:
+            self._spool.commit(self.clock.now_ms() or 0)
+            self._trouble = ""
+        except SpoolError as why:
+            self._trouble = why.code
+        self._report_gaps()
+
+    def _report_gaps(self) -> None:
+        gaps = self._spool.take_gaps()
+        for nth, gap in enumerate(gaps, 1):
+            event = Event(
+                "gap",
+                self.clock.now_ms() or 0,
+                {"first": gap.first, "last": gap.last, "count": gap.count, "reason": gap.reason},
+            )
+            note = self._spool.gap_note() if nth == len(gaps) else None
+            self._spool.put(SpoolKind.EVENT, event.encode(), note=note)
+        if gaps:
+            with contextlib.suppress(SpoolError):
+                self._spool.commit(self.clock.now_ms() or 0)
+
+    def report(self, kind: str, body: dict[str, Any], *, time_ms: int | None = None) -> None:
+        """Spool an event and make it durable at once: alarms do not wait for a pack to fill."""
+        now_ms = time_ms if time_ms is not None else self.clock.now_ms()
+        self._spool.put(SpoolKind.EVENT, Event(kind, now_ms or 0, body).encode())
+        self._commit()
+
+    # -- the cloud -------------------------------------------------------------------------------------
+
+    def _take_message(self, message: Message) -> None:
+        if message.topic.kind is Kind.ACK:
+            with contextlib.suppress(WireError):
+                ack = Ack.decode(message.payload)
+                moved = self._spool.settle(ack.epoch, ack.watermark)
+                self._uplink.confirmed(moved=moved, now=time.monotonic())
+                if not message.retained:  # a retained one may be a year old
+                    self._clock_moved(self.clock.hear_cloud(ack.time_ms))
+
+    def _clock_moved(self, step: Step | None) -> None:
+        if step is not None:
+            self.report("clock", {"moved_ms": step.moved_ms, "quality": step.quality.value}, time_ms=step.at_ms)
+        if self._held and self.clock.quality is not ClockQuality.NONE:
+            held, self._held = self._held, []
+            for sample in held:
+                self._take_sample(sample)
+
+    # -- the second hand -------------------------------------------------------------------------------
+
+    def _tick(self, now: float) -> None:
+        self._next_tick = now + 1.0
+        self._clock_moved(self.clock.check())
+        if self._trouble:
+            self._commit()
+        if now >= self._next_save:
+            self._next_save = now + 60.0
+            with contextlib.suppress(SpoolError):
+                self._spool.save_mark()
+        if now >= self._next_status:
+            sent = self._uplink.send(
+                Topic(self._settings.gateway, Kind.STATUS), self.status().sign(self._settings.secret), retain=True
+            )
+            self._next_status = now + (self._settings.status_s if sent else 1.0)
+
+    def status(self) -> Status:
+        """The gateway's health as of now."""
+        stat = self._spool.stat()
+        body = {
+            "spool": {
+                "epoch": stat.epoch,
+                "backlog": stat.backlog,
+                "bytes": stat.bytes_used,
+                "cap_bytes": stat.cap_bytes,
+                "lost_readings": stat.lost_readings,
+                "written_bytes": stat.written_bytes,
+            },
+            "clock": self.clock.quality.value,
+            "held": len(self._held),
+            "rejected": self._rejected,
+            "trouble": self._trouble,
+            "rss_bytes": rss_bytes(),
+            "disk_free_bytes": disk_free_bytes(self._settings.spool_dir),
+            "drivers": {
+                driver.name: {"ok": driver.health.ok, "failed": driver.health.failed, "error": driver.health.last_error}
+                for driver in self._drivers
+            },
+            "farm": self._settings.farm.name,
+        }
+        state = "degraded" if self._trouble or self.clock.quality is ClockQuality.NONE else "online"
+        return Status(state, self.clock.now_ms() or 0, self.boot, agent_version(), body)
+
+    def _leave(self) -> None:
+        self._stop_drivers.set()
+        for thread in self._threads:
+            thread.join(2.0)
+        for item in self._arrivals(0.0):
+            self._take(item)
+        self._close_pack()
+        goodbye = Status("offline", self.clock.now_ms() or 0, self.boot, agent_version(), {})
+        self._uplink.close(goodbye.sign(self._settings.secret))
+        with contextlib.suppress(EdgeError):
+            self._spool.close()
+
+
+def judge(sample: Sample, time_ms: int) -> Reading:
+    """The sample as a reading; a value outside the physical range is flagged and kept. Raises ``WireError``."""
+    quality, value = sample.quality, sample.value
+    if value is None and quality < Quality.DEVICE_ERROR:
+        quality = Quality.DEVICE_ERROR
+    known = quantity_of(sample.name)
+    if known is not None and value is not None and not known.holds(value) and quality < Quality.DEVICE_ERROR:
+        quality = Quality.OUT_OF_RANGE
+    return Reading(sample.name, time_ms, value, sample.unit, quality, sample.calibration)
+
+
+def agent_version() -> str:
+    """The installed version; ``0`` in a bare checkout."""
+    try:
+        return version("tianmai")
+    except PackageNotFoundError:
+        return "0"
