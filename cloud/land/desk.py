@@ -1,0 +1,92 @@
+"""What every use case of the land context has at hand, and who may see what.
+
+Scope is applied here and nowhere else: a row outside the asker's regions does not exist for him.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from sqlalchemy import Column, ColumnElement, Connection, Engine, Select
+
+from cloud.land.cycle import MAY, Action
+from cloud.land.model import Case, LandRules
+from cloud.problems import Forbidden, NotFound
+from cloud.who import Role, Who
+
+__all__ = ["Audit", "Covers", "Desk", "Inside", "crop_year_end_ms", "month_start_ms"]
+
+_CHINA = timedelta(hours=8)
+
+Covers = Callable[[str, str], bool]
+"""covers(region, other): whether `other` belongs to an office of `region` today."""
+Inside = Callable[[Collection[str]], Select[tuple[str]]]
+"""inside(regions): the codes that belong to any of them, as a query."""
+
+
+class Audit(Protocol):
+    """Writes one entry of the audit trail on the caller's connection."""
+
+    def __call__(  # noqa: D102 - the class says it
+        self,
+        connection: Connection,
+        who: str,
+        what: str,
+        subject: str,
+        detail: Mapping[str, Any] | None = None,
+        region: str | None = None,
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The collaborators of the land context."""
+
+    engine: Engine
+    clock: Callable[[], int]
+    audit: Audit
+    covers: Covers
+    inside: Inside
+    rules: LandRules
+
+    def reading(self) -> Connection:
+        """A connection that will not write."""
+        return self.engine.connect().execution_options(reading=True)
+
+    def seen_by(self, who: Who, region: Column[Any]) -> ColumnElement[bool]:
+        """The condition that a row's region lies in one of the asker's."""
+        return region.in_(self.inside(who.regions()))
+
+    def sees(self, who: Who, region: str) -> bool:
+        """Whether the asker has any role over this region."""
+        return self.holds(who, region)
+
+    def holds(self, who: Who, region: str, *roles: Role) -> bool:
+        """Whether the asker has one of the roles (any, when none is named) over this region."""
+        return any(self.covers(mine, region) for mine in who.regions(*roles))
+
+    def let(self, who: Who, case: Case, action: Action) -> None:
+        """Raise `NotFound` for a case out of sight, `Forbidden` for an action that is not the asker's."""
+        if not self.sees(who, case.region):
+            raise no_case(case.id)
+        roles = MAY[action]
+        if not self.holds(who, case.region, Role.ADMIN, *roles):
+            wanted = " or ".join(sorted(roles))
+            raise Forbidden(f"to {action} a case in {case.region} needs the role {wanted} there")
+
+
+def no_case(case_id: str) -> NotFound:
+    """The one answer for a case that is not there and for one that is not yours."""
+    return NotFound(f"no case {case_id!r}")
+
+
+def crop_year_end_ms(crop_year: int) -> int:
+    """The first millisecond after a crop year (1 October to 30 September, China's days)."""
+    return int((datetime(crop_year, 10, 1, tzinfo=UTC) - _CHINA).timestamp() * 1000)
+
+
+def month_start_ms(at_ms: int) -> int:
+    """The first millisecond of the month in China."""
+    day = datetime.fromtimestamp(at_ms / 1000, UTC) + _CHINA
+    return int((day.replace(day=1, hour=0, minute=0, second=0, microsecond=0) - _CHINA).timestamp() * 1000)
