@@ -1,0 +1,158 @@
+"""``tianmai-land``: detect, simulate. Expected errors are one line on stderr and exit 2."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import geopandas as gpd
+import pyogrio
+from tqdm import tqdm
+
+from remote_sensing import products
+from remote_sensing.cubes import Calendar, LandError
+from remote_sensing.detection import Detections, Progress, detect
+from remote_sensing.labels import Labels, read_labels, yearly_accuracy
+from remote_sensing.profiles import CN_ADMIN, PROFILES, Profile
+from remote_sensing.scenes import open_scene
+from remote_sensing.synthetic import county
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 done, 2 expected error (one line on stderr)."""
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.job(args))
+    except LandError as why:
+        print(f"error: {why}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tianmai-land", description="Abandoned farmland from space.")
+    jobs = parser.add_subparsers(required=True, metavar="COMMAND")
+    find = jobs.add_parser("detect", help="judge every parcel and pixel of a cube")
+    find.add_argument("source", type=Path, help="netCDF file, zarr store or STAC catalogue")
+    find.add_argument("--out", type=Path, required=True, help="folder for maps and parcels")
+    find.add_argument("--parcels", type=Path, help="polygons: GeoJSON, GeoPackage or GeoParquet")
+    find.add_argument("--profile", default=CN_ADMIN.id, help=f"definition: {', '.join(PROFILES)} or years=N")
+    find.add_argument("--year-start", default=None, help="first day of the agricultural year, MM-DD (10-01)")
+    find.add_argument("--labels", type=Path, help="CSV of yearly field labels: print the accuracy")
+    find.add_argument("--quiet", action="store_true", help="no progress bar")
+    find.set_defaults(job=_detect)
+    invent = jobs.add_parser("simulate", help="write a SYNTHETIC 合成 county scene with known truth")
+    invent.add_argument("--out", type=Path, required=True, help="folder for cube, parcels and truth")
+    invent.add_argument("--seed", type=int, default=7)
+    invent.add_argument("--size", type=int, default=256, help="pixels along one side")
+    invent.add_argument("--years", type=int, default=8)
+    invent.add_argument("--parcels", type=int, default=1000)
+    invent.add_argument("--looks", type=float, default=15.0, help="mean clear looks a pixel and year")
+    invent.add_argument("--radar", action="store_true", help="add speckled VV/VH")
+    invent.set_defaults(job=_simulate)
+    return parser
+
+
+def _profile(text: str) -> Profile:
+    own = re.fullmatch(r"years=(\d+)", text)
+    if own:
+        years = int(own.group(1))
+        return Profile(text, years, f"连续 {years} 年以上未耕种", f"not cultivated for {years} crop years or more")
+    if text not in PROFILES:
+        raise LandError("bad_profile", f"profile {text!r}: known are {', '.join(PROFILES)} and years=N")
+    return PROFILES[text]
+
+
+def _calendar(text: str | None, labels: Labels | None) -> Calendar:
+    if text is None:
+        return labels.calendar if labels else Calendar()
+    match = re.fullmatch(r"(\d{2})-(\d{2})", text)
+    if not match or not (1 <= int(match[1]) <= 12 and 1 <= int(match[2]) <= 28):  # noqa: PLR2004 - months and days
+        raise LandError("bad_setting", f"--year-start {text!r}: give MM-DD, day 01..28")
+    return Calendar(int(match[1]), int(match[2]))
+
+
+def read_parcels(path: Path) -> gpd.GeoDataFrame:
+    """Polygons from GeoJSON, GeoPackage or GeoParquet. Raises ``LandError`` naming the file."""
+    if not path.exists():
+        raise LandError("no_file", f"{path}: no such file")
+    try:
+        return gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path)
+    except (pyogrio.errors.DataSourceError, ValueError, OSError) as why:
+        raise LandError("truncated", f"{path.name}: cannot be read ({str(why).splitlines()[0][:120]})") from why
+
+
+def _bar(title: str, *, quiet: bool) -> tuple[Progress, tqdm[NoReturn]]:
+    bar = tqdm(total=0, desc=title, unit="row", disable=quiet, file=sys.stderr)
+
+    def step(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return step, bar
+
+
+def _detect(args: argparse.Namespace) -> int:
+    opened = open_scene(args.source)
+    for note in opened.notes:
+        print(f"note: {args.source.name}: {note}", file=sys.stderr)
+    labels = read_labels(args.labels, opened.cube) if args.labels else None
+    parcels = read_parcels(args.parcels) if args.parcels else None
+    step, bar = _bar("detect", quiet=args.quiet)
+    with bar:
+        found = detect(
+            opened.cube,
+            parcels,
+            _profile(args.profile),
+            calendar=_calendar(args.year_start, labels),
+            known_cropland=parcels is not None,
+            progress=step,
+        )
+    for path in products.write_all(found, args.out):
+        print(path)
+    print(f"crop years {found.crop_years[0]}..{found.crop_years[-1]}; model {found.model}; {_summary(found)}")
+    if labels:
+        _print_accuracy(labels, found)
+    return 0
+
+
+def _summary(found: Detections) -> str:
+    words = products.honest_words(found)
+    gone = sum(item.class_name == "abandoned" for item in found)
+    data = f"{words['data']}; " if found.synthetic else ""
+    return f"{data}{len(found)} parcels, {gone} abandoned ({found.profile}); accuracy {words['accuracy']}"
+
+
+def _print_accuracy(labels: Labels, found: Detections) -> None:
+    said = found.maps["cultivated"].to_numpy()
+    table = yearly_accuracy(labels, said.reshape(said.shape[0], -1), found.crop_years)
+    for row in table.itertuples():
+        print(f"crop year {row.crop_year}: cultivated or not right in {row.right} of {row.labels}")
+    total, right = int(table["labels"].sum()), int(table["right"].sum())
+    share = right / total if total else float("nan")
+    print(f"yearly cultivated/not accuracy: {share:.3f} ({right} of {total} labels)")
+
+
+def _simulate(args: argparse.Namespace) -> int:
+    if args.size < 16 or args.years < 1 or args.parcels < 1 or not 0 < args.looks <= 60:  # noqa: PLR2004 - sane settings
+        raise LandError("bad_setting", "size >= 16, years >= 1, parcels >= 1 and 0 < looks <= 60")
+    scene = county(args.seed, args.size, args.years, args.parcels, looks=args.looks, radar=args.radar)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as why:
+        raise LandError("no_place", f"{args.out}: cannot be made ({why.strerror})") from why
+    print(products.write_cube(scene.cube, args.out / "synthetic_cube.nc"))
+    scene.parcels.to_crs(4326).to_file(args.out / "synthetic_parcels.geojson", driver="GeoJSON")
+    print(args.out / "synthetic_parcels.geojson")
+    truth = scene.truth.assign(states=scene.truth["states"].map(" ".join))
+    truth.to_csv(args.out / "synthetic_truth.csv", index=False)
+    print(args.out / "synthetic_truth.csv")
+    print("SYNTHETIC 合成: this is not real land")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

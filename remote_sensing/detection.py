@@ -1,0 +1,333 @@
+"""``detect``: a cube, parcels and a definition in; clues with honest uncertainty out.
+
+A ``Detection`` is a clue for a person, never a finding of fact: it has no field for a verdict.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import shapely
+import xarray as xr
+from numpy.typing import NDArray
+
+from remote_sensing import states as st
+from remote_sensing.cubes import Calendar, Float, LandError, Stack, searched_days, stack_of
+from remote_sensing.evidence import MIN_LOOKS, gather
+from remote_sensing.parcels import MU_M2, Coverage, checked, coverage, fuse, grid_of, parcel_looks
+from remote_sensing.profiles import CN_ADMIN, Profile
+from remote_sensing.reasons import Onset, explain
+
+CLASSES = ("cultivated", "idle_season", "abandoned", "converted", "natural")
+TILE_ROWS = 32
+"""Rows handled at a time: working memory stays the same however tall the cube is."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """What is believed of one parcel. See ``record`` for the JSON form.
+
+    ``probabilities`` over ``CLASSES`` for ``crop_year``, sum 1, empty when not observable; ``class_name`` one
+    of ``CLASSES`` or ``"undecided"``; ``onset`` crop years, None unless abandoned; ``looks`` clear optical
+    dates per crop year; ``p_abandoned``/``p_cultivated`` per crop year, None where the year is undecided.
+    """
+
+    parcel: str
+    geometry: Mapping[str, Any]
+    area_m2: float
+    class_name: str
+    probabilities: Mapping[str, float]
+    crop_year: int
+    onset: Onset | None
+    observability: str
+    pure_pixels: int
+    crop_years: tuple[int, ...]
+    looks: tuple[int, ...]
+    radar_looks: tuple[int, ...]
+    p_abandoned: tuple[float | None, ...]
+    p_cultivated: tuple[float | None, ...]
+    reasons_zh: tuple[str, ...]
+    reasons_en: tuple[str, ...]
+    profile: str
+    model: str
+    calibration: str
+    synthetic: bool
+
+    @property
+    def area_mu(self) -> float:
+        """Area in mu (666.67 m2)."""
+        return self.area_m2 / MU_M2
+
+    def record(self) -> dict[str, Any]:
+        """All of it as JSON-able values; areas rounded to 0.1 m2 and 0.01 mu, probabilities to 1e-4."""
+        return {
+            "parcel": self.parcel,
+            "geometry": dict(self.geometry),
+            "area_m2": round(self.area_m2, 1),
+            "area_mu": round(self.area_mu, 2),
+            "class_name": self.class_name,
+            "probabilities": dict(self.probabilities),
+            "crop_year": self.crop_year,
+            "onset": self.onset.record() if self.onset else None,
+            "observability": self.observability,
+            "pure_pixels": self.pure_pixels,
+            "crop_years": list(self.crop_years),
+            "looks": list(self.looks),
+            "radar_looks": list(self.radar_looks),
+            "p_abandoned": list(self.p_abandoned),
+            "p_cultivated": list(self.p_cultivated),
+            "reasons_zh": list(self.reasons_zh),
+            "reasons_en": list(self.reasons_en),
+            "profile": self.profile,
+            "model": self.model,
+            "calibration": self.calibration,
+            "synthetic": self.synthetic,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """The detections of one run, and the maps behind them.
+
+    ``maps``: ``Dataset`` (crop_year, y, x) with ``abandoned`` and ``cultivated`` (uint8, probability x 250;
+    255 = undecided) and ``state`` (uint8, place in ``states.STATES``; 255 = undecided).
+    """
+
+    items: tuple[Detection, ...]
+    crop_years: tuple[int, ...]
+    profile: str
+    model: str
+    calibration: str
+    synthetic: bool
+    maps: xr.Dataset
+    validated: bool = False
+
+    def __iter__(self) -> Iterator[Detection]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def records(self) -> list[dict[str, Any]]:
+        """One JSON-able dict a parcel."""
+        return [item.record() for item in self.items]
+
+    def to_geojson(self) -> dict[str, Any]:
+        """A FeatureCollection in WGS84 lon/lat (RFC 7946), the records as properties."""
+        features = []
+        for record in self.records():
+            shape = record.pop("geometry")
+            features.append({"type": "Feature", "id": record["parcel"], "geometry": shape, "properties": record})
+        return {
+            "type": "FeatureCollection",
+            "features": features,
+            "profile": self.profile,
+            "model": self.model,
+            "calibration": self.calibration,
+            "synthetic": self.synthetic,
+            "accuracy": "validated" if self.validated else "not validated 未验证",
+        }
+
+
+def detect(
+    cube: xr.Dataset,
+    parcels: gpd.GeoDataFrame | None = None,
+    profile: Profile = CN_ADMIN,
+    *,
+    model: st.Emission | None = None,
+    calendar: Calendar | None = None,
+    known_cropland: bool = True,
+    progress: Progress | None = None,
+) -> Detections:
+    """Judge every parcel (and pixel) of a cube for its last whole crop year.
+
+    ``cube``: dims (time, y, x), see ``cubes``; ``parcels``: polygons with an id column ``parcel``, any CRS;
+    None gives maps only. ``model``: a trained emission, default the weak rules (no labels). ``calendar``:
+    agricultural year, default 1 October. ``known_cropland``: the parcels come from a cropland register, so a
+    series may begin as abandoned. ``progress(done, total)`` is called after each band of rows.
+    A year with fewer than five clear looks says nothing and is undecided; gaps are never filled.
+    Raises ``LandError`` with one line that names the file, band, parcel or value at fault.
+    """
+    season = calendar or Calendar()
+    emission = model or st.WeakRules()
+    stack = stack_of(cube)
+    years = season.whole_years(searched_days(cube, stack.days))
+    if not years:
+        raise LandError(
+            "too_short",
+            f"the series holds no whole crop year beginning {season.month:02d}-{season.day:02d}: choose another start",
+        )
+    chain = st.Chain.for_land(known_cropland=known_cropland)
+    placed, covers = _laid(parcels, cube) if parcels is not None else (None, [])
+    pixels = _Pixels(stack, season, years, emission)
+    pixels.run(chain, profile, progress)
+    synthetic = bool(cube.attrs.get("synthetic", False))
+    made = _Maker(years, profile, emission, synthetic)
+    items: tuple[Detection, ...] = ()
+    if placed is not None and len(covers):
+        items = tuple(made.detections(placed, covers, pixels, chain))
+    return Detections(
+        items=items,
+        crop_years=years,
+        profile=profile.id,
+        model=emission.id,
+        calibration=emission.calibration,
+        synthetic=synthetic,
+        maps=pixels.maps(cube),
+    )
+
+
+def _laid(parcels: gpd.GeoDataFrame, cube: xr.Dataset) -> tuple[gpd.GeoDataFrame, list[Coverage]]:
+    grid = grid_of(cube)
+    placed = checked(parcels, grid)
+    return placed, [coverage(shape, grid) for shape in placed.geometry]
+
+
+class _Pixels:
+    """The pixel side of one run: look log-likelihoods, looks and maps, filled tile by tile."""
+
+    def __init__(self, stack: Stack, calendar: Calendar, years: tuple[int, ...], emission: st.Emission) -> None:
+        self.stack, self.calendar, self.years, self.emission = stack, calendar, years, emission
+        pixels = stack.clear.shape[1]
+        self.loglik = np.zeros((len(years), len(st.LOOKS), pixels), np.float32)
+        self.looks = np.zeros((len(years), pixels), np.int16)
+        self.radar_looks = np.zeros((len(years), pixels), np.int16)
+        self.abandoned = np.full((len(years), pixels), 255, np.uint8)
+        self.cultivated = np.full((len(years), pixels), 255, np.uint8)
+        self.state = np.full((len(years), pixels), 255, np.uint8)
+
+    def run(self, chain: st.Chain, profile: Profile, progress: Progress | None) -> None:
+        rows, columns = self.stack.shape
+        layers = self.emission.layers
+        for first in range(0, rows, TILE_ROWS):
+            last = min(first + TILE_ROWS, rows)
+            here = slice(first * columns, last * columns)
+            evidence = gather(self.stack.rows(first, last), self.calendar, self.years, layers)
+            self.loglik[:, :, here] = self.emission.loglik(evidence)
+            self.looks[:, here], self.radar_looks[:, here] = evidence.looks, evidence.radar_looks
+            decided = st.decided_years(evidence)
+            found = st.infer(self.loglik[:, :, here], decided, self.years, chain)
+            self.abandoned[:, here] = _as_bytes(found.abandoned(profile), decided)
+            self.cultivated[:, here] = _as_bytes(found.states[:, st.CULTIVATED], decided)
+            self.state[:, here] = np.where(decided, found.path, 255)
+            if progress:
+                progress(last, rows)
+
+    def maps(self, cube: xr.Dataset) -> xr.Dataset:
+        rows, columns = self.stack.shape
+        dims = ("crop_year", "y", "x")
+        shape = (len(self.years), rows, columns)
+        held = {"abandoned": self.abandoned, "cultivated": self.cultivated, "state": self.state}
+        return xr.Dataset(
+            {name: (dims, values.reshape(shape)) for name, values in held.items()},
+            coords={"crop_year": list(self.years), "y": cube["y"].to_numpy(), "x": cube["x"].to_numpy()},
+            attrs={key: cube.attrs[key] for key in ("crs", "synthetic", "title") if key in cube.attrs},
+        )
+
+
+def _as_bytes(share: Float, decided: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    return np.where(decided, np.round(share * 250), 255).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """The parcel side of one run: fused evidence -> detections."""
+
+    years: tuple[int, ...]
+    profile: Profile
+    emission: st.Emission
+    synthetic: bool
+
+    def detections(
+        self, placed: gpd.GeoDataFrame, covers: list[Coverage], pixels: _Pixels, chain: st.Chain
+    ) -> Iterator[Detection]:
+        touched = [cover for cover in covers if cover.pixels.size]
+        if len(touched) != len(covers):
+            raise LandError("outside", "a parcel touches no pixel of the cube")
+        looks = np.stack([fuse(pixels.loglik, cover) for cover in covers], axis=2)
+        optical = np.stack([parcel_looks(pixels.looks, cover) for cover in covers], axis=1)
+        radar = np.stack([parcel_looks(pixels.radar_looks, cover) for cover in covers], axis=1)
+        found = st.infer(looks, (optical + radar) >= MIN_LOOKS, self.years, chain)
+        shapes = placed.to_crs(4326).geometry
+        judged = _Judged(found, found.abandoned(self.profile))
+        for n, name in enumerate(placed["parcel"]):
+            yield self._one(n, name, shapes.iloc[n], placed.geometry.iloc[n].area, covers[n], judged, (optical, radar))
+
+    def _one(
+        self,
+        n: int,
+        name: str,
+        shape: shapely.Geometry,
+        area: float,
+        cover: Coverage,
+        judged: _Judged,
+        looks: tuple[NDArray[np.int16], NDArray[np.int16]],
+    ) -> Detection:
+        seen = cover.observability != "not_observable"
+        decided = judged.found.decided[:, n] & seen
+        shares = judged.shares(n) if decided.any() else {}
+        last = bool(decided[-1])
+        class_name = max(shares, key=lambda key: shares[key]) if shares and last else "undecided"
+        onset = judged.onset(n) if class_name == "abandoned" else None
+        zh, en = explain(class_name, onset, cover, looks[0][:, n], self.profile, shares)
+        return Detection(
+            parcel=name,
+            geometry=json.loads(shapely.to_geojson(shapely.set_precision(shape, 1e-7))),
+            area_m2=float(area),
+            class_name=class_name,
+            probabilities=shares,
+            crop_year=self.years[-1],
+            onset=onset,
+            observability=cover.observability,
+            pure_pixels=cover.pure,
+            crop_years=self.years,
+            looks=tuple(int(count) for count in looks[0][:, n]),
+            radar_looks=tuple(int(count) for count in looks[1][:, n]),
+            p_abandoned=_yearly(judged.abandoned[:, n], decided),
+            p_cultivated=_yearly(judged.found.states[:, st.CULTIVATED, n], decided),
+            reasons_zh=zh,
+            reasons_en=en,
+            profile=self.profile.id,
+            model=self.emission.id,
+            calibration=self.emission.calibration,
+            synthetic=self.synthetic,
+        )
+
+
+def _yearly(values: NDArray[np.float32], decided: NDArray[np.bool_]) -> tuple[float | None, ...]:
+    return tuple(round(float(value), 4) if sure else None for value, sure in zip(values, decided, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    found: st.Posterior
+    abandoned: Float
+
+    def shares(self, n: int) -> dict[str, float]:
+        """Class probabilities of parcel ``n`` in the last year; the idle rest is idle_season."""
+        last = self.found.states[-1, :, n]
+        gone = min(float(self.abandoned[-1, n]), float(last[st.IDLE].sum()))
+        raw = {
+            "cultivated": float(last[st.CULTIVATED]),
+            "idle_season": float(last[st.SEASONAL] + last[st.IDLE].sum()) - gone,
+            "abandoned": gone,
+            "converted": float(last[st.BUILT] + last[st.ORCHARD]),
+            "natural": float(last[st.NATURE] + last[st.FOREST]),
+        }
+        total = sum(raw.values())
+        return {key: round(max(value, 0.0) / total, 4) for key, value in raw.items()}
+
+    def onset(self, n: int) -> Onset:
+        """Years below which 5, 50 and 95 % of the onset posterior lie."""
+        years = self.found.years
+        began = self.found.runs[:, len(years) - 1, n]
+        grown = np.cumsum(began / max(float(began.sum()), 1e-9))
+        cut = [years[int(np.searchsorted(grown, share))] for share in (0.05, 0.5, 0.95 - 1e-6)]
+        return Onset(*cut)

@@ -1,0 +1,93 @@
+"""A year of observations becomes a few numbers that say "was this worked?".
+
+Not the fall of a curve but the habits of cultivation: soil laid bare or flooded, a steep rise, a harvest's
+sharp fall, the number of cycles. Abandoned land in a humid climate turns *greener*; waiting for a fall fails.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from remote_sensing.cubes import MISSING, Calendar, Float, Stack
+from remote_sensing.indices import available, layers_of
+from remote_sensing.kernels import PER_LAYER, SHARED, TERMS, annual_evidence
+
+LOW, HIGH, SOIL = 0.35, 0.55, 0.25
+"""Hysteresis marks on NDVI, dimensionless: a crop cycle rises over HIGH and falls under LOW; soil shows under SOIL."""
+RIDGE = np.array([0.02, 0.08, 0.08, 0.3, 0.3, 0.7, 0.7], np.float32)
+"""(noise 0.05 / expected size of the term)^2: without looks a term shrinks to zero instead of running away."""
+MIN_LOOKS = 5
+"""A crop year with fewer clear looks (optical and radar dates together) stays undecided."""
+
+_PER_LAYER_NAMES = ("mean", "cos1", "sin1", "cos2", "sin2", "cos3", "sin3", "rmse")
+_SPREAD_NAMES = ("low", "middle", "high", "rise", "fall")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the years say, one column a pixel.
+
+    ``values``: float32 (F, Y, N), named by ``names`` ("looks", "cycles", "soil", "flooded", then
+    "<layer>.<number>"); NaN = not observed. ``looks``, ``radar_looks``: int16 (Y, N), clear dates.
+    """
+
+    names: tuple[str, ...]
+    years: tuple[int, ...]
+    values: Float
+    looks: NDArray[np.int16]
+    radar_looks: NDArray[np.int16]
+
+    def get(self, name: str) -> Float:
+        """One number (Y, N) by name."""
+        picked: Float = self.values[self.names.index(name)]
+        return picked
+
+
+def design_matrix(days: NDArray[np.int32], calendar: Calendar) -> Float:
+    """Harmonic design (T, TERMS) with phase 0 at the start of the agricultural year."""
+    start = calendar.start(2001)
+    angle = 2 * np.pi * ((days - start) % 365.2425) / 365.2425
+    columns = [np.ones_like(angle)]
+    for cycles in (1, 2, 3):
+        columns += [np.cos(cycles * angle), np.sin(cycles * angle)]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def feature_names(layers: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the evidence of these layers, in the order of ``Evidence.values``."""
+    each = (*_PER_LAYER_NAMES, *_SPREAD_NAMES)
+    return ("looks", "cycles", "soil", "flooded", *(f"{layer}.{name}" for layer in layers for name in each))
+
+
+def gather(stack: Stack, calendar: Calendar, years: tuple[int, ...], layers: tuple[str, ...] | None = None) -> Evidence:
+    """Annual evidence of a stack (T, N) for the given consecutive crop years.
+
+    ``layers`` defaults to greenness and, where the bands allow, wetness. The first layer must be ``ndvi``.
+    Missing stays missing. Raises ``LandError("missing_band")``.
+    """
+    chosen = layers or tuple(name for name in available(stack.bands) if name in {"ndvi", "wetness"})
+    cube = layers_of(stack, chosen)
+    cube += np.where(np.isfinite(cube).all(axis=0), np.float32(0), np.float32(np.nan))
+    borders = calendar.split(stack.days, years)
+    wet = chosen.index("wetness") if "wetness" in chosen and "swir1" in stack.bands else -1
+    marks = np.array([LOW, HIGH, SOIL], np.float32)
+    values = annual_evidence(cube, design_matrix(stack.days, calendar), borders, RIDGE, marks, wet)
+    assert values.shape[0] == SHARED + PER_LAYER * len(chosen)  # noqa: S101 - the kernel's own contract
+    radar_looks = _radar_looks(stack, calendar, years)
+    return Evidence(feature_names(chosen), years, values, values[0].astype(np.int16), radar_looks)
+
+
+def _radar_looks(stack: Stack, calendar: Calendar, years: tuple[int, ...]) -> NDArray[np.int16]:
+    pixels = stack.clear.shape[1]
+    if not stack.radar:
+        return np.zeros((len(years), pixels), np.int16)
+    borders = calendar.split(stack.radar_days, years)
+    seen: NDArray[np.bool_] = np.logical_and.reduce([band != MISSING for band in stack.radar.values()])
+    return np.stack([seen[a:b].sum(axis=0) for a, b in itertools.pairwise(borders)]).astype(np.int16)
+
+
+__all__ = ["MIN_LOOKS", "TERMS", "Evidence", "design_matrix", "feature_names", "gather"]

@@ -1,0 +1,279 @@
+"""Files as they are found -> one cube. Recognised by structure (dims, names, attributes), never by file name.
+
+NetCDF and zarr: a time dim, one or two space dims, bands under any usual name, integers with or without a
+declared scale, fill values declared or not, a mask of one of the usual kinds (Fmask, SCL, s2cloudless,
+plain). What cannot be used is refused with one line that names file, band and value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyproj
+import xarray as xr
+from numpy.typing import NDArray
+
+from remote_sensing.cubes import MISSING, OPTICAL, RADAR, SCALE, LandError, pack_values
+
+_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "blue": ("blue", "b02", "b2", "sr_b2_blue"),
+    "green": ("green", "b03", "b3"),
+    "red": ("red", "b04", "b4"),
+    "nir": ("nir", "b08", "b8", "nir08", "b8a"),
+    "swir1": ("swir1", "b11", "swir16", "swir"),
+    "swir2": ("swir2", "b12", "swir22", "mir"),
+    "ndvi": ("ndvi",),
+    "evi": ("evi",),
+    "vv": ("vv",),
+    "vh": ("vh",),
+}
+_DIMS: Mapping[str, tuple[str, ...]] = {
+    "time": ("t", "date"),
+    "y": ("lat", "latitude", "row"),
+    "x": ("lon", "longitude", "col"),
+}
+MASK_CLEAR: Mapping[str, tuple[int, ...]] = {
+    "clear": (1,),
+    "fmask": (0, 1),
+    "qa": (0, 1),
+    "scl": (4, 5, 6, 7),
+    "cloud_mask": (0,),
+    "cloudmask": (0,),
+    "clm": (0,),
+}
+"""Mask by name -> the values that mean "a usable look of land or water"."""
+CLOUD_PROBABILITY = ("cloud_probability", "clp", "cloudprob")
+CLOUDY_FROM = 0.4
+_RANGE: Mapping[str, tuple[float, float]] = {"ndvi": (-1.0, 1.0), "evi": (-1.0, 1.5)}
+_REFLECTANCE = (-0.2, 1.6)
+_ABSURD_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A cube and what was noticed on the way: ``notes`` one line each, for the person who asked."""
+
+    cube: xr.Dataset
+    notes: tuple[str, ...] = ()
+    extras: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+
+
+def open_scene(path: Path) -> Opened:
+    """Open a netCDF file, a zarr store, a GeoTIFF folder or a STAC catalogue as one cube.
+
+    Raises ``LandError``: ``no_file``, ``truncated``, ``unknown_format``, ``bad_dims``, ``missing_band``,
+    ``absurd_values``, ``duplicate_dates``, ``wrong_crs``; the text names the file, the band and the value.
+    """
+    if not path.exists():
+        raise LandError("no_file", f"{path}: no such file")
+    with _opened(path) as raw:
+        return read_dataset(raw, str(path.name))
+
+
+def _opened(path: Path) -> xr.Dataset:
+    try:
+        if path.is_dir() and ((path / "zarr.json").exists() or (path / ".zgroup").exists()):
+            store: xr.Dataset = xr.open_zarr(path, mask_and_scale=False, consolidated=False)
+            return store
+        if path.suffix.lower() in {".nc", ".nc4", ".h5", ".hdf5", ".cdf"}:
+            return xr.open_dataset(path, engine="h5netcdf", mask_and_scale=False)
+    except (OSError, ValueError, KeyError, RuntimeError) as why:
+        reason = str(why).splitlines()[0][:160]
+        raise LandError("truncated", f"{path.name}: cannot be read, truncated or damaged ({reason})") from why
+    raise LandError("unknown_format", f"{path.name}: not a netCDF file, zarr store, GeoTIFF folder or STAC catalogue")
+
+
+def read_dataset(raw: xr.Dataset, name: str) -> Opened:
+    """A dataset as found (undecoded integers) -> a checked cube; ``name`` goes into every message."""
+    notes: list[str] = []
+    shaped = _shaped(raw, name)
+    file_scale = str(raw.attrs.get("scale", ""))
+    found = {band: _find(shaped, aliases) for band, aliases in _ALIASES.items()}
+    optical = [band for band in OPTICAL if found[band]]
+    if not found["ndvi"] and not (found["red"] and found["nir"]):
+        have = ", ".join(sorted(str(v) for v in shaped.data_vars)) or "none"
+        raise LandError("missing_band", f"{name}: bands found: {have}; needs ndvi, or red and nir")
+    bands = {band: _band(shaped[found[band]], _Reading(band, name, file_scale, notes)) for band in optical}
+    _zeros_are_nothing(shaped, found, bands, name, notes)
+    clear = _clear(shaped, bands, notes)
+    dims = ("time", "y", "x")
+    cube = xr.Dataset(
+        {**{band: (dims, values) for band, values in bands.items()}, "clear": (dims, clear)},
+        coords={"time": shaped["time"].to_numpy(), "y": shaped["y"].to_numpy(), "x": shaped["x"].to_numpy()},
+        attrs=_attributes(raw, name, notes),
+    )
+    for band in RADAR:
+        if found[band] and "time_radar" in shaped[found[band]].dims:
+            cube[band] = (("time_radar", "y", "x"), shaped[found[band]].transpose("time_radar", "y", "x").to_numpy())
+            cube = cube.assign_coords(time_radar=shaped["time_radar"].to_numpy())
+    return Opened(cube, tuple(notes))
+
+
+def _shaped(raw: xr.Dataset, name: str) -> xr.Dataset:
+    """Rename dims to (time, y, x), add a missing space dim, check the dates."""
+    shaped = raw.rename(
+        {
+            other: wanted
+            for wanted, usual in _DIMS.items()
+            for other in usual
+            if wanted not in raw.dims and other in raw.dims
+        }
+    )
+    if "time" not in shaped.dims:
+        raise LandError("bad_dims", f"{name}: dims {tuple(raw.dims)}: no time dim")
+    for dim in ("y", "x"):
+        if dim not in shaped.dims:
+            shaped = shaped.expand_dims({dim: [0.0]})
+        if dim not in shaped.coords:
+            shaped = shaped.assign_coords({dim: np.arange(shaped.sizes[dim], dtype=float)})
+    return _in_order(shaped, name)
+
+
+def _in_order(shaped: xr.Dataset, name: str) -> xr.Dataset:
+    times = shaped["time"].to_numpy()
+    if not np.issubdtype(times.dtype, np.datetime64):
+        raise LandError("bad_dims", f"{name}: time is {times.dtype}, not dates")
+    seconds = times.astype("datetime64[s]")
+    unique, counts = np.unique(seconds, return_counts=True)
+    if (counts > 1).any():
+        raise LandError("duplicate_dates", f"{name}: date {unique[counts > 1][0]} appears {counts.max()} times")
+    if unique.size and (np.isnat(unique).any() or unique[0] < np.datetime64("1970-01-01")):
+        raise LandError("absurd_values", f"{name}: date {unique[0]} is not the date of a satellite image")
+    return shaped if (np.diff(seconds) > np.timedelta64(0, "s")).all() else shaped.sortby("time")
+
+
+def _find(data: xr.Dataset, aliases: tuple[str, ...]) -> str:
+    by_name = {str(v).lower(): str(v) for v in data.data_vars if data[v].ndim > 1}
+    return next((by_name[alias] for alias in aliases if alias in by_name), "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One band being read: what it is, whose file, what the file says of its scale, where to note things."""
+
+    band: str
+    name: str
+    file_scale: str
+    notes: list[str]
+
+
+def _scale_of(raw: xr.DataArray, reading: _Reading) -> tuple[float, float]:
+    """Value per step and offset: declared on the band, else told in words by the file, else judged by range."""
+    if "scale_factor" in raw.attrs:
+        return float(raw.attrs["scale_factor"]), float(raw.attrs.get("add_offset", 0.0))
+    if np.issubdtype(raw.dtype, np.floating):
+        return 1.0, 0.0
+    told = re.search(r"(?:reflectance|ndvi|value)s?\s*\*\s*(\d+)", reading.file_scale, re.IGNORECASE)
+    if told:
+        return 1.0 / float(told.group(1)), 0.0
+    note = f"no scale declared: integers read as value x {round(1 / SCALE)}"
+    if note not in reading.notes:
+        reading.notes.append(note)
+    return SCALE, float(raw.attrs.get("add_offset", 0.0))
+
+
+_NEVER_REAL = (-9999, -32768)
+_USUAL_FILLS = (-3000, 65535, 20000, 16000, 255)
+
+
+def _band(raw: xr.DataArray, reading: _Reading) -> NDArray[np.int16]:
+    """One band (T, y, x) as int16 steps of 1e-4; fills and what lies outside the physical range are missing."""
+    band, name = reading.band, reading.name
+    if "time" not in raw.dims:
+        raise LandError("bad_dims", f"{name}: band {band} has dims {raw.dims}: no time")
+    values = raw.transpose("time", "y", "x").to_numpy()
+    scale, offset = _scale_of(raw, reading)
+    fill = raw.attrs.get("_FillValue", raw.attrs.get("missing_value", raw.attrs.get("nodata")))
+    real = values.astype(np.float32) * np.float32(scale) + np.float32(offset)
+    known = np.isfinite(real)
+    if fill is not None and np.isfinite(fill):
+        known &= values != fill
+    if not np.issubdtype(values.dtype, np.floating):
+        known &= ~np.isin(values, _NEVER_REAL) & ~(np.isin(values, _USUAL_FILLS) & ~_inside(real, band))
+    good = known & _inside(real, band)
+    strange = known & ~good
+    share = float(strange.sum()) / max(int(known.sum()), 1)
+    if share > _ABSURD_SHARE:
+        raise LandError(
+            "absurd_values",
+            f"{name}: band {band}: value {values[strange][0]} (scale {scale:g}) and {share:.0%} of all are no {band}",
+        )
+    if not good.any():
+        raise LandError("absurd_values", f"{name}: band {band}: nothing but fill values ({values.flat[0]})")
+    if strange.any():
+        reading.notes.append(f"band {band}: {int(strange.sum())} absurd values set to missing")
+    return pack_values(np.where(good, real, np.float32(np.nan)))
+
+
+def _inside(real: NDArray[np.float32], band: str) -> NDArray[np.bool_]:
+    low, high = _RANGE.get(band, _REFLECTANCE)
+    inside: NDArray[np.bool_] = (real >= low) & (real <= high)
+    return inside
+
+
+def _zeros_are_nothing(
+    data: xr.Dataset,
+    found: Mapping[str, str],
+    bands: dict[str, NDArray[np.int16]],
+    name: str,
+    notes: list[str],
+) -> None:
+    """Where every band is exactly zero there is no look: a nodata that was written as zero."""
+    if any("_FillValue" in data[found[band]].attrs for band in bands):
+        return
+    zero: NDArray[np.bool_] = np.logical_and.reduce([values == 0 for values in bands.values()])
+    if zero.all():
+        raise LandError("absurd_values", f"{name}: band {next(iter(bands))}: value 0 everywhere, nothing but nodata")
+    if len(bands) == 1:
+        # one band alone is zero on water's edge too; only a date that is zero all over is nothing
+        zero = zero & np.logical_and.reduce(zero, axis=(1, 2), keepdims=True) if zero[0].size > 1 else zero & False
+    if zero.any():
+        notes.append(f"{int(zero.sum())} looks are 0 in every band: read as missing")
+        for values in bands.values():
+            values[zero] = MISSING
+
+
+def _clear(data: xr.Dataset, bands: Mapping[str, NDArray[np.int16]], notes: list[str]) -> NDArray[np.bool_]:
+    known = np.stack([values != MISSING for values in bands.values()]).all(axis=0)
+    for mask, good in MASK_CLEAR.items():
+        held = _find(data, (mask,))
+        if held and "time" in data[held].dims:
+            usable = np.isin(data[held].transpose("time", "y", "x").to_numpy(), good)
+            return np.asarray(known & usable)
+    held = _find(data, CLOUD_PROBABILITY)
+    if held:
+        cloud = data[held].transpose("time", "y", "x").to_numpy() * float(data[held].attrs.get("scale_factor", 1.0))
+        return np.asarray(known & (cloud < CLOUDY_FROM))
+    notes.append("no cloud mask found: every value present counts as a clear look")
+    return np.asarray(known)
+
+
+def _attributes(raw: xr.Dataset, name: str, notes: list[str]) -> dict[str, object]:
+    attrs: dict[str, object] = {"title": str(raw.attrs.get("title", name)), "source": name}
+    for key in ("synthetic", "period"):
+        if key in raw.attrs:
+            attrs[key] = bool(raw.attrs[key]) if key == "synthetic" else raw.attrs[key]
+    for key in ("crs", "crs_wkt", "crs_proj4", "proj4", "spatial_ref"):
+        text = raw.attrs.get(key)
+        if text:
+            attrs["crs"] = _known_crs(str(text), name)
+            return attrs
+    for holder in ("spatial_ref", "crs", "grid_mapping"):
+        if holder in raw.variables and "crs_wkt" in raw[holder].attrs:
+            attrs["crs"] = _known_crs(str(raw[holder].attrs["crs_wkt"]), name)
+            return attrs
+    notes.append("no CRS declared: results stay on the file's own rows and columns")
+    return attrs
+
+
+def _known_crs(text: str, name: str) -> str:
+    try:
+        crs = pyproj.CRS.from_user_input(text)
+    except pyproj.exceptions.CRSError as why:
+        raise LandError("wrong_crs", f"{name}: CRS {text[:60]!r} is not known") from why
+    code = crs.to_epsg()
+    return f"EPSG:{code}" if code else crs.to_wkt()

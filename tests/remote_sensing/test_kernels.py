@@ -1,0 +1,135 @@
+"""Every kernel against a slow and obvious numpy version."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from remote_sensing import kernels as fast
+from remote_sensing.cubes import Calendar
+from remote_sensing.evidence import HIGH, LOW, RIDGE, SOIL, design_matrix, feature_names
+
+MARKS = np.array([LOW, HIGH, SOIL], np.float32)
+
+
+def random_layers(seed, layers=2, years=3, pixels=7, gap=0.6):
+    rng = np.random.default_rng(seed)
+    start = Calendar().start(2018)
+    days = np.sort(rng.choice(np.arange(start, start + years * 365), 40 * years, replace=False)).astype(np.int32)
+    values = rng.uniform(-0.3, 1.05, (layers, days.size, pixels)).astype(np.float32)
+    values[:, rng.random((days.size, pixels)) < gap] = np.nan
+    borders = Calendar().split(days, tuple(range(2018, 2018 + years)))
+    return values, design_matrix(days, Calendar()), borders
+
+
+def slow_year(values, design):
+    """Evidence of one pixel and year, written to be read."""
+    seen = np.isfinite(values[0])
+    x = design[seen].astype(float)
+    out = []
+    green = values[0][seen].astype(float)
+    water = values[1][seen].astype(float)
+    cycles, up = 0, False
+    for value in green:
+        if up and value < LOW:
+            cycles, up = cycles + 1, False
+        if value > HIGH:
+            up = True
+    flooded = (water > green) & (green < SOIL)
+    out += [seen.sum(), cycles, ((green < SOIL) & ~flooded).sum(), flooded.sum()]
+    for layer in values:
+        y = layer[seen].astype(float)
+        beta = np.linalg.solve(x.T @ x + np.diag(RIDGE.astype(float)), x.T @ y)
+        rmse = np.sqrt(((y - x @ beta) ** 2).sum() / max(seen.sum(), 1))
+        steps = np.diff(y)
+        spread = [np.nan] * 5
+        if seen.any():
+            bins = np.clip((y + 0.2) / 0.075, 0, 15).astype(int)
+            counts = np.bincount(bins, minlength=16)
+            spread = [
+                slow_quantile(counts, 0.1),
+                slow_quantile(counts, 0.5),
+                slow_quantile(counts, 0.9),
+                max([0.0, *steps]),
+                max([0.0, *(-steps)]),
+            ]
+        out += [*beta, rmse, *spread]
+    return np.array(out)
+
+
+def slow_quantile(counts, share):
+    want, below = share * counts.sum(), 0
+    for place, here in enumerate(counts):
+        if here and below + here >= want:
+            return -0.2 + 0.075 * (place + (want - below) / here)
+        below += here
+    return 1.0
+
+
+@given(seed=some.integers(0, 10**6), gap=some.sampled_from([0.0, 0.5, 0.8, 0.97, 1.0]))
+@settings(max_examples=25, deadline=None)
+def test_annual_evidence_equals_the_slow_version_and_missing_stays_missing(seed, gap):
+    layers, design, borders = random_layers(seed, gap=gap)
+    got = fast.annual_evidence(layers, design, borders, RIDGE, MARKS, 1)
+    assert got.shape[0] == len(feature_names(("ndvi", "wetness")))
+    for year, pixel in itertools.product(range(3), range(layers.shape[2])):
+        part = slice(borders[year], borders[year + 1])
+        want = slow_year(layers[:, part, pixel], design[part])
+        np.testing.assert_allclose(got[:, year, pixel], want, atol=2e-3, rtol=2e-3)
+
+
+def test_a_year_without_looks_has_no_quantiles_but_a_count_of_zero():
+    layers, design, borders = random_layers(1, gap=1.0)
+    got = fast.annual_evidence(layers, design, borders, RIDGE, MARKS, 1)
+    assert (got[0] == 0).all()
+    assert np.isnan(got[12:17]).all()
+
+
+def test_normalized_difference_knows_missing_zero_and_range():
+    a = np.array([[1000, -32768, 0, 300, 30000]], np.int16)
+    b = np.array([[500, 500, 0, -400, -20000]], np.int16)
+    got = fast.normalized_difference(a, b)
+    assert got[0, 0] == pytest.approx(1 / 3)
+    assert np.isnan(got[0, 1:4]).all()
+    assert got[0, 4] == 1.0
+
+
+def all_paths(loglik, moves, start):
+    years, states = loglik.shape
+    paths = list(itertools.product(range(states), repeat=years))
+    weights = []
+    for path in paths:
+        weight = start[path[0]] * np.prod([moves[a, b] for a, b in itertools.pairwise(path)])
+        weights.append(weight * np.exp(sum(loglik[y, k] for y, k in enumerate(path))))
+    weights = np.array(weights)
+    return paths, weights / weights.sum()
+
+
+@given(seed=some.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_posterior_runs_and_best_path_equal_the_sum_over_all_paths(seed):
+    rng = np.random.default_rng(seed)
+    years, states = 4, 4
+    moves = rng.dirichlet(np.ones(states), states).astype(np.float32)
+    start = rng.dirichlet(np.ones(states)).astype(np.float32)
+    loglik = rng.normal(0, 2, (years, states, 1)).astype(np.float32)
+    paths, weights = all_paths(loglik[:, :, 0].astype(float), moves, start)
+    post, beta = fast.smooth_states(loglik, moves, start)
+    idle, entry = np.array([1, 2]), np.array([0])
+    runs = fast.run_masses(loglik, moves, (post, beta), idle, entry)
+    want_post = np.zeros((years, states))
+    want_runs = np.zeros((years, years))
+    for path, weight in zip(paths, weights, strict=True):
+        for y, k in enumerate(path):
+            want_post[y, k] += weight
+        for i in range(years):
+            for j in range(i, years):
+                lasting = all(path[y] in idle for y in range(i, j + 1))
+                want_runs[i, j] += weight * (lasting and (i == 0 or path[i - 1] in entry))
+    np.testing.assert_allclose(post[:, :, 0], want_post, atol=2e-5)
+    np.testing.assert_allclose(runs[:, :, 0], want_runs, atol=2e-5)
+    best = fast.best_path(loglik, moves, start)[:, 0]
+    chosen = weights[paths.index(tuple(int(k) for k in best))]
+    assert chosen == pytest.approx(weights.max(), rel=1e-4)

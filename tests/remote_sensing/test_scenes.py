@@ -1,0 +1,137 @@
+"""Bad input: one clear line that names file, band and value; and exit 2 on the command line."""
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+import xarray as xr
+
+from remote_sensing.__main__ import main
+from remote_sensing.cubes import LandError
+from remote_sensing.scenes import open_scene, read_dataset
+
+
+def series(years=2, size=4, **attrs):
+    times = np.arange(np.datetime64("2019-09-25"), np.datetime64(f"{2019 + years}-10-05"), np.timedelta64(16, "D"))
+    wave = 0.5 + 0.3 * np.sin(np.arange(times.size) / 23 * 2 * np.pi)
+    values = np.round(np.tile(wave[:, None, None], (1, size, size)) * 1e4).astype(np.int16)
+    return xr.Dataset(
+        {"ndvi": (("time", "y", "x"), values)},
+        coords={
+            "time": times.astype("datetime64[ns]"),
+            "y": 3_280_000.0 - 10 * np.arange(size),
+            "x": 640_000.0 + 10 * np.arange(size),
+        },
+        attrs={"crs": "EPSG:32648", "scale": "NDVI*10000", **attrs},
+    )
+
+
+def saved(tmp_path, data, name="cube.nc"):
+    data.to_netcdf(tmp_path / name, engine="h5netcdf")
+    return tmp_path / name
+
+
+def test_integers_with_a_scale_told_in_words_are_read(tmp_path):
+    cube = open_scene(saved(tmp_path, series())).cube
+    assert cube["ndvi"].dtype == np.int16
+    assert 1900 < int(cube["ndvi"].max()) <= 8000
+    assert bool(cube["clear"].all())
+
+
+def test_floats_lat_lon_names_and_unsorted_dates_are_read():
+    data = series().rename({"y": "lat", "x": "lon"}).isel(time=slice(None, None, -1))
+    data["ndvi"] = data["ndvi"] * 1e-4
+    cube = read_dataset(data, "floats").cube
+    assert cube.sizes["y"] == 4
+    assert (np.diff(cube["time"].to_numpy()) > np.timedelta64(0)).all()
+
+
+def test_a_dead_mask_value_is_not_a_look():
+    data = series()
+    data["fmask"] = (("time", "y", "x"), np.zeros(data["ndvi"].shape, np.uint8))
+    data["fmask"][3, 1, 1] = 4
+    cube = read_dataset(data, "masked").cube
+    assert int((~cube["clear"]).sum()) == 1
+
+
+def spoiled(kind):
+    data = series()
+    if kind == "duplicate":
+        data = data.assign_coords(time=np.where(np.arange(data.sizes["time"]) == 5, data.time[4], data.time))
+    elif kind == "absurd":
+        data["ndvi"] = data["ndvi"] + np.int16(20000)
+    elif kind == "zeros":
+        data["ndvi"] = data["ndvi"] * np.int16(0)
+    elif kind == "bands":
+        data = data.rename({"ndvi": "temperature"})
+    elif kind == "crs":
+        data.attrs["crs"] = "EPSG:99999999"
+    elif kind == "fill":
+        data["ndvi"] = xr.full_like(data["ndvi"], -9999)
+    elif kind == "time":
+        data = data.rename({"time": "wavelength"}).drop_vars("wavelength")
+    return data
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "words"),
+    [
+        ("duplicate", "duplicate_dates", "2019-11-28"),
+        ("absurd", "absurd_values", "band ndvi: value"),
+        ("zeros", "absurd_values", "value 0"),
+        ("bands", "missing_band", "temperature"),
+        ("crs", "wrong_crs", "99999999"),
+        ("fill", "absurd_values", "-9999"),
+        ("time", "bad_dims", "no time"),
+    ],
+)
+def test_what_cannot_be_used_is_named_and_ends_with_exit_2(tmp_path, capsys, kind, code, words):
+    path = saved(tmp_path, spoiled(kind), f"{kind}.nc")
+    with pytest.raises(LandError) as refused:
+        open_scene(path)
+    assert refused.value.code == code
+    assert main(["detect", str(path), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    line = capsys.readouterr().err.strip()
+    assert line.startswith("error: ")
+    assert "\n" not in line
+    assert words in line
+    assert path.name in line
+
+
+def test_a_truncated_file_is_one_line(tmp_path, capsys):
+    path = saved(tmp_path, series())
+    path.write_bytes(path.read_bytes()[:3000])
+    assert main(["detect", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert "cube.nc: cannot be read" in capsys.readouterr().err
+
+
+def test_detect_writes_maps_and_parcels(tmp_path, capsys):
+    path = saved(tmp_path, series(years=3, size=40))
+    shapes = [shapely.box(640_010, 3_279_800, 640_110, 3_279_900)]
+    gpd.GeoDataFrame({"parcel": ["a"]}, geometry=shapes, crs="EPSG:32648").to_file(tmp_path / "p.gpkg")
+    out = tmp_path / "out"
+    assert main(["detect", str(path), "--out", str(out), "--parcels", str(tmp_path / "p.gpkg"), "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "not validated" in said
+    for name in ("state.tif", "abandoned.tif", "maps.zarr", "parcels.geojson", "parcels.parquet", "quicklook.png"):
+        assert (out / name).exists()
+    assert gpd.read_parquet(out / "parcels.parquet")["parcel"].tolist() == ["a"]
+
+
+def test_simulate_writes_a_scene_that_detect_can_read(tmp_path, capsys):
+    out = tmp_path / "s"
+    assert main(["simulate", "--out", str(out), "--size", "48", "--years", "3", "--parcels", "30"]) == 0
+    assert "SYNTHETIC" in capsys.readouterr().out
+    done = main(
+        [
+            "detect",
+            str(out / "synthetic_cube.nc"),
+            "--parcels",
+            str(out / "synthetic_parcels.geojson"),
+            "--out",
+            str(out / "found"),
+            "--quiet",
+        ]
+    )
+    assert done == 0
+    assert "SYNTHETIC" in capsys.readouterr().out
