@@ -202,7 +202,7 @@ def _sign_in(_args: argparse.Namespace, settings: Settings) -> int:
     from cloud.wiring import build_office  # noqa: PLC0415
 
     office = build_office(settings)
-    token = office.accounts.issue_sign_in(PERSON)
+    token = office.accounts.issue_sign_in(PERSON, hours=settings.sign_in_minutes / 60)
     print(f"{replace(settings).site}/sign-in/{token}")
     return 0
 

@@ -53,7 +53,7 @@ class Settings:
     timezone: str = "Asia/Shanghai"
     """Zone in which times are shown. Stored times are always UTC."""
 
-    sign_in_minutes: int = 15
+    sign_in_minutes: int = 60
     """How long a one-time sign-in link works, 1..1440 minutes."""
 
     @property

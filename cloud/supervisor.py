@@ -108,7 +108,8 @@ def run(settings: Settings, *, broker: str, until: Callable[[Run, threading.Even
             ingest.start()
             with Server(services):
                 _start_children(family, settings, files, logs)
-                sign_in = f"{settings.site}/sign-in/{services.accounts.issue_sign_in(person)}"
+                token = services.accounts.issue_sign_in(person, hours=settings.sign_in_minutes / 60)
+                sign_in = f"{settings.site}/sign-in/{token}"
                 state = Run(services, sign_in)
                 threads = [
                     threading.Thread(target=state.play, args=(stop,), name="demonstration", daemon=True),
