@@ -42,7 +42,6 @@ class LotRow:
     path: str
     lot: str
     product: str
-    events: int
     when_ms: int
 
 
@@ -72,7 +71,7 @@ def _finding(finding: Mapping[str, Any], language: Language) -> FindingText:
 
 def _lot(lot: "Lot", language: Language) -> LotRow:
     product = (lot.product_zh if language is Language.ZH else lot.product_en) or lot.path
-    return LotRow(lot.chain, lot.path, _lot_of(lot.path), product, lot.events, lot.when_ms)
+    return LotRow(lot.chain, lot.path, _lot_of(lot.path), product, lot.when_ms)
 
 
 def _lot_of(path: str) -> str:

@@ -6,6 +6,7 @@ than `gap_ms`: joining them would invent what nobody measured. Co-ordinates are 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 __all__ = ["Gap", "Plot", "gaps", "plot", "strokes"]
 
@@ -51,7 +52,7 @@ class Plot:
 def gaps(points: Sequence[Point], start_ms: int, end_ms: int, gap_ms: int) -> tuple[Gap, ...]:
     """Times longer than `gap_ms` without a usable value, the edges of the window included."""
     known = [start_ms, *(time for time, value in points if value is not None), end_ms]
-    return tuple(Gap(a, b) for a, b in zip(known, known[1:], strict=False) if b - a > gap_ms)
+    return tuple(Gap(a, b) for a, b in pairwise(known) if b - a > gap_ms)
 
 
 def strokes(points: Iterable[Point], gap_ms: int) -> list[list[tuple[int, float]]]:

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from cloud.telemetry import Telemetry
     from cloud.telemetry.schemas import GatewayView, Latest, SeriesPoints
 
-__all__ = ["ChartView", "FarmView", "ReadingView", "chart_view", "farm_views", "one_farm", "series_columns"]
+__all__ = [
+    "ChartView",
+    "FarmView",
+    "ReadingView",
+    "RegionName",
+    "chart_view",
+    "farm_views",
+    "one_farm",
+    "series_columns",
+]
 
 Scope = frozenset[str]
 RegionName = Callable[[str], str]
@@ -130,10 +139,8 @@ def _farm(gateway: "GatewayView", latest: "Sequence[Latest]", speech: Speech, re
         (_reading(each, gateway.farm, speech) for each in latest), key=lambda r: (kind.rank(r.name), r.name)
     )
     last = max((reading.time_ms for reading in readings), default=None)
-    if last is None:
-        state = "never"
-    else:
-        state = "silent" if all(reading.silent for reading in readings) else "live"
+    all_silent = all(reading.silent for reading in readings)
+    state = "never" if last is None else "silent" if all_silent else "live"
     return FarmView(
         id=gateway.id,
         name=gateway.name,

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
+from typing_extensions import override
 
 from cloud.pages.render import Renderer, Reply
 from cloud.problems import CloudError, status_of
@@ -25,6 +26,7 @@ def page_route(renderer: Renderer) -> type[APIRoute]:
     """A route class whose expected errors are pages."""
 
     class PageRoute(APIRoute):
+        @override
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle = super().get_route_handler()
 

@@ -36,7 +36,7 @@ export class CannotCheck extends Error {}
 
 /**
  * Check `text` (the pack) against `policy` (the JSON form of traceability/policy.py).
- * Gives {subject, events, head: {origin, size, root, root64, key, times}} or throws Failed or CannotCheck.
+ * Gives {subject, events, head: {origin, size, root, root64, key, hint, times}} or throws Failed or CannotCheck.
  */
 export async function check(text, policy, { now = Date.now(), subtle = globalThis.crypto?.subtle, fallback } = {}) {
   if (!subtle) throw new CannotCheck("no crypto.subtle");
@@ -143,7 +143,7 @@ async function headOf(note, policy, now, tools) {
   const moments = counted.length ? counted : [now];
   const speaker = signers.find(({ key }) => logs.includes(key) && moments.every((time) => countsAt(key, time)));
   if (speaker === undefined) throw new Failed("log_key");
-  return { origin, size: Number(digits), root: fromBase64(root64, 32), root64, key: speaker.key.vkey, times: counted };
+  return { origin, size: Number(digits), root: fromBase64(root64, 32), root64, key: speaker.key.vkey, hint: speaker.key.hint, times: counted };
 }
 
 async function keysOf(policy, origin, tools) {
@@ -312,7 +312,8 @@ async function page() {
     if (!recalled) say("checking");
     const policy = JSON.parse(document.getElementById("policy").textContent);
     const result = await check(document.getElementById("pack").textContent, policy, { fallback: told.fallback });
-    if (result.subject !== told.subject || !sameFacts(result.events)) throw new Failed("page");
+    const same = result.subject === told.subject && result.head.hint === told.fingerprint && samePage(result.events);
+    if (!same) throw new Failed("page");
     const memory = remember(result.head);
     if (memory !== "kept") throw new Failed(memory);
     for (const mark of document.querySelectorAll("[data-event]")) mark.classList.add("is-checked");
@@ -333,15 +334,34 @@ function show(verdict, told, state, line) {
   verdict.querySelector("p").textContent = line;
 }
 
-/** Every fact marked with `data-fact="event/path"` must read exactly as in the pack. */
-function sameFacts(events) {
-  return Array.from(document.querySelectorAll("[data-fact]")).every((element) => {
-    const [number, ...path] = element.dataset.fact.split("/");
-    const event = events[Number(number)];
-    const start = path[0] === "leaf" ? event?.leaf : event?.disclosed[path[0]]?.value;
-    const value = path.slice(1).reduce((found, key) => found?.[key], start);
-    return value !== undefined && String(value) === (element.dataset.value ?? element.textContent);
-  });
+/**
+ * Whether the page says what the pack says. Each step shown must be an event of the pack, at its time; each name marked
+ * `data-said` (product, places, who signed) must stand in the pack letter for letter.
+ */
+function samePage(events) {
+  const known = new Set(events.flatMap((event) => Object.values(event.disclosed).flatMap(({ value }) => textsIn(value))));
+  const said = Array.from(document.querySelectorAll("[data-said]"), (element) => element.textContent);
+  return said.every((text) => known.has(text)) && Array.from(document.querySelectorAll("[data-event]")).every((step) =>
+    step.querySelector("time").textContent === chinaTime(Number(step.dataset.when)) &&
+    events.some(({ leaf, disclosed }) =>
+      disclosed.event?.value === step.dataset.event && leaf.when === Number(step.dataset.when)));
+}
+
+/** All texts inside a value; a text that is JSON itself (the public view of an event) is opened. */
+function textsIn(value) {
+  if (typeof value === "string") {
+    try {
+      const inner = value.startsWith("{") ? JSON.parse(value) : null;
+      return inner === null ? [value] : textsIn(inner);
+    } catch {
+      return [value];
+    }
+  }
+  return typeof value === "object" && value !== null ? Object.values(value).flatMap(textsIn) : [];
+}
+
+function chinaTime(ms) {
+  return new Date(ms + 8 * 3_600_000).toISOString().slice(0, 16).replace("T", " ");
 }
 
 /** A log only grows. A smaller tree than last time, or another root at the same size, is told to the reader. */

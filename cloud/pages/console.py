@@ -1,0 +1,184 @@
+"""The officials' console: each page answers one question, and each shows only the asker's regions."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
+
+from cloud.pages.chain import lot_rows, refusal_texts
+from cloud.pages.farms import FarmView, ReadingView, RegionName, chart_view, farm_views, one_farm, series_columns
+from cloud.pages.land import land_view, latest_case, light_parcels, parcel_rows, parcel_view
+from cloud.pages.legend import PALETTE
+from cloud.pages.render import Renderer
+from cloud.problems import CloudError, NotFound
+from cloud.who import SignedIn
+
+if TYPE_CHECKING:
+    from cloud.wiring import Services
+
+__all__ = ["build_console"]
+
+_PAGE = 50
+_ALL = "all"
+_RECENT_EVENTS = 30
+Hours = Annotated[int, Query(ge=1, le=24 * 31)]
+
+
+def build_console(services: "Services", renderer: Renderer, route: type[APIRoute]) -> APIRouter:
+    """Routes under `/console`; all of them need a signed-in person."""
+    router = APIRouter(prefix="/console", route_class=route)
+
+    def region_name(code: str) -> str:
+        try:
+            return "".join(region.name_zh for region in services.regions.path(code)[1:]) or code
+        except CloudError:
+            return code
+
+    _farm_pages(router, services, renderer, region_name)
+    _land_pages(router, services, renderer, region_name)
+    _trace_pages(router, services, renderer)
+    return router
+
+
+def _farm_pages(router: APIRouter, services: "Services", renderer: Renderer, region_name: RegionName) -> None:
+    telemetry, land, provenance = services.telemetry, services.land, services.provenance
+
+    def overview(request: Request, who: SignedIn) -> dict[str, Any]:
+        speech = renderer.speech(request)
+        farms = farm_views(telemetry, who.regions(), speech, region_name)
+        refusals = refusal_texts(provenance, speech.words.language)
+        fields = land_view(land, who)
+        return {
+            "here": "overview",
+            "palette": PALETTE,
+            "farms": farms,
+            "late": sum(farm.state != "live" for farm in farms),
+            "land": fields,
+            "case": latest_case(land, who, fields.cases),
+            "refusal": refusals[0] if refusals else None,
+            "log": provenance.log_state(),
+        }
+
+    @router.get("")
+    def home(request: Request, who: SignedIn) -> Response:
+        """What must I know now, and can I trust it?"""
+        return renderer.page(request, "overview.html", overview(request, who))
+
+    @router.get("/live")
+    def live(request: Request, who: SignedIn) -> Response:
+        """The same again, for the page that is open."""
+        return renderer.page(request, "_overview.html", overview(request, who))
+
+    @router.get("/gateways/{gateway}")
+    def one_gateway(
+        request: Request, who: SignedIn, gateway: str, series: str | None = None, hours: Hours = 6
+    ) -> Response:
+        """Is this farm's data whole?"""
+        speech = renderer.speech(request)
+        farm = one_farm(telemetry, gateway, who.regions(), speech, region_name)
+        reading = _chosen(farm, series)
+        chart = chart_view(telemetry, farm, reading, hours, who.regions(), speech) if reading else None
+        return renderer.page(request, "gateway.html", {"here": "overview", "farm": farm, "chart": chart})
+
+    @router.get("/gateways/{gateway}/series.json")
+    def series_data(request: Request, who: SignedIn, gateway: str, series: str, hours: Hours = 6) -> Response:
+        """The points of the chart, for its script."""
+        speech = renderer.speech(request)
+        farm = one_farm(telemetry, gateway, who.regions(), speech, region_name)
+        reading = _chosen(farm, series)
+        if reading is None:
+            raise NotFound(f"gateway {gateway} has no readings yet")
+        return JSONResponse(series_columns(telemetry, reading, hours, who.regions(), speech))
+
+
+def _land_pages(router: APIRouter, services: "Services", renderer: Renderer, region_name: RegionName) -> None:
+    land = services.land
+
+    @router.get("/map")
+    def map_page(
+        request: Request,
+        who: SignedIn,
+        status: str | None = None,
+        after: str | None = None,
+        parcel: str | None = None,
+    ) -> Response:
+        """Where, since when, and why?"""
+        fields = land_view(land, who)
+        # What has to be looked at comes first; everything is one click away.
+        chosen = status or ("suspected" if any(share.status == "suspected" for share in fields.shares) else _ALL)
+        rows, following = parcel_rows(land, who, status=None if chosen == _ALL else chosen, after=after, limit=_PAGE)
+        content = {
+            "here": "map",
+            "palette": PALETTE,
+            "land": fields,
+            "rows": rows,
+            "next": following,
+            "after": after,
+            "status": chosen,
+            "chosen": parcel,
+            "page_size": _PAGE,
+        }
+        return renderer.page(request, "map.html", content)
+
+    @router.get("/map/parcels.geojson")
+    def parcels(who: SignedIn) -> Response:
+        """Outlines and statuses alone: what the map draws, nothing a click has not asked for."""
+        return JSONResponse(light_parcels(land, who), media_type="application/geo+json")
+
+    @router.get("/parcels/{parcel}")
+    def one_parcel(request: Request, who: SignedIn, parcel: str, part: str | None = None) -> Response:
+        """Why does the system think so?"""
+        view = parcel_view(land.parcel(who, parcel), renderer.speech(request).words, region_name)
+        template = "parcel_panel.html" if part == "panel" else "parcel.html"
+        content = {"here": "map", "palette": PALETTE, "parcel": view}
+        return renderer.page(request, template, content)
+
+    @router.get("/cases")
+    def all_cases(request: Request, who: SignedIn, state: str | None = None, after: str | None = None) -> Response:
+        """Who does what by when?"""
+        counts = land_view(land, who).cases
+        page = land.cases(who, state=state, limit=_PAGE, after=after)
+        content = {
+            "here": "cases",
+            "cases": page.items,
+            "next": page.next,
+            "after": after,
+            "state": state,
+            "states": sorted(counts.items()),
+            "total": sum(counts.values()),
+        }
+        return renderer.page(request, "cases.html", content)
+
+    @router.get("/cases/{case:path}")
+    def one_case(request: Request, who: SignedIn, case: str) -> Response:
+        """What happened, on what evidence, and who signed?"""
+        content = {"here": "cases", "detail": land.case(who, case)}
+        return renderer.page(request, "case.html", content)
+
+
+def _trace_pages(router: APIRouter, services: "Services", renderer: Renderer) -> None:
+    provenance = services.provenance
+
+    @router.get("/trace")
+    def trace(request: Request, who: SignedIn) -> Response:  # noqa: ARG001 - the dependency is the check
+        """Which lots can be followed, what did the rules stop, is the log sound?"""
+        language = renderer.language(request)
+        content = {
+            "here": "trace",
+            "lots": lot_rows(provenance, language),
+            "refusals": refusal_texts(provenance, language),
+            "log": provenance.log_state(),
+            "events": provenance.events(_RECENT_EVENTS),
+        }
+        return renderer.page(request, "trace.html", content)
+
+
+def _chosen(farm: FarmView, series: str | None) -> ReadingView | None:
+    """The series asked for, else the farm's first; raises `NotFound` for one it does not have."""
+    if series is None:
+        return farm.readings[0] if farm.readings else None
+    found = next((reading for reading in farm.readings if reading.name == series), None)
+    if found is None:
+        raise NotFound(f"gateway {farm.id} has no series {series[:80]}")
+    return found
