@@ -43,6 +43,7 @@ _RECEIVE_MAXIMUM = 4000
 _ACK_EVERY_S = 0.2
 _RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _RECONNECT_S = 0.5
+_WELCOME_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ class Ingest:
         self._gone = Event()  # the present connection has ended
         self._greeted = Event()  # a new connection is up: tell every gateway its watermark
         self._client: mqtt.Client | None = None
-        self._modern = True
+        self._modern = True  # which MQTT version is offered
+        self._welcome = False  # the present connection was accepted
         self._acks: dict[str, Ack] = {}
         self._told_s = 0.0
         self._threads: list[Thread] = []
@@ -134,6 +136,7 @@ class Ingest:
         """One connection after the other; the protocol version changes whenever a broker turns us away."""
         while not self._stop.is_set():
             self._gone.clear()
+            self._welcome = False
             client = self._new_client()
             try:
                 client.connect(self._broker.host, self._broker.port, keepalive=30, **_greeting(modern=self._modern))
@@ -143,7 +146,11 @@ class Ingest:
                 continue
             self._client = client
             client.loop_start()
-            self._gone.wait()
+            # amqtt does not refuse MQTT 5 with properties, it says nothing at all.
+            if not self._gone.wait(_WELCOME_S) and self._welcome:
+                self._gone.wait()
+            if not self._welcome and not self._stop.is_set():
+                self._modern = not self._modern
             client.disconnect()
             client.loop_stop()
             self._stop.wait(_RECONNECT_S)
@@ -165,7 +172,7 @@ class Ingest:
     def _on_connect(self, client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
             return
-        client.greeted = True  # type: ignore[attr-defined]  # read by _on_disconnect
+        self._welcome = True
         prefix = f"$share/{self._share}/" if self._share else ""
         # What is retained (status, meta) belongs to everybody: a shared subscription would not deliver it.
         numbered = [(f"{prefix}{PREFIX}/+/{tail}", 1) for tail in _NUMBERED]
@@ -173,10 +180,8 @@ class Ingest:
         _LOG.info("connected to %s:%d, MQTT %s", self._broker.host, self._broker.port, "5" if self._modern else "3.1.1")
         self._greeted.set()
 
-    def _on_disconnect(self, client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        if not getattr(client, "greeted", False):
-            self._modern = not self._modern
-        elif not self._stop.is_set():
+    def _on_disconnect(self, _client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if self._welcome and not self._stop.is_set():
             _LOG.warning("the broker connection ended (%s); connecting again", reason)
         self._gone.set()
 

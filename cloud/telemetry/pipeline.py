@@ -214,19 +214,21 @@ class Pipeline:
 
     def _named(self, owner: Gateway, readings: Sequence[Reading]) -> tuple[Points, dict[str, list[str]]]:
         """The readings that may be stored, under their series' numbers, and why the others may not."""
-        known = self._registry.ensure_series(owner, {reading.name: reading.unit for reading in readings})
         latest = self._clock() + MAX_AHEAD_MS
-        rows: list[tuple[int, int, float, int]] = []
         refused: dict[str, list[str]] = {}
-        for reading in readings:
+
+        def fits(why: tuple[str, str] | None) -> bool:
+            if why is not None:
+                refused.setdefault(why[0], []).append(why[1])
+            return why is None
+
+        # A series is registered by its first acceptable reading: a wrong one must not decide its unit.
+        sound = [reading for reading in readings if fits(_unsound(reading, latest))]
+        known = self._registry.ensure_series(owner, {reading.name: reading.unit for reading in sound})
+        rows: list[tuple[int, int, float, int]] = []
+        for reading in sound:
             series = known.get(reading.name)
-            why = _objection(series, reading, latest)
-            if why is not None or series is None:
-                reason, detail = why or (
-                    "series_quota",
-                    f"{reading.name}: the gateway has its {owner.max_series} series",
-                )
-                refused.setdefault(reason, []).append(detail)
+            if not fits(_misfit(reading, series, owner)) or series is None:
                 continue
             if reading.calibration is not None and reading.calibration != series.calibration:
                 self._registry.note_calibration(series, reading.calibration)
@@ -318,16 +320,22 @@ class Pipeline:
         return None
 
 
-def _objection(series: Series | None, reading: Reading, latest_ms: int) -> tuple[str, str] | None:
+def _unsound(reading: Reading, latest_ms: int) -> tuple[str, str] | None:
+    """Why this reading could be nobody's."""
     if reading.time_ms > latest_ms:
         return "future_time", f"{reading.name}: time {reading.time_ms} ms lies more than 5 min ahead of ours"
-    if series is None:
-        return None
-    if reading.unit != series.unit:
-        return "wrong_unit", f"{reading.name} is stored in {series.unit!r}, this one says {reading.unit!r}"
     quantity = quantity_of(reading.name)
     if quantity is not None and reading.unit != quantity.unit:
         return "wrong_unit", f"{reading.name} is measured in {quantity.unit!r}, this one says {reading.unit!r}"
+    return None
+
+
+def _misfit(reading: Reading, series: Series | None, owner: Gateway) -> tuple[str, str] | None:
+    """Why this reading does not belong to its series."""
+    if series is None:
+        return "series_quota", f"{reading.name}: no room beyond {owner.max_series} series"
+    if reading.unit != series.unit:
+        return "wrong_unit", f"{reading.name} is stored in {series.unit!r}, this one says {reading.unit!r}"
     return None
 
 

@@ -79,7 +79,7 @@ def _troubles(router: APIRouter, telemetry: Telemetry) -> None:
         return Page(items=telemetry.events(who.regions(), gateway=gateway, kind=kind, limit=limit))
 
     @router.get("/conflicts")
-    def conflicts(who: SignedIn, limit: Limit = 100) -> Page[ConflictView]:
+    def conflicts(who: SignedIn, limit: Annotated[int, Query(ge=1, le=5000)] = 100) -> Page[ConflictView]:
         """Second values that were kept out."""
         return Page(items=telemetry.conflicts(who.regions(), limit=limit))
 

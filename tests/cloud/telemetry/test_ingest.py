@@ -1,0 +1,151 @@
+"""The broker's side, on real brokers: mosquitto (MQTT 5) and the embedded amqtt (3.1.1 only)."""
+
+import queue
+import time
+
+import numpy as np
+import paho.mqtt.client as mqtt
+import pytest
+from processes import Child, free_port, wait_until
+
+from cloud.broker import broker_command
+from cloud.database import open_database
+from cloud.telemetry.ingest import Broker, Ingest
+from cloud.telemetry.memory_readings import MemoryReadings
+from cloud.telemetry.registry import Registry
+from cloud.telemetry.store import StoreUnavailable
+from edge.wire import Ack, Pack, Reading, encode_pack
+
+EPOCH = "abcdef01"
+NOW = 1_700_000_000_000
+
+
+@pytest.fixture(params=["mosquitto", "amqtt"])
+def broker(request, tmp_path, need_program):
+    if request.param == "mosquitto":
+        need_program("mosquitto")
+    port = free_port()
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    with Child(broker_command(folder, port, request.param), log=folder / "log") as child:
+        child.wait_for_port(port)
+        child.port, child.kind = port, request.param
+        yield child
+
+
+class Fickle(MemoryReadings):
+    """A store that can be taken away for a while."""
+
+    down = False
+
+    def append(self, arrivals):
+        if self.down:
+            raise StoreUnavailable("taken away")
+        return super().append(arrivals)
+
+
+@pytest.fixture
+def cloud(tmp_path):
+    engine = open_database(f"sqlite:///{tmp_path / 'cloud.db'}")
+    registry = Registry(engine)
+    registry.create()
+    registry.add_gateway("pond", farm="fish_pond", region="500108")
+    readings = Fickle()
+
+    def ingest(port):
+        return Ingest(readings, registry, Broker("127.0.0.1", port), clock=lambda: time.time_ns() // 1_000_000)
+
+    yield readings, ingest
+    engine.dispose()
+
+
+class Gateway:
+    """Ten lines of a gateway: it publishes packs and hears watermarks."""
+
+    def __init__(self, port):
+        self.acks = queue.SimpleQueue()
+        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv311)
+        self.client.on_connect = lambda client, *_: client.subscribe("tm/1/pond/ack", 1)
+        self.client.on_message = lambda _c, _u, message: self.heard(message)
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+        self.watermark = -1
+
+    def heard(self, message):
+        if message.topic == "tm/1/pond/ack":
+            self.watermark = Ack.decode(message.payload).watermark
+
+    def send(self, *numbers):
+        for seq in numbers:
+            payload = encode_pack(Pack("pond", (Reading("p1/ph", NOW + seq, 7.0, "pH"),)))
+            self.client.publish(f"tm/1/pond/data/{EPOCH}/{seq}", payload, qos=1)
+
+    def wait_for(self, watermark):
+        wait_until(lambda: self.watermark == watermark, f"watermark {watermark}, not {self.watermark}", within_s=15)
+
+    def close(self):
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@pytest.fixture
+def gateway(broker):
+    gateway = Gateway(broker.port)
+    yield gateway
+    gateway.close()
+
+
+def count(readings):
+    return len(readings.range(np.array([1]), 0, 2**62))
+
+
+def test_the_watermark_comes_back_and_survives_a_restart_of_ingest(broker, cloud, gateway):
+    readings, new_ingest = cloud
+    ingest = new_ingest(broker.port)
+    ingest.start()
+    wait_until(lambda: ingest.health()["connected"], "ingest never connected", within_s=15)
+    assert ingest.health()["mqtt"] == ("5" if broker.kind == "mosquitto" else "3.1.1")
+    gateway.send(*range(1, 51))
+    gateway.wait_for(50)
+    ingest.stop()
+    gateway.watermark = -1
+    again = new_ingest(broker.port)
+    again.start()
+    gateway.wait_for(50)
+    gateway.send(50, 51)
+    gateway.wait_for(51)
+    again.stop()
+    assert count(readings) == 51
+
+
+def test_an_outage_of_the_store_loses_nothing(broker, cloud, gateway):
+    readings, new_ingest = cloud
+    ingest = new_ingest(broker.port)
+    ingest.start()
+    wait_until(lambda: ingest.health()["connected"], "ingest never connected", within_s=15)
+    readings.down = True
+    gateway.send(*range(1, 31))
+    wait_until(lambda: ingest.health()["store_down"], "the outage was not noticed", within_s=15)
+    readings.down = False
+    gateway.wait_for(30)
+    ingest.stop()
+    assert count(readings) == 30
+
+
+def test_ingest_waits_for_a_broker_that_comes_later(cloud, tmp_path, need_program):
+    need_program("mosquitto")
+    _, new_ingest = cloud
+    port = free_port()
+    ingest = new_ingest(port)
+    ingest.start()
+    time.sleep(0.3)
+    assert not ingest.health()["connected"]
+    folder = tmp_path / "late"
+    with Child(broker_command(folder, port, "mosquitto"), log=tmp_path / "log") as child:
+        child.wait_for_port(port)
+        wait_until(lambda: ingest.health()["connected"], "never connected", within_s=15)
+        child.kill()
+        wait_until(lambda: not ingest.health()["connected"], "the loss was not noticed", within_s=15)
+        child.start()
+        wait_until(lambda: ingest.health()["connected"], "never reconnected", within_s=15)
+        ingest.stop()
