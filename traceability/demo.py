@@ -174,7 +174,8 @@ def _pork(calendar: _Calendar, domain: str) -> DemoChain:
         object_event(
             "ADD", "commissioning", calendar.at(0, 15), epcs=[subject], place=PLACE + "rongchang-slaughter",
             ilmd={"tm:origin": [packs], "tm:netGrams": 500},
-            **_promise("荣昌猪五花肉", "Rongchang pork belly", "500 克", "重庆市荣昌区", calendar.day(0), "示例屠宰厂"), **plant,
+            **_promise("荣昌猪五花肉", "Rongchang pork belly", "500 克", "重庆市荣昌区", calendar.day(0), "示例屠宰厂"),
+            **plant,
         ),
     )  # fmt: skip
     return DemoChain("pork", subject, "荣昌猪五花肉 500 克（示例）", "Rongchang pork belly 500 g (demo)", events)
@@ -215,7 +216,8 @@ def _eggs(calendar: _Calendar, domain: str) -> DemoChain:
         object_event(
             "ADD", "commissioning", calendar.at(0, 8), epcs=[subject], place=PLACE + "hechuan-station",
             ilmd={"tm:origin": [trays], "tm:netGrams": 1800},
-            **_promise("鲜鸡蛋", "fresh eggs", "30 枚", "重庆市合川区", calendar.day(0), "示例蛋鸡场"), **station,
+            **_promise("鲜鸡蛋", "fresh eggs", "30 枚", "重庆市合川区", calendar.day(0), "示例蛋鸡场"),
+            **station,
         ),
     )  # fmt: skip
     return DemoChain("eggs", subject, "合川鲜鸡蛋 30 枚（示例）", "Hechuan eggs, tray of 30 (demo)", events)
@@ -253,7 +255,8 @@ def _citrus(calendar: _Calendar, domain: str) -> DemoChain:
         object_event(
             "ADD", "commissioning", calendar.at(0, 15), epcs=[subject], place=PLACE + "yunyang-shed",
             ilmd={"tm:origin": [cartons], "tm:netGrams": 5000},
-            **_promise("云阳纽荷尔脐橙", "Yunyang Newhall navel oranges", "5 千克", "重庆市云阳县", calendar.day(0), "示例柑橘合作社"), **shed,
+            **_promise("云阳纽荷尔脐橙", "Yunyang Newhall navel oranges", "5 千克", "重庆市云阳县", calendar.day(0), "示例柑橘合作社"),
+            **shed,
         ),
     )  # fmt: skip
     return DemoChain("citrus", subject, "云阳脐橙 5 千克（示例）", "Yunyang navel oranges 5 kg (demo)", events)
@@ -304,7 +307,8 @@ def _fish(calendar: _Calendar, domain: str) -> DemoChain:
         object_event(
             "ADD", "commissioning", calendar.at(0, 8), epcs=[subject], place=PLACE + "nanan-line",
             ilmd={"tm:origin": [dressed], "tm:netGrams": 900},
-            **_promise("草鱼（净膛）", "grass carp, dressed", "900 克", "重庆市南岸区", calendar.day(0), "示例渔场"), **line,
+            **_promise("草鱼（净膛）", "grass carp, dressed", "900 克", "重庆市南岸区", calendar.day(0), "示例渔场"),
+            **line,
         ),
         aggregation_event(
             "ADD", "packing", calendar.at(0, 9), parent="urn:tianmai:crate:nanan-0007", epcs=[subject],
@@ -319,7 +323,8 @@ def _fish(calendar: _Calendar, domain: str) -> DemoChain:
         ),
         object_event(
             "OBSERVE", "inspecting", calendar.at(0, 19), lots={stock_two: (2540, None)}, place=pond_two,
-            **_promise("草鱼", "grass carp", "310 千克", "重庆市南岸区", calendar.day(0), "示例渔场"), **farm,
+            **_promise("草鱼", "grass carp", "310 千克", "重庆市南岸区", calendar.day(0), "示例渔场"),
+            **farm,
         ),
     )  # fmt: skip
     return DemoChain(
