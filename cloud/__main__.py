@@ -198,11 +198,11 @@ def _import_regions(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _sign_in(_args: argparse.Namespace, settings: Settings) -> int:
-    from cloud.demonstration import PERSON  # noqa: PLC0415
+    from cloud.demonstration import prepare_person  # noqa: PLC0415
     from cloud.wiring import build_office  # noqa: PLC0415
 
     office = build_office(settings)
-    token = office.accounts.issue_sign_in(PERSON, hours=settings.sign_in_minutes / 60)
+    token = office.accounts.issue_sign_in(prepare_person(office), hours=settings.sign_in_minutes / 60)
     print(f"{replace(settings).site}/sign-in/{token}")
     return 0
 

@@ -48,7 +48,7 @@ FARMS = (
 )
 
 
-def prepare_person(services: Services) -> str:
+def prepare_person(services: Services | Office) -> str:
     """The person whom the one-time link signs in; returns the person's id."""
     person = services.accounts.person("演示管理员", id=PERSON)
     services.accounts.grant(person, Role.ADMIN, CITY, by="tianmai run")

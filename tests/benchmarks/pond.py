@@ -1,9 +1,9 @@
 """A recorded pond log through agent, broker and ingest while both ends are killed again and again.
 
-The CSV is replayed by `tianmai-edge replay` into `tianmai-cloud ingest` over a real broker (mosquitto, else the embedded
-amqtt). Agent and ingest are killed with SIGKILL at random times. Afterwards the store is read through the public API of
-`tianmai-cloud serve` and compared with what this program parsed from the CSV by itself: every distinct (series, ms) must
-be there exactly once, with its first value; other values at the same time must be on record as conflicts.
+The CSV is replayed by `tianmai-edge replay` into `tianmai-cloud ingest` over a real broker (mosquitto, else amqtt).
+Agent and ingest are killed with SIGKILL at random times. Afterwards the store is read through the public API of
+`tianmai-cloud serve` and compared with what this program parsed from the CSV by itself: every distinct (series, ms)
+must be there exactly once, with its first value; other values at the same time must be on record as conflicts.
 """
 
 import contextlib
