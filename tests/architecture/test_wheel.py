@@ -2,14 +2,17 @@
 
 import email
 import hashlib
+import json
 import re
 import subprocess
 import sys
+import time
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+from processes import Child, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"edge", "cloud", "traceability", "remote_sensing"}
@@ -89,3 +92,29 @@ def test_a_gateway_gets_by_on_its_own_extra(gateway, tmp_path):
     listing = subprocess.run([gateway, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True)
     names = {line.partition("==")[0] for line in listing.stdout.splitlines()}
     assert names - {"pip", "setuptools"} == {"paho-mqtt", "tianmai"}
+
+
+@pytest.mark.slow
+def test_the_agent_runs_on_its_own_extra_and_loads_nothing_heavy(gateway, tmp_path):
+    """No broker listens: it goes on spooling, ends on SIGTERM, and what it kept can be read back."""
+    config = tmp_path / "gateway.toml"
+    config.write_text(
+        '[gateway]\nid = "pond-1"\nfarm = "fish_pond"\nsecret_file = "secret"\ntimezone = "Asia/Shanghai"\n'
+        f'[uplink]\nurl = "mqtt://127.0.0.1:{free_port()}"\n[spool]\ndir = "spool"\n'
+        '[[driver]]\nkind = "simulator"\nseed = 4\nspeed = 10.0\n'
+    )
+    (tmp_path / "secret").write_text("0123456789abcdef" * 4)
+    program = (
+        "import sys; from edge.__main__ import main; code = main(sys.argv[1:]); print(*sys.modules); sys.exit(code)"
+    )
+    log = tmp_path / "log"
+    with Child([gateway, "-c", program, "run", "--config", config], log=log, cwd=tmp_path) as agent:
+        agent.wait_until(lambda: list((tmp_path / "spool").glob("*.seg")), "no spool was opened")
+        time.sleep(2)  # a few rounds of the simulated sensors; the spool is the agent's own while it runs
+        assert agent.stop() == 0, log.read_text()
+    tool = [gateway.with_name("tianmai-edge"), "spool", "stat", "spool"]
+    stat = json.loads(subprocess.run(tool, cwd=tmp_path, capture_output=True, text=True, check=True).stdout)
+    assert stat["backlog"] >= 1
+    modules = {name.partition(".")[0] for name in log.read_text().splitlines()[-1].split()}
+    assert {"edge", "paho"} <= modules
+    assert not modules & {"numpy", "fastapi", "pydantic", *(PACKAGES - {"edge"})}
