@@ -1,24 +1,27 @@
 // Status palette "A": told apart by people with any of the three colour-vision deficiencies, and never by
 // colour alone. Suspected land is hatched, verified abandoned land has a heavy outline, land that no image
 // shows is dotted. Every fill has a thin dark outline, because the pale ones vanish on white.
-// The legend under the map is drawn by the server from the same six names (pages/legend.py).
+// The legend under the map is drawn by the server from the same names (pages/legend.py).
 
 import Fill from "ol/style/Fill";
 import Stroke from "ol/style/Stroke";
 import Style from "ol/style/Style";
 
 export const COLOURS: Readonly<Record<string, string>> = {
+  suspected: "#f28e2b",
+  abandoned: "#8c1d18",
   cultivated: "#4d9a6a",
   fallow: "#e6d38a",
-  abandoned: "#8c1d18",
-  suspected: "#f28e2b",
   converted: "#3b4ba3",
+  natural: "#a9c7c0",
+  excused: "#f4efe3",
   not_observable: "#b8bec4",
+  unknown: "#e4e6e8",
 };
 
 const OUTLINE = "#333333";
 
-/** One style per status, made once; a map of a thousand parcels shares six of them. */
+/** One style per status, made once; a map of a thousand parcels shares nine of them. */
 export function styles(ratio: number): (status: string) => Style {
   const made = new Map<string, Style>();
   return (status) => {
@@ -39,7 +42,7 @@ export function selected(): Style[] {
 }
 
 function outline(status: string): Stroke {
-  return status === "abandoned"
+  return status === "abandoned" || status === "excused"
     ? new Stroke({ color: "#2b0705", width: 2.5 })
     : new Stroke({ color: OUTLINE, width: 0.75 });
 }
@@ -48,6 +51,7 @@ function fill(status: string, ratio: number): Fill {
   const colour = COLOURS[status] ?? "#ffffff";
   if (status === "suspected") return pattern(colour, ratio, hatch);
   if (status === "not_observable") return pattern(colour, ratio, dots);
+  if (status === "natural") return pattern(colour, ratio, lines);
   return new Fill({ color: colour });
 }
 
@@ -82,4 +86,9 @@ function dots(pen: CanvasRenderingContext2D, size: number): void {
   pen.beginPath();
   pen.arc(size / 2, size / 2, size / 8, 0, 2 * Math.PI);
   pen.fill();
+}
+
+function lines(pen: CanvasRenderingContext2D, size: number): void {
+  pen.fillStyle = "#4c7a70";
+  pen.fillRect(size / 2 - size / 16, 0, size / 8, size);
 }
