@@ -53,7 +53,8 @@ class LoopbackCloud:
         self.statuses: dict[str, bytes] = {}
         self.results: list[tuple[str, bytes]] = []
         self.refused: list[tuple[str, str]] = []
-        self.packs = self.repeated = 0
+        self.pack_numbers: set[tuple[str, int]] = set()  # (epoch, number) of every pack kept
+        self.repeated = 0
         self.mute = False  # keep everything, confirm nothing
         self._seen: dict[tuple[str, str], _Sequence] = {}
         self._news = threading.Condition()
@@ -114,8 +115,8 @@ class LoopbackCloud:
             self._confirm(topic.gateway, topic.epoch, sequence)
 
     def _keep(self, topic: Topic, payload: bytes, sequence: _Sequence) -> None:
-        self.packs += 1
         if topic.kind is Kind.DATA:
+            self.pack_numbers.add((str(topic.epoch), int(topic.seq or 0)))
             for reading in decode_pack(payload).readings:
                 kept = self.readings.setdefault((topic.gateway, reading.name, reading.time_ms), reading)
                 if kept.value != reading.value:

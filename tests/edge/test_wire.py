@@ -24,7 +24,10 @@ from edge.wire import (
     WireError,
     decode_pack,
     encode_pack,
+    export_head,
+    export_line,
     parse_topic,
+    read_export,
 )
 
 gateways = st.from_regex(r"[a-z0-9][a-z0-9-]{0,35}", fullmatch=True)
@@ -269,3 +272,29 @@ def test_a_signature_for_one_kind_of_message_is_none_for_another():
     record = Record("x", 1763766000000, {}).sign(b"secret")
     with pytest.raises(WireError):
         Status.verify(record, b"secret")
+
+
+@given(payloads=st.lists(st.binary(max_size=300), min_size=1, max_size=9))
+def test_an_export_gives_back_its_messages(payloads):
+    topics = [Topic("pond-1", Kind.DATA, "abcdef01", n) for n in range(1, len(payloads) + 1)]
+    lines = [export_head("pond-1"), *(export_line(t, p) for t, p in zip(topics, payloads, strict=True))]
+    assert list(read_export(lines)) == list(zip(topics, payloads, strict=True))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        [b"hello"],
+        [b'{"format":"other@1","gateway":"a"}'],
+        [b'{"format":"tianmai-export@1","gateway":"A B"}'],
+        [export_head("a"), b"{}"],
+        [export_head("a"), export_line(Topic("b", Kind.DATA, "abcdef01", 1), b"")],
+        [export_head("a"), export_line(Topic("a", Kind.STATUS), b"")],
+        [export_head("a"), b'{"topic":"tm/1/a/data/abcdef01/1","payload":"%%"}'],
+    ],
+)
+def test_a_wrong_export_is_refused_with_its_line(lines):
+    with pytest.raises(WireError) as caught:
+        list(read_export(lines))
+    assert caught.value.code == "bad_export"
