@@ -165,6 +165,7 @@ class MemoryHead:
 
     def __init__(self, note: str | None = None) -> None:
         self._note = note
+        self._lock = threading.Lock()
 
     def read(self) -> str | None:
         """See `HeadStore`."""
@@ -172,9 +173,10 @@ class MemoryHead:
 
     def replace(self, old: str | None, new: str) -> None:
         """See `HeadStore`."""
-        if self._note != old:
-            raise Conflict("the head was moved by another writer")
-        self._note = new
+        with self._lock:
+            if self._note != old:
+                raise Conflict("the head was moved by another writer")
+            self._note = new
 
 
 class DirectoryEntries:

@@ -1,0 +1,168 @@
+"""Reading a whole log again: does the journal say what was signed, and if not, from which event on?
+
+The signed head decides. If the journal leads to its root, every event is as it was, and a tile that differs is a
+mere copy gone bad. If it does not, the hash tiles say which event was changed, unless they were changed too; then
+the heads that somebody else kept (a witness, a monitor, a printed notice) still say between which two of them the
+change lies.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from traceability import TraceError
+from traceability.keys import VerifierKey
+from traceability.merkle import leaf_hash
+from traceability.notes import Checkpoint, Note
+from traceability.stores import EntryStore, StoreError, TileStore
+from traceability.tiles import WIDTH, Growth, pack_bundle, tile_name
+
+_CHUNK: Final = 4_096
+_HASH: Final = 32
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong. `index` is the first event it touches, None where it touches none.
+
+    Codes: ``head`` (not signed as it must be), ``rolled_back``, ``missing``, ``edited``, ``moved``, ``forked`` (a
+    head kept elsewhere contradicts), ``rewritten`` (journal and tiles contradict the head), ``tile``, ``bundle``
+    (can be rebuilt).
+    """
+
+    code: str
+    index: int | None
+    message: str
+
+
+def audit(
+    entries: EntryStore, tiles: TileStore, head: str | None, key: VerifierKey, *, kept: Iterable[str] = ()
+) -> tuple[Finding, ...]:
+    """Everything that is wrong with a log, the gravest first; empty when all is as signed.
+
+    `head` is the log's newest checkpoint note, `kept` are checkpoint notes of this log that others remember. Reads
+    every entry and tile once; writes nothing.
+    """
+    signed, findings = _signed(head, key)
+    if signed is None:
+        return tuple(findings)
+    count = entries.count()
+    if count < signed.size:
+        message = f"the journal ends before event {count}, the signed head covers {signed.size}"
+        findings.append(Finding("rolled_back", count, message))
+    heads = _kept(kept, key, findings)
+    inside = sorted({old.size for old in heads if old.size <= min(count, signed.size)} | {min(count, signed.size)})
+    roots, lost = _roots(entries, inside)
+    if lost is not None:
+        findings.append(lost)
+    elif roots.get(signed.size, signed.root) != signed.root:
+        findings.append(_locate(entries, tiles, signed))
+    findings += _contradictions(heads, roots, count)
+    if not findings:
+        findings += _copies(entries, tiles, signed.size)
+    return tuple(findings)
+
+
+def _signed(head: str | None, key: VerifierKey) -> tuple[Checkpoint | None, list[Finding]]:
+    if head is None:
+        return None, [Finding("head", None, "the log has no signed head")]
+    try:
+        note = Note.parse(head)
+        if key in note.signed_by([key]):
+            return Checkpoint.parse(note.text), []
+        return None, [Finding("head", None, f"the head is not signed by {key.name}")]
+    except TraceError as why:
+        return None, [Finding("head", None, f"the head is not as it was signed: {why}")]
+
+
+def _kept(kept: Iterable[str], key: VerifierKey, findings: list[Finding]) -> list[Checkpoint]:
+    heads = []
+    for note in kept:
+        checkpoint, wrong = _signed(note, key)
+        if checkpoint is not None:
+            heads.append(checkpoint)
+        findings += [Finding("head", None, f"a kept head: {each.message}") for each in wrong]
+    return sorted(heads, key=lambda head: head.size)
+
+
+def _roots(entries: EntryStore, sizes: Sequence[int]) -> tuple[dict[int, bytes], Finding | None]:
+    """Roots of the journal at these sizes, as far as it can be read."""
+    growth = Growth()
+    roots: dict[int, bytes] = {}
+    for size in sizes:
+        while growth.size < size:
+            stop = min(size, growth.size + _CHUNK)
+            try:
+                held = entries.read(growth.size, stop)
+            except StoreError as why:
+                index = next(n for n in range(growth.size, stop) if not _readable(entries, n))
+                return roots, Finding("missing", index, f"event {index} cannot be read: {why}")
+            growth, _ = growth.grown([leaf_hash(entry) for entry in held])
+        roots[size] = growth.root
+    return roots, None
+
+
+def _readable(entries: EntryStore, index: int) -> bool:
+    try:
+        return len(entries.read(index, index + 1)) == 1
+    except StoreError:
+        return False
+
+
+def _locate(entries: EntryStore, tiles: TileStore, signed: Checkpoint) -> Finding:
+    leaves = list(_tile_leaves(tiles, signed.size))
+    if len(leaves) != signed.size or Growth().grown(leaves)[0].root != signed.root:
+        return Finding("rewritten", None, "neither journal nor tiles lead to the root that was signed")
+    places = {leaf: index for index, leaf in enumerate(leaves)}
+    for index in range(signed.size):
+        found = leaf_hash(entries.read(index, index + 1)[0])
+        if found != leaves[index]:
+            if found in places:
+                message = f"event {index} was exchanged: there stands what was event {places[found]}"
+                return Finding("moved", index, message)
+            return Finding("edited", index, f"event {index} was changed")
+    return Finding("rewritten", None, "the journal and its own root contradict each other")
+
+
+def _tile_leaves(tiles: TileStore, size: int) -> Iterator[bytes]:
+    for first in range(0, size, WIDTH):
+        width = min(WIDTH, size - first)
+        tile = tiles.read(tile_name(0, first // WIDTH, width)) or b""
+        yield from (tile[at : at + _HASH] for at in range(0, len(tile) - _HASH + 1, _HASH))
+
+
+def _contradictions(heads: Sequence[Checkpoint], roots: dict[int, bytes], count: int) -> Iterator[Finding]:
+    good = 0
+    for head in heads:
+        if head.size > count:
+            message = f"a kept head covers {head.size} events; from event {count} on they are gone"
+            yield Finding("rolled_back", count, message)
+            return
+        if head.size in roots and roots[head.size] != head.root:
+            message = f"a kept head contradicts the journal: of events {good} to {head.size - 1} some were rewritten"
+            yield Finding("forked", good, message)
+            return
+        good = head.size
+
+
+def _copies(entries: EntryStore, tiles: TileStore, size: int) -> Iterator[Finding]:
+    growth = Growth()
+    for first in range(0, size, WIDTH):
+        held = entries.read(first, min(size, first + WIDTH))
+        bundle = tile_name("entries", first // WIDTH, len(held))
+        if tiles.read(bundle) != pack_bundle(held):
+            yield Finding("bundle", first, f"{bundle} is not what the journal says")
+        growth, finished = growth.grown([leaf_hash(entry) for entry in held])
+        yield from _wrong_tiles(tiles, finished)
+    yield from _wrong_tiles(tiles, growth.partial_tiles())
+
+
+def _wrong_tiles(tiles: TileStore, made: Iterable[tuple[int, int, bytes]]) -> Iterator[Finding]:
+    for level, number, tile in made:
+        name = tile_name(level, number, len(tile) // _HASH)
+        found = tiles.read(name)
+        if found == tile:
+            continue
+        first = number * WIDTH ** (level + 1)
+        at = next((n for n in range(0, len(tile), _HASH) if (found or b"")[n : n + _HASH] != tile[n : n + _HASH]), 0)
+        yield Finding("tile", first + at // _HASH * WIDTH**level, f"{name} is not what the journal says")
