@@ -16,12 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_connection_beyond_this_machine_is_refused():
-    with socket.socket() as probe, pytest.raises(pytest.fail.Exception, match="may not leave this machine"):
+    with socket.socket() as probe, pytest.raises(OSError, match="may not leave this machine"):
         probe.connect(("192.0.2.1", 80))
 
 
 def test_a_library_cannot_look_up_a_foreign_name():
-    with pytest.raises(pytest.fail.Exception, match=r"example\.org"):
+    with pytest.raises(OSError, match=r"may not leave .*example\.org"):
         urllib.request.urlopen("http://example.org/")
 
 
