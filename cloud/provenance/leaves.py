@@ -14,7 +14,7 @@ from traceability.canon import from_base64, to_base64
 from traceability.events import Event
 from traceability.packs import Leaf, Opening, commit
 
-__all__ = ["LeafOf", "seal"]
+__all__ = ["LeafOf", "flow", "seal"]
 
 # Own extension fields that name people or exact places: never shown to a consumer.
 PRIVATE = frozenset({"tm:person", "tm:holder", "tm:contact", "tm:exactPlace", "tm:credential"})
@@ -57,11 +57,7 @@ class LeafOf:
 
 def seal(event: Event, chain: str) -> LeafOf:
     """Commit to an event with fresh salts. Raises `TraceError` for what cannot stand in the log."""
-    made = event.kind == "TransformationEvent"
-    makes = event.outputs if made else event.things
-    # A unit or lot that starts its life says in its master data what it was made from.
-    origin = tuple(str(thing) for thing in (event.body.get("ilmd") or {}).get("tm:origin") or ())
-    uses = tuple(thing for thing in dict.fromkeys((*event.inputs, *origin)) if thing not in makes)
+    uses, makes = flow(event)
     public = {
         "when": event.time_ms,
         "what": (event.step or event.kind).rsplit(":", 1)[-1],
@@ -75,6 +71,14 @@ def seal(event: Event, chain: str) -> LeafOf:
     }
     carrier = event.parent if event.kind in _CARRIERS else None
     return LeafOf(leaf.entry, json.dumps(opened, ensure_ascii=False), uses, makes, carrier)
+
+
+def flow(event: Event) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Things the event used up and things that left it; what is merely moved or watched leaves it."""
+    makes = event.outputs if event.kind == "TransformationEvent" else event.things
+    # A unit or lot that starts its life says in its master data what it was made from.
+    origin = tuple(str(thing) for thing in (event.body.get("ilmd") or {}).get("tm:origin") or ())
+    return tuple(thing for thing in dict.fromkeys((*event.inputs, *origin)) if thing not in makes), makes
 
 
 def _committed(event: Event) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from traceability.hashing import event_id
 
 from cloud.problems import Invalid, NotFound, Refused
 from cloud.provenance.journal import EventRow, Known
-from cloud.provenance.leaves import LeafOf, seal
+from cloud.provenance.leaves import LeafOf, flow, seal
 from cloud.provenance.log import LogBook
 from cloud.provenance.schemas import Captured, Consumer, LogState, Lot, RefusalView
 from cloud.provenance.store import EventStore, Stored
@@ -118,7 +118,8 @@ class Provenance:
         )
 
     def _judge(self, chain: str, event: Event, earlier: Sequence[Event], facts: Facts, by: str) -> None:
-        history = [_event(row) for row in self._store.history(event.things)]
+        uses, makes = flow(event)
+        history = [_event(row) for row in self._store.history((*uses, *makes))]
         verdict = judge(chain, event, [*history, *earlier], self._with_telemetry(facts, event), self._clock())
         if not verdict.refused:
             return

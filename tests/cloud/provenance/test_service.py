@@ -1,0 +1,155 @@
+import json
+import threading
+
+import pytest
+
+from cloud.database import open_database
+from cloud.problems import Invalid, NotFound, Refused
+from cloud.provenance import LogBook, Provenance
+from cloud.provenance.store import metadata
+from traceability import TraceError
+from traceability.demo import demo_chains
+from traceability.digital_link import parse_link
+from traceability.packs import Pack
+from traceability.policy import Policy
+
+NOW = 1_795_300_000_000
+CHAINS = {chain.chain: chain for chain in demo_chains(NOW, domain="https://id.gs1.org")}
+
+
+def open_all(folder):
+    engine = open_database(f"sqlite:///{folder / 'chain.db'}")
+    metadata.create_all(engine)
+    log = LogBook(engine, folder / "ledger", folder / "log.key", "trace.example/log", lambda: NOW)
+    return Provenance(engine, log, site="http://127.0.0.1:1", clock=lambda: NOW), engine
+
+
+@pytest.fixture
+def provenance(tmp_path):
+    service, engine = open_all(tmp_path)
+    yield service
+    service.close()
+    engine.dispose()
+
+
+def capture(provenance, name):
+    chain = CHAINS[name]
+    return [provenance.capture(event, chain=name, by="me", facts=chain.facts) for event in chain.events]
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_lot_from_field_to_pack_is_captured_and_its_pack_verifies_under_the_policy(provenance, name):
+    capture(provenance, name)
+    seen = provenance.consumer(parse_link(CHAINS[name].subject).canonical.removeprefix("https://id.gs1.org"))
+    policy = Policy.parse(provenance.policy_text.encode())
+    proven = Pack.parse(seen.pack.encode()).verify(policy, now_ms=NOW + 1000)
+    assert proven.subject == CHAINS[name].subject
+    assert len(proven.events) >= 5
+
+
+def test_the_same_event_twice_is_one_entry_with_one_receipt(provenance):
+    event = CHAINS["eggs"].events[0]
+    first = provenance.capture(event, chain="eggs", by="me")
+    assert provenance.capture(event, chain="eggs", by="somebody else") == first
+    assert provenance.log_state().size == 1
+
+
+def test_events_captured_at_once_by_many_all_get_their_own_place(provenance):
+    base = CHAINS["eggs"].events[0]
+    events = [{**base, "epcList": [f"urn:tianmai:hen:{n % 20}"]} for n in range(40)]
+    receipts = []
+
+    def send(event):
+        receipts.extend(provenance.capture(event, chain=None, by="me"))
+
+    threads = [threading.Thread(target=send, args=(event,)) for event in events]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(receipts) == 40
+    assert sorted({receipt.index for receipt in receipts}) == list(range(20))
+
+
+def test_a_lot_with_an_open_withdrawal_period_is_refused_with_rule_source_and_date_and_leaves_no_event(provenance):
+    capture(provenance, "fish")
+    size = provenance.log_state().size
+    for event in CHAINS["fish"].refused:
+        with pytest.raises(Refused) as refused:
+            provenance.capture(event, chain="fish", by="me", facts=CHAINS["fish"].facts)
+        extra = refused.value.extra
+        assert extra["rule"]
+        assert "278" in extra["source"]
+        assert extra["earliest_ms"] > NOW
+        with pytest.raises(Refused):
+            provenance.capture(event, chain="fish", by="me", facts=CHAINS["fish"].facts)
+    assert provenance.log_state().size == size
+    views = provenance.refusals()
+    assert [view.times for view in views] == [2] * len(CHAINS["fish"].refused)
+    assert refused.value.extra["source"] in {view.findings[0]["source"] for view in views}
+
+
+def test_what_is_not_epcis_is_refused_and_nothing_is_written(provenance):
+    with pytest.raises(TraceError):
+        provenance.capture({"type": "ObjectEvent"}, chain=None, by="me")
+    with pytest.raises(Invalid, match="beef"):
+        provenance.capture(CHAINS["eggs"].events[0], chain="beef", by="me")
+    assert provenance.log_state().size == 0
+
+
+def test_a_code_nobody_issued_is_not_found(provenance):
+    capture(provenance, "eggs")
+    with pytest.raises(NotFound):
+        provenance.consumer("/01/02000011700010/10/NOLOT/21/NOBODY")
+
+
+def test_a_wrong_check_digit_is_refused_not_merely_unknown(provenance):
+    with pytest.raises(TraceError):
+        provenance.consumer("/01/02000011700011/10/A/21/B")
+
+
+def test_scans_are_counted_and_the_first_is_remembered(provenance):
+    capture(provenance, "eggs")
+    path = CHAINS["eggs"].subject.removeprefix("https://id.gs1.org")
+    assert [provenance.consumer(path).scans for _ in range(3)] == [1, 2, 3]
+    assert provenance.consumer(path, count_scan=False).scans == 0
+
+
+def test_a_second_start_continues_from_the_state_on_disk(tmp_path):
+    service, engine = open_all(tmp_path)
+    capture(service, "citrus")
+    before = service.log_state()
+    service.close()
+    engine.dispose()
+    again, engine = open_all(tmp_path)
+    assert again.log_state().root == before.root
+    capture(again, "fish")
+    path = CHAINS["citrus"].subject.removeprefix("https://id.gs1.org")
+    Pack.parse(again.consumer(path).pack.encode()).verify(Policy.parse(again.policy_text.encode()), now_ms=NOW + 1)
+    again.close()
+    engine.dispose()
+
+
+def test_private_fields_stay_out_of_the_pack_and_of_the_log(provenance):
+    event = {**CHAINS["eggs"].events[0], "tm:person": {"name": "王小明", "phone": "13800000000"}}
+    provenance.capture(event, chain=None, by="me")
+    (row,) = provenance.events(1)
+    assert "王小明" in row.body
+    assert "王小明" not in row.entry.decode()
+    assert "private" in json.loads(row.entry)["commitments"]
+
+
+def test_log_files_cannot_lead_out_of_the_public_folder(provenance):
+    capture(provenance, "eggs")
+    assert provenance.log_file("checkpoint").startswith(b"trace.example/log\n")
+    for name in ("../log.key", "tile/../../log.key", "journal", "tile/0/999"):
+        with pytest.raises(NotFound):
+            provenance.log_file(name)
+
+
+def test_a_report_needs_words_and_gets_a_receipt(provenance):
+    capture(provenance, "eggs")
+    path = CHAINS["eggs"].subject.removeprefix("https://id.gs1.org")
+    assert provenance.report(path, "蛋壳破了").startswith("R")
+    with pytest.raises(Invalid):
+        provenance.report(path, "  ")
