@@ -255,7 +255,7 @@ def _citrus(calendar: _Calendar, domain: str) -> DemoChain:
         object_event(
             "ADD", "commissioning", calendar.at(0, 15), epcs=[subject], place=PLACE + "yunyang-shed",
             ilmd={"tm:origin": [cartons], "tm:netGrams": 5000},
-            **_promise("云阳纽荷尔脐橙", "Yunyang Newhall navel oranges", "5 千克", "重庆市云阳县", calendar.day(0), "示例柑橘合作社"),
+            **_promise("云阳脐橙", "Yunyang navel oranges", "5 千克", "重庆云阳", calendar.day(0), "示例柑橘合作社"),
             **shed,
         ),
     )  # fmt: skip
