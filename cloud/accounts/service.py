@@ -8,6 +8,7 @@ import re
 import secrets
 import uuid
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, Final
 
@@ -54,8 +55,6 @@ class Accounts:
         self._inside = inside
         self._trail = Trail(clock)
         self._hasher = PasswordHasher()
-        # Checked when there is no such person, so that the answer takes as long as for one who exists.
-        self._decoy = self._hasher.hash(secrets.token_urlsafe())
 
     def prepare(self) -> None:
         """Make the tables where they are missing (a real deployment migrates instead)."""
@@ -252,6 +251,11 @@ class Accounts:
             return self._trail.verify(db)
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _decoy(self) -> str:
+        """Checked when there is no such person, so that the answer takes as long as for one who exists."""
+        return self._hasher.hash(secrets.token_urlsafe())
 
     @property
     def _running(self) -> ColumnElement[bool]:
