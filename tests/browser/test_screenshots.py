@@ -1,0 +1,29 @@
+"""The two pictures in the README, made only when asked: `pytest tests/browser --screenshots`."""
+
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.browser
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
+
+
+@pytest.fixture
+def folder(request):
+    """Where pictures go; skips unless they were asked for."""
+    if not request.config.getoption("--screenshots", default=False):
+        pytest.skip("pictures are made with --screenshots only")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    return FOLDER
+
+
+def test_a_picture_of_the_console(console, folder):
+    page = console(viewport={"width": 1280, "height": 860})
+    page.screenshot(path=folder / "console.png")
+
+
+def test_a_picture_of_the_scan_page(open_page, lots, folder):
+    page = open_page(viewport={"width": 420, "height": 860})
+    page.goto(lots["pork"])
+    page.wait_for_selector("#verdict[data-state=passed]")
+    page.screenshot(path=folder / "scan.png")
