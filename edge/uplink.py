@@ -10,7 +10,9 @@ paho calls back on its own thread while holding its locks: the callbacks here on
 
 from __future__ import annotations
 
+import contextlib
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -34,7 +36,10 @@ _STABLE_S = 10.0
 _TAKEN_OVER = 0x8E
 _WILL_DELAY_S = 60
 _MAX_STALL_S = 300.0
+_SHORT_LIVES = 5
+_SLOW_S = 30.0  # two agents of one id take turns no faster than this
 _HELLO_S = 1.0
+_ANSWER_S = 3.0  # amqtt never answers an MQTT 5 client: then ask again in 3.1.1, each time more patiently
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ class Uplink:
         self._client: mqtt.Client | None = None
         self._generation = 0
         self._protocols = {"auto": [5, 4], "5": [5], "3.1.1": [4]}[settings.protocol]
+        self._answer_s = _ANSWER_S
         self.connected = False
         self._under_way: set[int] = set()
         self._sent = {True: 0, False: 0}  # highest number sent, by "is it the event lane"
@@ -108,9 +114,6 @@ class Uplink:
             if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
                 info.wait_for_publish(1.0)
         self._stop.set()
-        client = self._client
-        if client is not None:
-            client.disconnect()
         if self._thread.is_alive():
             self._thread.join(5.0)
 
@@ -198,14 +201,14 @@ class Uplink:
             if session.refused and len(self._protocols) > 1:
                 self._protocols.append(self._protocols.pop(0))  # MQTT 5 refused: the other one next
             quick_ends = 0 if session.lasted_s > _STABLE_S or not session.accepted else quick_ends + 1
-            # Two agents with one id throw each other out for ever: after three short lives be slow.
-            duplicate = session.taken_over or quick_ends >= 3  # noqa: PLR2004
+            # Two agents with one id throw each other out for ever. MQTT 5 says so; else short lives in a row do.
+            duplicate = session.taken_over or quick_ends >= _SHORT_LIVES
             self._inbox(Disconnected(session.generation, session.reason, duplicate))
-            if session.accepted and not duplicate:
+            if (session.accepted and not duplicate) or (session.refused and len(self._protocols) > 1):
                 delay = 0.5
-            roof = self._settings.backoff_s if not duplicate else max(30.0, self._settings.backoff_s)
-            self._stop.wait(random.uniform(0.5, 1.0) * min(delay if not duplicate else roof, roof))  # noqa: S311
-            delay = min(2 * delay, roof)
+            longest = max(_SLOW_S, self._settings.backoff_s) if duplicate else self._settings.backoff_s
+            self._stop.wait(random.uniform(0.5, 1.0) * (longest if duplicate else min(delay, longest)))  # noqa: S311
+            delay = min(2 * delay, longest)
 
     def _connect_once(self, session: _Session) -> None:
         try:
@@ -215,10 +218,15 @@ class Uplink:
         except (OSError, ValueError) as why:
             session.reason = str(why) or type(why).__name__
             return
-        if self._stop.is_set():
-            client.disconnect()
-        client.loop_forever(retry_first_connection=False)
+        # paho's own thread, since otherwise ``publish`` would write to the socket from ours at the same time.
+        client.loop_start()
+        deadline = time.monotonic() + self._answer_s
+        while not session.ended.wait(0.1):
+            if self._stop.is_set() or (not session.accepted and time.monotonic() > deadline):
+                break
         session.refused = not session.accepted
+        self._answer_s = _ANSWER_S if session.accepted else min(2 * self._answer_s, 60.0)
+        _hang_up(client, session)
 
     def _make_client(self, session: _Session) -> mqtt.Client:
         client = mqtt.Client(
@@ -274,6 +282,7 @@ class _Session:
         self.generation, self.protocol = generation, protocol
         self.accepted = self.refused = self.taken_over = False
         self.reason = "connection lost"
+        self.ended = threading.Event()
         self._began = 0.0
         self.lasted_s = 0.0
 
@@ -286,6 +295,18 @@ class _Session:
             self.taken_over = True
         if self.accepted:
             self.reason = f"connection lost: {reason}"
+        self.ended.set()
+
+
+def _hang_up(client: mqtt.Client, session: _Session) -> None:
+    """End paho's thread: politely, and where the line is dead, by closing the socket under it."""
+    client.disconnect()
+    session.ended.wait(0.5)
+    line = client.socket()
+    if isinstance(line, socket.socket):  # ssl.SSLSocket is one, too
+        with contextlib.suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)
+    client.loop_stop()
 
 
 def _on_disconnect(session: _Session) -> Callable[..., None]:

@@ -68,7 +68,7 @@ def test_pond_oxygen_is_lowest_before_dawn_and_highest_in_the_afternoon():
     ],
 )
 def test_a_wrong_farm_file_is_refused_with_its_name(text, says):
-    with pytest.raises(FarmError, match="x.toml") as caught:
+    with pytest.raises(FarmError, match=r"x\.toml") as caught:
         parse_farm(text, where="x.toml")
     assert says in str(caught.value)
 
