@@ -37,7 +37,19 @@ from traceability.stores import (
     StoreError,
     TileStore,
 )
-from traceability.tiles import HEIGHT, TILE_BYTES, WIDTH, Growth, TileReader, pack_bundle, tile_name, unfold
+from traceability.tiles import (
+    HEIGHT,
+    TILE_BYTES,
+    WIDTH,
+    BadTile,
+    Growth,
+    TileReader,
+    growth_at,
+    pack_bundle,
+    stored_tile,
+    tile_name,
+    unfold,
+)
 
 GROUP_ENTRIES: Final = 500
 _KEEP_TILES: Final = 6_000  # unfolded, 16 kB each: a million entries and their upper levels
@@ -314,19 +326,10 @@ class Ledger:
         return _Head(growth, note, pack_bundle(self._entries.read(size - size % WIDTH, size)))
 
     def _grown_from_tiles(self, size: int) -> Growth | None:
-        """The tree of `size` by its right edge alone: unfinished tiles, and peaks out of the full ones."""
-        edges = []
-        for level in range(max(1, -(-size.bit_length() // HEIGHT))):
-            width = (size >> HEIGHT * level) % WIDTH
-            name = tile_name(level, (size >> HEIGHT * level) >> HEIGHT, width)
-            tile = self._tiles.read(name) if width else b""
-            if tile is None or len(tile) != width * 32:
-                return None
-            edges.append(tile)
-        self._head = _Head(Growth(size, tuple(edges)), None, b"")  # what the reader of tiles goes by
-        node = self._reader.node(size)
-        levels = [level for level in range(size.bit_length() - 1, -1, -1) if size >> level & 1]
-        return Growth(size, tuple(edges), tuple(node(level, (size >> level) - 1) for level in levels))
+        try:
+            return growth_at(size, lambda *tile: stored_tile(self._tiles.read, *tile))
+        except BadTile:
+            return None
 
     def _grown_from_journal(self, size: int) -> Growth:
         self._head, growth, tail = _EMPTY, Growth(), b""

@@ -116,10 +116,14 @@ class Growth:
                 yield level, (self.size >> HEIGHT * level) >> HEIGHT, edge
 
 
-class TileReader:
-    """Nodes of a tree out of its tiles; `load(level, number, width)` gives a tile's hashes."""
+Load = Callable[[int, int, int], bytes]
+"""The hashes of a tile: (level, number, width) -> width times 32 bytes; raises `BadTile` where there are none."""
 
-    def __init__(self, load: Callable[[int, int, int], bytes], *, keep: int) -> None:
+
+class TileReader:
+    """Nodes of a tree out of its tiles; of the tiles it read it keeps the last `keep` unfolded."""
+
+    def __init__(self, load: Load, *, keep: int) -> None:
         self._unfolded = lru_cache(maxsize=keep)(lambda level, number, width: unfold(load(level, number, width)))
 
     def node(self, size: int) -> Callable[[int, int], bytes]:
@@ -138,3 +142,23 @@ class TileReader:
             return found
 
         return node
+
+
+def growth_at(size: int, load: Load) -> Growth:
+    """The tree of `size` leaves by its right edge alone, ready to grow on; its root is still to be compared."""
+    edges = []
+    for level in range(max(1, -(-size.bit_length() // HEIGHT))):
+        width = (size >> HEIGHT * level) % WIDTH
+        edges.append(load(level, (size >> HEIGHT * level) >> HEIGHT, width) if width else b"")
+    node = TileReader(load, keep=len(edges) * HEIGHT).node(size)
+    levels = [level for level in range(size.bit_length() - 1, -1, -1) if size >> level & 1]
+    return Growth(size, tuple(edges), tuple(node(level, (size >> level) - 1) for level in levels))
+
+
+def stored_tile(read: Callable[[str], bytes | None], level: int, number: int, width: int) -> bytes:
+    """Hashes of a tile by name, out of the partial file or, if that is gone, the full one."""
+    for held in dict.fromkeys((width, WIDTH)):
+        data = read(tile_name(level, number, held))
+        if data is not None and len(data) == held * HASH_BYTES:
+            return data[: width * HASH_BYTES]
+    raise BadTile(f"{tile_name(level, number, width)} is missing or cut short")
