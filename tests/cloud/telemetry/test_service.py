@@ -1,0 +1,232 @@
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from cloud import problems
+from cloud.database import open_database
+from cloud.problems import Invalid, NotFound, TooLarge
+from cloud.telemetry import Registry, Telemetry, build_router
+from cloud.telemetry.dead_letters import Message
+from cloud.telemetry.duckdb_readings import DuckReadings
+from cloud.telemetry.pipeline import Pipeline
+from cloud.who import Grant, Role, Who
+from edge.wire import Event, Pack, Reading, Status, encode_pack
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+NOW = 1_700_006_400_000  # 2023-11-15 00:00 in UTC, 08:00 in China
+EPOCH = "aaaaaaaa"
+
+
+def covers(region, granted):
+    return any(region.startswith(one) for one in granted)
+
+
+class Cloud:
+    def __init__(self, folder):
+        self.engine = open_database(f"sqlite:///{folder / 'cloud.db'}")
+        self.registry = Registry(self.engine, clock=lambda: NOW)
+        self.registry.create()
+        self.pond = self.registry.add_gateway("pond", farm="fish_pond", region="500108", site="urn:site:pond")
+        self.registry.add_gateway("barn", farm="pig_barn", region="500153")
+        self.readings = DuckReadings(None)
+        self.pipeline = Pipeline(self.readings, self.registry, clock=lambda: NOW)
+        self.telemetry = Telemetry(self.readings, self.registry, clock=lambda: NOW, covers=covers)
+        self.seq = 0
+
+    def send(self, gateway, *rows, name="p1/water_temperature", unit="Cel"):
+        self.seq += 1
+        readings = tuple(Reading(name, at, value, unit) for at, value in rows)
+        topic = f"tm/1/{gateway}/data/{EPOCH}/{self.seq}"
+        self.pipeline.take([Message(topic, encode_pack(Pack(gateway, readings)), NOW)])
+
+    def series(self, gateway="pond"):
+        return self.telemetry.series(gateway)[0].id
+
+
+@pytest.fixture
+def cloud(tmp_path):
+    cloud = Cloud(tmp_path)
+    yield cloud
+    cloud.readings.close()
+    cloud.engine.dispose()
+
+
+def test_a_short_stretch_comes_as_it_was_read(cloud):
+    cloud.send("pond", *((NOW - 10 * HOUR + n * 60_000, 20.0 + n) for n in range(10)))
+    found = cloud.telemetry.points(cloud.series(), NOW - 10 * HOUR, NOW - 10 * HOUR + 600_000, 100)
+    assert (found.resolution, found.interval_ms, found.coverage) == ("raw", 60_000, 1.0)
+    assert [point.value for point in found.points] == [20.0 + n for n in range(10)]
+    assert (found.series.quantity, found.series.zh) == ("water_temperature", "水温")
+
+
+def test_a_long_stretch_comes_in_buckets_with_its_gaps_and_coverage(cloud):
+    start = NOW - 10 * HOUR
+    cloud.send("pond", *((start + n * 60_000, float(n % 60)) for n in range(300) if not 120 <= n < 180))
+    found = cloud.telemetry.points(cloud.series(), start, start + 5 * HOUR, 6)
+    assert (found.resolution, found.step_ms) == ("buckets", HOUR)
+    assert [bucket.n for bucket in found.buckets] == [60, 60, 0, 60, 60]
+    assert [bucket.coverage for bucket in found.buckets] == [1.0, 1.0, 0.0, 1.0, 1.0]
+    assert found.buckets[2].mean is None
+    assert (found.buckets[0].mean, found.buckets[0].low, found.buckets[0].high) == (29.5, 0.0, 59.0)
+    assert found.coverage == pytest.approx(0.8)
+
+
+def test_buckets_begin_at_whole_steps_of_china_time(cloud):
+    start = NOW - 20 * DAY + 12_345
+    cloud.send("pond", *((start + n * HOUR, 1.0) for n in range(480)))
+    found = cloud.telemetry.points(cloud.series(), start, start + 20 * DAY, 25)
+    assert found.step_ms == DAY
+    assert all((bucket.time_ms + 8 * HOUR) % DAY == 0 for bucket in found.buckets)
+    assert sum(bucket.n for bucket in found.buckets) == 480
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "points", "error"),
+    [(5, 5, 100, Invalid), (0, 10, 1, Invalid), (0, 10, 10**6, Invalid), (0, 2**62, 100, TooLarge)],
+)
+def test_absurd_questions_are_refused(cloud, start, end, points, error):
+    cloud.send("pond", (NOW, 1.0))
+    with pytest.raises(error):
+        cloud.telemetry.points(cloud.series(), start, end, points)
+
+
+def test_what_lies_outside_the_scope_does_not_exist(cloud):
+    cloud.send("pond", (NOW, 1.0))
+    elsewhere = frozenset({"500153"})
+    assert [one.id for one in cloud.telemetry.gateways(elsewhere)] == ["barn"]
+    assert cloud.telemetry.latest(elsewhere) == []
+    assert cloud.telemetry.series(scope=elsewhere) == []
+    for ask in (
+        lambda: cloud.telemetry.gateway("pond", elsewhere),
+        lambda: cloud.telemetry.points(cloud.series(), 0, NOW, 10, elsewhere),
+        lambda: cloud.telemetry.sensors("pond", elsewhere),
+        lambda: cloud.telemetry.events(elsewhere, gateway="pond"),
+        lambda: cloud.telemetry.gateway("nobody", elsewhere),
+    ):
+        with pytest.raises(NotFound):
+            ask()
+
+
+def test_latest_says_how_old_a_reading_is_and_where_it_comes_from(cloud):
+    cloud.send("pond", (NOW - 5000, 21.5))
+    (row,) = cloud.telemetry.latest(region="500108")
+    assert (row.gateway, row.farm, row.value, row.age_ms, row.unit) == ("pond", "fish_pond", 21.5, 5000, "Cel")
+    assert cloud.telemetry.latest(region="500153") == []
+    assert len(cloud.telemetry.latest(gateway="pond")) == 1
+
+
+def test_a_gateway_shows_its_state_its_backlog_and_what_is_missing(cloud):
+    cloud.send("pond", (NOW - 5000, 21.5))
+    cloud.seq += 2
+    cloud.send("pond", (NOW - 4000, 21.5))
+    payload = Status("degraded", NOW, "b", "1.2", {"spool": {"packs": 17}}).sign(cloud.pond.secret)
+    cloud.pipeline.take([Message("tm/1/pond/status", payload, NOW)])
+    found = cloud.telemetry.gateway("pond")
+    assert (found.state, found.backlog, found.series, found.heard_ms) == ("degraded", 17, 1, NOW)
+    (epoch,) = found.epochs
+    assert (epoch.watermark, epoch.highest, epoch.missing) == (1, 4, [(2, 3)])
+    assert cloud.telemetry.gateway("barn").state == "unheard"
+
+
+def test_daily_means_are_those_of_days_in_china(cloud):
+    midnight = NOW - 8 * HOUR
+    cloud.send("pond", (midnight - 1, 10.0), (midnight, 20.0), (midnight + 1000, 22.0))
+    means = cloud.telemetry.daily_mean("urn:site:pond", midnight - DAY + 5, NOW)
+    assert means == {"2023-11-14": 10.0, "2023-11-15": 21.0}
+    assert cloud.telemetry.daily_mean("urn:site:elsewhere", 0, NOW) == {}
+
+
+def test_conflicts_name_their_series(cloud):
+    cloud.send("pond", (NOW, 1.0))
+    cloud.send("pond", (NOW, 2.0))
+    (one,) = cloud.telemetry.conflicts()
+    assert (one.series.gateway, one.kept, one.refused) == ("pond", 1.0, 2.0)
+    assert cloud.telemetry.conflicts(frozenset({"500153"})) == []
+
+
+def test_a_dead_letter_can_be_replayed_after_its_reason_is_mended(cloud):
+    cloud.send("late", (NOW, 1.0))
+    (letter,) = cloud.telemetry.dead_letters()
+    assert (letter.reason, letter.count, letter.replayed_ms) == ("unknown_gateway", 1, None)
+    with pytest.raises(Invalid):
+        cloud.telemetry.replay(letter.digest)
+    cloud.registry.add_gateway("late", farm="fish_pond", region="500108")
+    cloud.telemetry.replay(letter.digest)
+    assert len(cloud.telemetry.latest(gateway="late")) == 1
+    assert cloud.telemetry.dead_letters()[0].replayed_ms == NOW
+    with pytest.raises(NotFound):
+        cloud.telemetry.replay("0" * 64)
+
+
+class TestRoutes:
+    @pytest.fixture
+    def client(self, cloud):
+        app = FastAPI()
+        problems.install(app)
+        app.include_router(build_router(cloud.telemetry))
+        self.who = Who("u", "Li", frozenset({Grant(Role.ADMIN, "500108")}))
+
+        @app.middleware("http")
+        async def somebody(request, call_next):
+            if self.who is not None:
+                request.state.who = self.who
+            return await call_next(request)
+
+        cloud.send("pond", (NOW - 1000, 20.0), (NOW, 21.0))
+        event = Event("clock", NOW, {"step_ms": 5}).encode()
+        cloud.pipeline.take([Message(f"tm/1/pond/event/{EPOCH}/9", event, NOW), Message("tm/1/pond/data", b"?", NOW)])
+        return TestClient(app)
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/gateways",
+            "/gateways/pond",
+            "/gateways/pond/sensors",
+            "/series?gateway=pond",
+            "/latest",
+            "/events?kind=clock",
+            "/conflicts",
+            "/dead-letters",
+            f"/series/1/points?from={NOW - 5000}&to={NOW + 1}",
+        ],
+    )
+    def test_each_question_is_answered_for_whoever_may_ask_and_only_then(self, client, path):
+        assert client.get("/api/v1" + path).status_code == 200
+        self.who = None
+        answer = client.get("/api/v1" + path)
+        assert (answer.status_code, answer.headers["content-type"]) == (401, "application/problem+json")
+
+    def test_points_carry_their_series_and_coverage(self, client):
+        answer = client.get(f"/api/v1/series/1/points?from={NOW - 5000}&to={NOW + 1}").json()
+        assert [point["value"] for point in answer["points"]] == [20.0, 21.0]
+        assert answer["series"]["unit"] == "Cel"
+
+    def test_problems_are_problem_documents(self, client):
+        answer = client.get("/api/v1/series/1/points?from=5&to=5")
+        assert (answer.status_code, answer.json()["code"]) == (422, "empty_range")
+        assert client.get("/api/v1/series/99/points?from=5&to=9").status_code == 404
+        assert client.get("/api/v1/series/1/points?from=x&to=9").status_code == 422
+
+    def test_dead_letters_are_for_operators_and_replays_for_administrators(self, client):
+        (letter,) = client.get("/api/v1/dead-letters").json()["items"]
+        assert client.post(f"/api/v1/dead-letters/{letter['digest']}/replay").status_code == 422
+        self.who = Who("u", "Li", frozenset({Grant(Role.VIEWER, "500108")}))
+        assert client.get("/api/v1/dead-letters").status_code == 403
+        assert client.post(f"/api/v1/dead-letters/{letter['digest']}/replay").status_code == 403
+
+
+def test_points_agree_with_what_was_sent(cloud):
+    rng = np.random.default_rng(3)
+    times = np.unique(rng.integers(NOW - 30 * DAY, NOW, 2000))
+    values = rng.normal(20, 3, len(times))
+    for part in np.array_split(np.arange(len(times)), 5):
+        cloud.send("pond", *((int(times[i]), float(values[i])) for i in part))
+    found = cloud.telemetry.points(cloud.series(), NOW - 30 * DAY, NOW, 500)
+    for bucket in found.buckets:
+        inside = values[(times >= bucket.time_ms) & (times < bucket.time_ms + found.step_ms)]
+        assert bucket.n == len(inside)
+        if len(inside):
+            assert bucket.mean == pytest.approx(inside.mean(), abs=1e-9)
