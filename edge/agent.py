@@ -231,6 +231,8 @@ class Agent:
         body = {
             "spool": {
                 "epoch": stat.epoch,
+                "first": stat.watermark + 1,  # below this everything was confirmed or is in a reported gap
+                "last": stat.last_seq,
                 "backlog": stat.backlog,
                 "bytes": stat.bytes_used,
                 "cap_bytes": stat.cap_bytes,
