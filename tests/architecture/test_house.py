@@ -64,7 +64,7 @@ def test_a_lock_names_no_index(lock):
 
 
 def test_every_silenced_check_says_which(tracked):
-    pattern = r"#\s*no" + r"qa(?!: [A-Z]+\d)|#\s*type:\s*ig" + r"nore(?!\[)|#\s*ruff:\s|pragma: no " + "cover"
+    pattern = r"#\s*(ruff: )?no" + r"qa(?!: [A-Z]+\d)|#\s*type:\s*ig" + r"nore(?!\[)|pragma: no " + "cover"
     assert not offences(tracked, pattern, suffixes=(".py", ".ts", ""))
 
 
