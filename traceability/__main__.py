@@ -1,8 +1,10 @@
 """`tianmai-trace`: an independent checker. It asks no server, and takes its keys from the reader's policy only."""
 
 import argparse
+import contextlib
 import json
 import re
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -11,9 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from traceability import TraceError
+from traceability.canon import to_base64
 from traceability.keys import KeyKind, SigningKey, load_key, save_key
+from traceability.monitor import Contradiction, LogAway, Monitor, files_at
 from traceability.packs import BadPack, Pack, Proven, ProvenEvent
 from traceability.policy import Policy
+from traceability.stores import FileHead
+from traceability.witness import open_witness, serve
 
 _SCRIPT: Final = re.compile(rb"<script\b([^>]*)>(.*?)</script", re.DOTALL | re.IGNORECASE)
 _MARKS: Final = frozenset({b'type="application/tianmai-pack+json"', b'id="pack"'})
@@ -51,6 +57,25 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--json", action="store_true", help="print the result as one JSON object")
     verify.add_argument("--lang", choices=sorted(_TEXTS), default="zh", help="language of the report (default: zh)")
     verify.set_defaults(job=_verify)
+
+    monitor = commands.add_parser("monitor", help="follow a log, read every entry, and keep its heads")
+    monitor.add_argument("log", metavar="LOG", help="address (http...) or folder of the log's static files")
+    monitor.add_argument("--policy", type=Path, required=True, help="the log's keys (TOML or JSON)")
+    monitor.add_argument("--state", type=Path, required=True, metavar="FILE", help="where the last good head is kept")
+    monitor.add_argument(
+        "--every", type=float, default=10.0, metavar="SECONDS", help="time between looks (default: 10)"
+    )
+    monitor.add_argument("--once", action="store_true", help="look once, then end")
+    monitor.add_argument("--find", metavar="TEXT", help="print every new entry that holds this text")
+    monitor.add_argument("--against", type=Path, metavar="FILE", help="a head that somebody else was shown")
+    monitor.set_defaults(job=_monitor)
+
+    witness = commands.add_parser("witness", help="remember the heads of logs and cosign what extends them")
+    witness.add_argument("--key", type=Path, required=True, metavar="FILE", help="the witness's signing key")
+    witness.add_argument("--policy", type=Path, required=True, help="the logs to be witnessed (TOML or JSON)")
+    witness.add_argument("--state", type=Path, required=True, metavar="DIR", help="where signed heads are kept")
+    witness.add_argument("--listen", default="127.0.0.1:8390", metavar="HOST:PORT", help="(default: 127.0.0.1:8390)")
+    witness.set_defaults(job=_witness)
 
     keys = commands.add_parser("keys", help="make a key, or show the public half of one")
     deeds = keys.add_subparsers(required=True, metavar="new|show")
@@ -117,7 +142,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     data = _read(arguments.file)
     words = _TEXTS[arguments.lang]
     try:
-        proven = Pack.parse(_pack_in(data)).verify(policy, now_ms=time.time_ns() // 1_000_000)
+        proven = Pack.parse(_pack_in(data)).verify(policy, now_ms=_now_ms())
     except BadPack as why:
         if arguments.json:
             print(json.dumps({"verified": False, "event": why.event, "reason": str(why)}, ensure_ascii=False))
@@ -170,6 +195,10 @@ def _shown_time(time_ms: int) -> str:
         return f"{time_ms} ms"
 
 
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 def _as_table(proven: Proven) -> dict[str, object]:
     accepted = proven.accepted
     return {
@@ -210,6 +239,64 @@ def _pack_in(data: bytes) -> bytes:
     if len(found) != 1:
         raise BadPack(f"the page holds {len(found)} packs instead of one")
     return bytes(found[0])
+
+
+# -- monitor, witness --------------------------------------------------------------------------------------------------
+
+
+def _monitor(arguments: argparse.Namespace) -> int:
+    monitor = Monitor(files_at(arguments.log), Policy.load(arguments.policy), FileHead(arguments.state, durable=True))
+    try:
+        _look(monitor, arguments.find)
+        if arguments.against is not None:
+            other = monitor.compare(_read(arguments.against).decode(errors="replace"), now_ms=_now_ms())
+            print(f"the head of {other.size} entries in {arguments.against} is of this log")
+        while not arguments.once:
+            time.sleep(arguments.every)
+            _look(monitor, arguments.find)
+    except Contradiction as why:
+        print(f"CONTRADICTION ({why.code}): {why}", "--- kept ---", why.kept, "--- shown ---", why.shown, sep="\n")
+        return _NOT_VERIFIED
+    except KeyboardInterrupt:
+        return _GOOD
+    return _GOOD
+
+
+def _look(monitor: Monitor, wanted: str | None) -> None:
+    def seen(index: int, entry: bytes) -> None:
+        if wanted is not None and wanted.encode() in entry:
+            print(f"entry {index}: {entry.decode(errors='replace')}")
+
+    try:
+        step = monitor.step(now_ms=_now_ms(), seen=seen)
+    except LogAway as why:
+        if why.code != LogAway.default_code:
+            raise
+        print(f"{_shown_time(_now_ms())}  {why}", flush=True)
+        return
+    checkpoint = step.accepted.checkpoint
+    told = f"{step.new} entries ({step.new - step.old} new), root {to_base64(checkpoint.root)}"
+    print(f"{_shown_time(_now_ms())}  {checkpoint.origin}: {told}", flush=True)
+
+
+def _witness(arguments: argparse.Namespace) -> int:
+    host, gap, port = arguments.listen.rpartition(":")
+    if not gap or not port.isdigit():
+        raise BadInput(f"--listen {arguments.listen!r}: HOST:PORT is expected")
+    key = load_key(arguments.key)
+    if key.verifier.kind is not KeyKind.COSIGNATURE:
+        raise BadInput(f"{arguments.key} is no witness key: make one with `keys new --witness`")
+    witness = open_witness(arguments.state, key, Policy.load(arguments.policy), seconds=lambda: int(time.time()))
+    try:
+        server = serve(witness, (host, int(port)))
+    except OSError as why:
+        raise BadInput(f"cannot listen on {arguments.listen}: {why.strerror}") from why
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with server:
+        print(f"{key.verifier.vkey} at http://{host}:{server.server_port}/add-checkpoint", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+    return _GOOD
 
 
 # -- keys --------------------------------------------------------------------------------------------------------------

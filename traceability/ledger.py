@@ -46,7 +46,7 @@ from traceability.tiles import (
     TileReader,
     growth_at,
     pack_bundle,
-    stored_tile,
+    stored_tiles,
     tile_name,
     unfold,
 )
@@ -327,7 +327,7 @@ class Ledger:
 
     def _grown_from_tiles(self, size: int) -> Growth | None:
         try:
-            return growth_at(size, lambda *tile: stored_tile(self._tiles.read, *tile))
+            return growth_at(size, stored_tiles(self._tiles.read, size))
         except BadTile:
             return None
 

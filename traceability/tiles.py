@@ -155,10 +155,15 @@ def growth_at(size: int, load: Load) -> Growth:
     return Growth(size, tuple(edges), tuple(node(level, (size >> level) - 1) for level in levels))
 
 
-def stored_tile(read: Callable[[str], bytes | None], level: int, number: int, width: int) -> bytes:
-    """Hashes of a tile by name, out of the partial file or, if that is gone, the full one."""
-    for held in dict.fromkeys((width, WIDTH)):
-        data = read(tile_name(level, number, held))
-        if data is not None and len(data) == held * HASH_BYTES:
-            return data[: width * HASH_BYTES]
-    raise BadTile(f"{tile_name(level, number, width)} is missing or cut short")
+def stored_tiles(read: Callable[[str], bytes | None], size: int) -> Load:
+    """`Load` over named files of a log of `size` entries: a prefix is cut out of the widest tile there is."""
+
+    def load(level: int, number: int, width: int) -> bytes:
+        widest = min(WIDTH, (size >> HEIGHT * level) - number * WIDTH)
+        for held in dict.fromkeys((widest, WIDTH, width)):  # a partial tile goes when the full one is there
+            data = read(tile_name(level, number, held)) if held >= width else None
+            if data is not None and len(data) == held * HASH_BYTES:
+                return data[: width * HASH_BYTES]
+        raise BadTile(f"{tile_name(level, number, width)} is missing or cut short")
+
+    return load
