@@ -71,10 +71,17 @@ def strokes(points: Iterable[Point], gap_ms: int) -> list[list[tuple[int, float]
 
 
 def plot(
-    points: Sequence[Point], start_ms: int, end_ms: int, gap_ms: int, *, width: int = 760, height: int = 240
+    points: Sequence[Point],
+    start_ms: int,
+    end_ms: int,
+    gap_ms: int,
+    *,
+    size: tuple[int, int] = (760, 240),
+    bare: bool = False,
 ) -> Plot:
-    """Lay out one series in a box; with no usable point the box is empty but sound."""
-    left, bottom, top, right = 48, 26, 10, 10
+    """Lay out one series in a box; with no usable point the box is empty but sound. `bare` leaves no room for axes."""
+    width, height = size
+    left, bottom, top, right = (0, 2, 2, 0) if bare else (48, 26, 10, 10)
     values = [value for _, value in points if value is not None]
     low, high, marks = _scale(min(values, default=0.0), max(values, default=1.0))
 

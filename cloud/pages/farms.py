@@ -6,7 +6,7 @@ speak for the world is shown with that word, not hidden.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cloud.pages.charts import Plot, Point, gaps, plot
@@ -35,6 +35,10 @@ RegionName = Callable[[str], str]
 _GRACE_MS = 30_000
 _HOUR_MS = 3_600_000
 _MOST_POINTS = 720
+# A page of a whole county must not ask for a thousand courses every five seconds.
+_MOST_SPARKS = 12
+_SPARK_HOURS = 6
+_SPARK_POINTS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class FarmView:
     state: str
     last_ms: int | None
     readings: tuple[ReadingView, ...]
+    spark: Plot | None = None
 
     @property
     def mood(self) -> str:
@@ -88,7 +93,10 @@ def farm_views(telemetry: "Telemetry", scope: Scope, speech: Speech, region_name
     latest: dict[str, list[Latest]] = {}
     for each in telemetry.latest(scope):
         latest.setdefault(each.gateway, []).append(each)
-    return [_farm(gateway, latest.get(gateway.id, []), speech, region_name) for gateway in telemetry.gateways(scope)]
+    farms = [_farm(gateway, latest.get(gateway.id, []), speech, region_name) for gateway in telemetry.gateways(scope)]
+    return [replace(farm, spark=_spark(telemetry, farm, scope, speech)) for farm in farms[:_MOST_SPARKS]] + farms[
+        _MOST_SPARKS:
+    ]
 
 
 def one_farm(telemetry: "Telemetry", gateway: str, scope: Scope, speech: Speech, region_name: RegionName) -> FarmView:
@@ -150,6 +158,16 @@ def _farm(gateway: "GatewayView", latest: "Sequence[Latest]", speech: Speech, re
         last_ms=last,
         readings=tuple(readings),
     )
+
+
+def _spark(telemetry: "Telemetry", farm: FarmView, scope: Scope, speech: Speech) -> Plot | None:
+    """The course of the farm's first series over the last hours, without axes."""
+    if not farm.readings:
+        return None
+    reading, end = farm.readings[0], speech.now_ms
+    start = end - _SPARK_HOURS * _HOUR_MS
+    found = telemetry.points(reading.series, start, end, _SPARK_POINTS, scope)
+    return plot(_points(found), start, end, _gap_ms(found, reading), size=(220, 34), bare=True)
 
 
 def _reading(latest: "Latest", farm: str, speech: Speech) -> ReadingView:

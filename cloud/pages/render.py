@@ -77,17 +77,16 @@ class Renderer:
         reply = reply or Reply()
         speech = self.speech(request)
         language = speech.words.language
-        html = self._environment.get_template(template).render(
-            t=speech.words,
-            lang=language.value,
-            lang_tag=language.tag,
-            path=request.url.path,
-            with_query=_with_query(request),
-            now_ms=speech.now_ms,
-            who=getattr(request.state, "who", None),
+        shared = {
+            "t": speech.words,
+            "lang": language.value,
+            "lang_tag": language.tag,
+            "with_query": _with_query(request),
+            "now_ms": speech.now_ms,
+            "who": getattr(request.state, "who", None),
             **speech.helpers(),
-            **content,
-        )
+        }
+        html = self._environment.get_template(template).render({**shared, **content})
         response = HTMLResponse(html, status_code=reply.status)
         response.headers.update(SECURITY_HEADERS)
         response.headers["Cache-Control"] = reply.cache

@@ -52,7 +52,7 @@ def build_scan(services: "Services", renderer: Renderer, route: type[APIRoute]) 
         """Lead from an address typed or pasted to the page of its code."""
         path = urlsplit(code.strip()).path
         if not path.startswith("/01/"):
-            return show(request, "unknown.html", {"path": code[:300], "detail": code[:80]}, status=404)
+            return show(request, "unknown.html", {"code": code[:300], "detail": code[:80]}, status=404)
         return RedirectResponse(quote(unquote(path)) + _kept(request), status_code=303)
 
     @router.get("/01/{rest:path}")
@@ -68,7 +68,7 @@ def build_scan(services: "Services", renderer: Renderer, route: type[APIRoute]) 
             found = provenance.consumer(path)
         except (NotFound, TraceError) as error:
             status = 404 if isinstance(error, NotFound) else 422
-            return show(request, "unknown.html", {"path": path, "detail": str(error)}, status=status)
+            return show(request, "unknown.html", {"code": path, "detail": str(error)}, status=status)
         return show(request, "scan.html", _content(found, renderer.speech(request).words))
 
     @router.post("/report")

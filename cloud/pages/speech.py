@@ -15,6 +15,8 @@ __all__ = ["CHINA", "Speech"]
 CHINA = timezone(timedelta(hours=8), "Asia/Shanghai")
 M2_PER_MU = 2000 / 3
 M2_PER_HA = 10_000
+_SHARE = "/"
+_TEN, _HUNDRED = 10, 100
 _MINUTE, _HOUR, _DAY = 60_000, 3_600_000, 86_400_000
 
 
@@ -85,9 +87,19 @@ class Speech:
         """A SenML or UCUM unit as people write it."""
         return self.words.named("units", code.replace("/", "_per_").replace("%", "percent_"))
 
-    def helpers(self) -> dict[str, Callable[..., str]]:
+    def measure(self, value: float | None, unit: str) -> tuple[str, str]:
+        """A reading at a glance and its unit: about three figures, and a share (unit "/") in per cent."""
+        if value is None:
+            return "–", ""
+        if unit == _SHARE:
+            value, unit = value * 100, "%"
+        size = abs(value)
+        digits = 0 if size >= _HUNDRED else 1 if size >= _TEN else 2
+        return self.number(value, digits), self.unit(unit)
+
+    def helpers(self) -> dict[str, Callable[..., object]]:
         """What templates may call by name."""
-        names = ("moment", "exact", "day", "iso", "age", "span", "area", "number", "percent", "unit")
+        names = ("moment", "exact", "day", "iso", "age", "span", "area", "number", "percent", "unit", "measure")
         return {name: getattr(self, name) for name in names}
 
     def _local(self, ms: int | None, form: str) -> str:

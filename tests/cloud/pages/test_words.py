@@ -14,6 +14,7 @@ from cloud.pages.words import Language, words_for
 from edge.quantities import QUANTITIES
 from edge.wire import Quality
 from traceability.chain_rules import CHAINS
+from traceability.demo import demo_chains
 
 PAGES = Path(words_module.__file__).parent
 ZH, EN = words_for(Language.ZH), words_for(Language.EN)
@@ -67,7 +68,7 @@ def test_every_plain_key_is_used_somewhere():
         "units",
         "signer",
     }
-    by_name |= {"chain", "part", "verdict", "problem", "age", "span"}
+    by_name |= {"step", "chain", "part", "verdict", "problem", "age", "span"}
     plain = {key for key in KEYS if key.split(".")[0] not in by_name}
     built = {"overview.live", "overview.silent", "overview.never", "nav.overview", "nav.map", "nav.cases", "nav.trace"}
     built |= {key for key in plain if re.match(r"trace\.earliest_|gateway\.range_|case\.view_", key)}
@@ -112,3 +113,17 @@ def test_a_key_nobody_wrote_is_a_bug():
 
 def test_a_name_from_outside_is_shown_as_it_is():
     assert ZH.named("chain", "silk") == "silk"
+
+
+def test_templates_hold_no_words_of_their_own():
+    assert [page.name for page in PAGES.rglob("*.html") if re.search(HAN, page.read_text(encoding="utf-8"))] == []
+
+
+def test_every_step_of_the_demonstration_has_a_word():
+    steps = {
+        str(event["bizStep"]).rpartition(":")[2]
+        for chain in demo_chains(0)
+        for event in chain.events
+        if "bizStep" in event
+    }
+    assert [step for step in sorted(steps) if f"step.{step}" not in KEYS] == []
