@@ -146,10 +146,13 @@ def _ingest(_args: argparse.Namespace, settings: Settings) -> int:
 def _host(settings: Settings, *, api: bool, ingest: bool) -> int:
     from contextlib import ExitStack, closing  # noqa: PLC0415 - with the imports below: only the services load them
 
+    from cloud.processes import free_port  # noqa: PLC0415
     from cloud.supervisor import Server  # noqa: PLC0415
     from cloud.wiring import build, build_ingest  # noqa: PLC0415
 
     stop = _stop_on_signals()
+    if api and settings.http_port == 0:
+        settings = replace(settings, http_port=free_port(host=settings.http_host))
     with ExitStack() as stack:
         services = stack.enter_context(closing(build(settings)))
         if ingest:
@@ -203,7 +206,7 @@ def _sign_in(_args: argparse.Namespace, settings: Settings) -> int:
 
     office = build_office(settings)
     token = office.accounts.issue_sign_in(prepare_person(office), hours=settings.sign_in_minutes / 60)
-    print(f"{replace(settings).site}/sign-in/{token}")
+    print(f"{settings.site}/sign-in/{token}")
     return 0
 
 

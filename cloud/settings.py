@@ -28,7 +28,7 @@ class Settings:
     """Address the API and the pages listen on. Anything but loopback needs a TLS proxy in front."""
 
     http_port: int = 8600
-    """Port of the API and the pages, 1..65535."""
+    """Port of the API and the pages, 1..65535; 0 takes a free one, which a printed code cannot point to."""
 
     public_url: str = ""
     """What printed codes point to, without a trailing slash. Never change it once labels are printed.
@@ -109,7 +109,7 @@ def load(file: Path | None = None, environment: Mapping[str, str] | None = None,
 
 
 _TYPES = {field.name: type(field.default) for field in fields(Settings) if field.default is not MISSING}
-_RANGES = {"http_port": (1, 65535), "mqtt_port": (1, 65535), "sign_in_minutes": (1, 1440)}
+_RANGES = {"http_port": (0, 65535), "mqtt_port": (1, 65535), "sign_in_minutes": (1, 1440)}
 
 
 def _from_file(file: Path) -> dict[str, object]:

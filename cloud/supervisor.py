@@ -130,7 +130,7 @@ def run(settings: Settings, *, broker: str, until: Callable[[Run, threading.Even
 
 def _with_ports(settings: Settings, say: Say) -> Settings:
     http = free_port(settings.http_port, settings.http_host)
-    if http != settings.http_port:
+    if http != settings.http_port != 0:
         say(f"端口 {settings.http_port} 已被占用,改用 {http}。 Port {settings.http_port} is taken; using {http}.")
     return replace(settings, http_port=http, mqtt_port=free_port(settings.mqtt_port))
 

@@ -20,7 +20,7 @@ def test_a_file_is_overruled_by_the_environment_and_both_by_the_caller(tmp_path)
     ("text", "names"),
     [
         ("http_port = 'many'", ["http_port", "many"]),
-        ("http_port = 70000", ["http_port", "1..65535", "70000"]),
+        ("http_port = 70000", ["http_port", "0..65535", "70000"]),
         ("no_such = 1", ["no_such"]),
         ("http_port = ", ["not TOML"]),
     ],

@@ -1,0 +1,158 @@
+"""The thread of all four packages, started as a person starts it and looked at from outside."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from cloud.settings import load
+from cloud.wiring import build
+from traceability import TraceError
+from traceability.keys import SigningKey
+from traceability.notes import Checkpoint, Note
+from traceability.packs import Pack
+from traceability.policy import Policy
+
+RUN = [sys.executable, "-m", "cloud", "run"]
+VERIFY = [sys.executable, "-m", "traceability", "verify"]
+
+
+def environment():
+    return {name: value for name, value in os.environ.items() if not name.startswith("TIANMAI_")}
+
+
+def smoke(var, *more):
+    command = [*RUN, "--var", str(var), "--port", "0", "--smoke", "--smoke-timeout", "170", *more]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment())
+    return done, json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    """State of a first run whose smoke passed, on the broker that needs nothing installed."""
+    var = tmp_path_factory.mktemp("run") / "var"
+    done, seen = smoke(var, "--broker", "amqtt")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return var, seen
+
+
+def processes_of(var):
+    found = subprocess.run(["pgrep", "-f", str(var)], capture_output=True, text=True, check=False)
+    return found.stdout.split()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_first_run_shows_farms_parcels_a_closed_case_a_refusal_and_four_verified_codes(played):
+    var, seen = played
+    assert seen["smoke"] == "passed"
+    assert seen["gateways"] == 4
+    assert seen["readings"] >= 8
+    assert seen["parcels"] >= 500
+    assert (seen["closed_cases"], seen["verified_codes"]) == (1, 4)
+    assert seen["refusals"] >= 1
+    assert processes_of(var) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_second_start_continues_from_the_state_on_disk_and_ctrl_c_ends_every_child(played, tmp_path):
+    var, _ = played
+    head = (var / "ledger" / "public" / "checkpoint").read_text()
+    output = tmp_path / "out.txt"
+    with output.open("w") as out:
+        run = subprocess.Popen([*RUN, "--var", str(var), "--port", "0"], stdout=out, env=environment())
+    try:
+        until = time.monotonic() + 60
+        while "sign-in" not in output.read_text() and time.monotonic() < until:
+            time.sleep(0.2)
+        link = re.search(r"http://\S+/sign-in/\S+", output.read_text()).group(0)
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        assert opener.open(link, timeout=30).status == 200
+        site = link.split("/sign-in/")[0]
+        cases = json.load(opener.open(f"{site}/api/v1/land/cases?state=closed", timeout=30))
+        assert len(cases["items"]) == 1
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.build_opener().open(link, timeout=30)
+    finally:
+        run.send_signal(signal.SIGINT)
+        assert run.wait(30) == 0
+    time.sleep(0.5)
+    assert processes_of(var) == []
+    assert (var / "ledger" / "public" / "checkpoint").read_text() == head
+    assert link.rsplit("/", 1)[1].encode() not in (var / "tianmai.db").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def packs(played, tmp_path_factory):
+    """The four packs as files, read from the stores of the run through the public service."""
+    var, _ = played
+    folder = tmp_path_factory.mktemp("packs")
+    services = build(load(None, {}, var=var))
+    try:
+        for lot in services.provenance.lots():
+            (folder / f"{lot.chain}.json").write_text(services.provenance.consumer(lot.path, count_scan=False).pack)
+    finally:
+        services.close()
+    return folder
+
+
+def verify(file, policy):
+    # Where the machine lets us, the stranger's process has no network at all.
+    alone = ["unshare", "-n"] if shutil.which("unshare") and os.geteuid() == 0 else []
+    return subprocess.run(
+        [*alone, *VERIFY, str(file), "--policy", str(policy)], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("chain", ["pork", "eggs", "citrus", "fish"])
+def test_a_stranger_accepts_each_pack_with_his_own_policy(packs, played, chain):
+    done = verify(packs / f"{chain}.json", played[0] / "policy.toml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("chain", ["pork", "eggs", "citrus", "fish"])
+def test_a_pack_with_any_one_byte_flipped_is_rejected(packs, played, chain):
+    policy = Policy.load(played[0] / "policy.toml")
+    data = (packs / f"{chain}.json").read_bytes()
+    now_ms = time.time_ns() // 1_000_000
+    Pack.parse(data).verify(policy, now_ms=now_ms)
+    chance = random.Random(chain)
+    # Every byte of a small pack is flipped in tests/traceability; here, real ones in four hundred places each.
+    for place in sorted(chance.sample(range(len(data)), 400)):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << chance.randrange(8)
+        with pytest.raises(TraceError):
+            Pack.parse(bytes(flipped)).verify(policy, now_ms=now_ms)
+
+
+def test_a_pack_signed_again_by_another_key_is_rejected_even_with_that_key_beside_it(packs, played, tmp_path):
+    pack = Pack.parse((packs / "fish.json").read_bytes())
+    head = Checkpoint.parse(Note.parse(pack.checkpoint).text)
+    forged = Pack(pack.subject, pack.events, head.sign(SigningKey.new(head.origin)).whole)
+    file = tmp_path / "forged.json"
+    file.write_bytes(forged.encode())
+    done = verify(file, played[0] / "policy.toml")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_of_a_run_is_written_outside_its_folder(played):
+    var, _ = played
+    assert {path.name for path in Path(var).iterdir()} >= {
+        "tianmai.db",
+        "readings.duckdb",
+        "ledger",
+        "logs",
+        "policy.toml",
+    }
