@@ -15,7 +15,8 @@ from functools import cached_property
 from typing import Any, Final
 
 from traceability import TraceError
-from traceability.epcis_shape import EVENT_KINDS, Problem, check_document_shape, check_event_shape, read_time
+from traceability.epcis_checks import Problem, read_time
+from traceability.epcis_shape import EVENT_KINDS, check_document_shape, check_event_shape
 
 __all__ = [
     "CONTEXT",

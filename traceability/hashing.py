@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from traceability import epcis_vocabulary as words
 from traceability.epc_uris import canonical_name
-from traceability.epcis_shape import read_time
+from traceability.epcis_checks import read_time
 from traceability.events import CONTEXT, Document
 
 __all__ = ["document_event_ids", "event_id", "pre_hash"]
@@ -134,7 +134,7 @@ def _ignored_by(body: Mapping[str, Any]) -> frozenset[str]:
     for level in (body, answer):
         for name, value in (level or {}).items():
             if name.endswith(":ignoreFields"):
-                found.update(value if isinstance(value, list) else [value])
+                found.update(value if isinstance(value, list | dict) else [value])
     return frozenset(found)
 
 

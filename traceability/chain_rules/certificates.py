@@ -11,7 +11,7 @@ from traceability.chain_rules.pack import RulePack
 from traceability.chain_rules.verdict import Facts
 from traceability.chain_rules.withdrawal import china_day
 from traceability.codes import EAR_TAG_URI, CodeError, ear_tag
-from traceability.epcis_shape import read_time
+from traceability.epcis_checks import read_time
 from traceability.events import STEP, Event
 
 __all__ = ["Breach", "certificate_breaches", "paper_breaches", "promise_breaches", "tag_breaches"]
