@@ -11,6 +11,8 @@ milliseconds (TIMESTAMPTZ needs another package); small transactions are the lim
 wait for the same lock are committed together by whoever gets it.
 """
 
+# ruff: noqa: S608 - queries are put together from constants of these modules; values are always bound
+
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,8 +26,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cloud.telemetry import duckdb_rollups
+from cloud.telemetry.duckdb_rollups import hour_of, mark, marks_of, marks_table, parts, recompute, registered
+from cloud.telemetry.newest import Cuts, Newest
 from cloud.telemetry.spans import Spans
 from cloud.telemetry.store import (
+    HOUR_MS,
     Appended,
     Arrival,
     Buckets,
@@ -48,7 +54,8 @@ _SCHEMA = (
     """create table if not exists pack
        (gateway varchar, epoch varchar, first bigint, last bigint, digest ubigint, received bigint)""",
     "create table if not exists conflict (series integer, t bigint, kept double, refused double, received bigint)",
-    "create table if not exists dirty (series integer, hour bigint)",
+    "create table if not exists cut (series integer, t bigint)",
+    *duckdb_rollups.SCHEMA,
 )
 # Closed ranges of each epoch's numbers, merged where they touch: one row for a healthy gateway.
 _ISLANDS = """
@@ -58,10 +65,10 @@ select gateway, epoch, min(first), max(last), max(max(received)) over (partition
                   rows between unbounded preceding and 1 preceding) then 0 else 1 end as starts from pack))
 group by gateway, epoch, island order by heard, epoch, 3
 """
-_USABLE = "q < 4 and v is not null"
-_STATISTICS = "count(*) n, sum(v) total, min(v) low, max(v) high"
-_NEVER = np.iinfo(np.int64).min
-_HOUR_MS = 3_600_000
+_TOGETHER = "sum(n) n, sum(total) total, min(low) low, max(high) high"
+_COURSE = "arg_min(first, t) first, arg_max(last, t) last"
+# Hours summed up in one transaction: a tenth of a second in which nobody else writes.
+_ROLL_UP_AT_ONCE = 20_000
 _STORED, _ABSORBED, _CONFLICT = 0, 1, 2
 
 
@@ -103,9 +110,10 @@ class DuckReadings:
             self._spans.setdefault(gateway, {}).setdefault(epoch, Spans()).add(first, last)
         newest = "select series, max(t) t, arg_max_null(v, t) v, arg_max(q, t) q from reading group by series"
         points = _points(self._writer.execute(newest))
-        self._newest = _Newest()
+        self._newest = Newest()
         self._newest.update(points)
-        self._dirty = {_mark(*row) for row in self._writer.execute("select series, hour from dirty").fetchall()}
+        self._cuts = Cuts(self._writer.execute("select series, max(t) from cut group by series").fetchall())
+        self._dirty = {mark(*row) for row in self._writer.execute("select series, hour from dirty").fetchall()}
 
     # --- writing ------------------------------------------------------------------------------------
 
@@ -142,14 +150,14 @@ class DuckReadings:
         outcome, reference = self._judge(points)
         new = points.take(outcome == _STORED)
         clash = np.flatnonzero(outcome == _CONFLICT)
-        marks = sorted(set(_marks(new).tolist()) - self._dirty)
+        marks = sorted(set(marks_of(new).tolist()) - self._dirty)
         with self._transaction() as cursor:
             if len(new):
                 _insert(cursor, "reading", _reading_table(new))
             if fresh:
                 _insert(cursor, "pack", _pack_table(fresh))
             if marks:
-                _insert(cursor, "dirty", _mark_table(marks))
+                _insert(cursor, "dirty", marks_table(marks))
             if len(clash):
                 _record_conflicts(cursor, points.take(clash), reference[clash], received[clash])
         self._dirty.update(marks)
@@ -197,7 +205,7 @@ class DuckReadings:
                 "seq": pa.array([key.seq for key in keys], pa.int64()),
             }
         )
-        with _registered(self._writer, wanted=wanted):
+        with registered(self._writer, wanted=wanted):
             rows = self._writer.execute(
                 "select p.gateway, p.epoch, p.first, p.digest from pack p join wanted w"
                 " on p.gateway = w.gateway and p.epoch = w.epoch and p.first = w.seq where p.digest is not null"
@@ -217,6 +225,7 @@ class DuckReadings:
         equal = (reference == value) | (np.isnan(reference) & np.isnan(value))
         outcome = np.where(equal, _ABSORBED, _CONFLICT).astype(np.uint8)
         outcome[heads[~found]] = _STORED
+        outcome[time_ms < self._cuts.of(series)] = _ABSORBED
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         return outcome[back], reference[back]
@@ -228,7 +237,7 @@ class DuckReadings:
         if not len(late):
             return value, found
         asked = pa.table({"i": late, "series": pa.array(series[late].astype(np.int32)), "t": pa.array(time_ms[late])})
-        with _registered(self._writer, asked=asked):
+        with registered(self._writer, asked=asked):
             rows = self._writer.execute(
                 "select a.i, r.v from asked a join reading r on r.series = a.series and r.t = a.t"
                 " where r.t between ? and ?",
@@ -252,13 +261,34 @@ class DuckReadings:
 
     def delete_before(self, series: Ints, time_ms: int) -> int:
         """See `ReadingsStore.delete_before`. The file shrinks only when it is compacted."""
-        with self._write, _registered(self._writer, gone=pa.table({"series": np.unique(series).astype(np.int32)})):
+        time_ms -= time_ms % HOUR_MS
+        self.roll_up(time_ms)  # the sums of these hours outlive their readings
+        series = np.unique(series)
+        series = series[self._cuts.of(series) < time_ms]
+        with self._write, registered(self._writer, gone=pa.table({"series": series.astype(np.int32)})):
             with self._transaction() as cursor:
                 row = cursor.execute(
                     "delete from reading where t < ? and series in (select series from gone)", [time_ms]
                 ).fetchone()
+                cursor.execute("delete from cut where series in (select series from gone)").fetchall()
+                cursor.execute("insert into cut select series, ? from gone", [time_ms]).fetchall()
             self._newest.forget(series, time_ms)
+            self._cuts.move(series, time_ms)
         return int(row[0]) if row else 0
+
+    def roll_up(self, before_ms: int) -> int:
+        """See `ReadingsStore.roll_up`."""
+        with self._write:
+            marks = np.fromiter(self._dirty, dtype=np.int64)
+        marks = marks[(hour_of(marks) + 1) * HOUR_MS <= before_ms]
+        marks = marks[np.argsort(hour_of(marks), kind="stable")]
+        for at in range(0, len(marks), _ROLL_UP_AT_ONCE):
+            some = marks[at : at + _ROLL_UP_AT_ONCE]
+            with self._write:
+                with self._transaction() as cursor:
+                    recompute(cursor, some)
+                self._dirty.difference_update(some.tolist())
+        return len(marks)
 
     # --- reading ------------------------------------------------------------------------------------
 
@@ -273,30 +303,29 @@ class DuckReadings:
             " order by series, t limit ?"
         )
         asked = pa.table({"series": series.astype(np.int32)})
-        with self._reading() as cursor, _registered(cursor, asked=asked):
+        with self._reading() as cursor, registered(cursor, asked=asked):
             return _points(cursor.execute(sql, [start_ms, end_ms, 2**62 if limit is None else limit]))
 
     def downsample(self, series: int, start_ms: int, end_ms: int, step_ms: int) -> Buckets:
         """See `ReadingsStore.downsample`."""
-        sql = (
-            f"select $start + (t - $start) // $step * $step as b, {_STATISTICS},"  # noqa: S608 - constants
-            " arg_min(v, t) first, arg_max(v, t) last from reading"
-            f" where series = $series and t >= $start and t < $end and {_USABLE} group by b order by b"
-        )
-        values = {"series": series, "start": start_ms, "end": end_ms, "step": step_ms}
-        with self._reading() as cursor:
+        asked = pa.table({"series": pa.array([series], pa.int32())})
+        whole = step_ms % HOUR_MS == 0 and start_ms % HOUR_MS == 0
+        with self._moment() as cursor, registered(cursor, asked=asked):
+            query, values = parts(cursor, start_ms, end_ms, from_hours=whole)
+            sql = (
+                f"select {start_ms} + (t - {start_ms}) // {step_ms} * {step_ms} as b, {_TOGETHER}, {_COURSE}"
+                f" from ({query}) group by b order by b"
+            )
             rows = cursor.execute(sql, values).fetchnumpy()
         return Buckets(_ints(rows["b"]), _ints(rows["n"]), *_floats(rows, "total", "low", "high", "first", "last"))
 
     def group(self, series: Ints, label: Ints, start_ms: int, end_ms: int) -> Groups:
         """See `ReadingsStore.group`."""
-        sql = (
-            f"select label, {_STATISTICS} from reading join asked using (series)"  # noqa: S608 - constants
-            f" where t >= ? and t < ? and {_USABLE} group by label order by label"
-        )
         asked = pa.table({"series": series.astype(np.int32), "label": label})
-        with self._reading() as cursor, _registered(cursor, asked=asked):
-            rows = cursor.execute(sql, [start_ms, end_ms]).fetchnumpy()
+        with self._moment() as cursor, registered(cursor, asked=asked):
+            query, values = parts(cursor, start_ms, end_ms)
+            sql = f"select label, {_TOGETHER} from ({query}) join asked using (series) group by label order by label"
+            rows = cursor.execute(sql, values).fetchnumpy()
         return Groups(_ints(rows["label"]), _ints(rows["n"]), *_floats(rows, "total", "low", "high"))
 
     def conflicts(self, *, limit: int = 1000) -> list[Conflicting]:
@@ -348,59 +377,19 @@ class DuckReadings:
         finally:
             cursor.close()
 
+    @contextmanager
+    def _moment(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor in a transaction: several queries see the store as of one moment."""
+        with self._reading() as cursor:
+            cursor.execute("begin").fetchall()
+            yield cursor
+            cursor.execute("commit").fetchall()
+
     def close(self) -> None:
         """See `ReadingsStore.close`."""
         with self._write:
             self._writer.close()
             self._database.close()
-
-
-class _Newest:
-    """The newest reading of every series, as arrays indexed by series id."""
-
-    def __init__(self) -> None:
-        self._time = np.full(1024, _NEVER, dtype=np.int64)
-        self._value = np.full(1024, np.nan)
-        self._quality = np.zeros(1024, dtype=np.uint8)
-
-    def times(self, series: Ints) -> Ints:
-        """Newest time of each, the smallest int64 where there is none."""
-        self._reach(series)
-        return self._time[series]
-
-    def take(self, series: Ints) -> Points:
-        """The newest reading of each that has one."""
-        inside = series[series < len(self._time)]
-        some = inside[self._time[inside] != _NEVER]
-        return Points(some, self._time[some], self._value[some], self._quality[some])
-
-    def update(self, points: Points) -> None:
-        """Take over what is newer than what is known."""
-        self._reach(points.series)
-        order = np.lexsort((points.time_ms, points.series))
-        series = points.series[order]
-        tail = np.ones(len(order), dtype=np.bool_)
-        tail[:-1] = series[1:] != series[:-1]
-        newest = points.take(order[tail])
-        newest = newest.take(newest.time_ms > self._time[newest.series])
-        self._value[newest.series] = newest.value
-        self._quality[newest.series] = newest.quality
-        self._time[newest.series] = newest.time_ms
-
-    def forget(self, series: Ints, time_ms: int) -> None:
-        """These series hold nothing older than `time_ms` any more."""
-        self._reach(series)
-        self._time[series[self._time[series] < time_ms]] = _NEVER
-
-    def _reach(self, series: Ints) -> None:
-        highest = int(series.max(initial=0))
-        if highest < len(self._time):
-            return
-        more = max(highest + 1, 2 * len(self._time)) - len(self._time)
-        # The time goes last: whoever reads meanwhile takes its length for the truth.
-        self._value = np.concatenate([self._value, np.full(more, np.nan)])
-        self._quality = np.concatenate([self._quality, np.zeros(more, dtype=np.uint8)])
-        self._time = np.concatenate([self._time, np.full(more, _NEVER, dtype=np.int64)])
 
 
 def _open(path: Path | None, memory_mb: int, threads: int) -> duckdb.DuckDBPyConnection:
@@ -416,20 +405,9 @@ def _open(path: Path | None, memory_mb: int, threads: int) -> duckdb.DuckDBPyCon
         ) from why
 
 
-@contextmanager
-def _registered(cursor: duckdb.DuckDBPyConnection, **tables: Any) -> Iterator[None]:
-    for name, table in tables.items():
-        cursor.register(name, table)
-    try:
-        yield
-    finally:
-        for name in tables:
-            cursor.unregister(name)
-
-
 def _insert(cursor: duckdb.DuckDBPyConnection, name: str, rows: Any) -> None:
-    with _registered(cursor, incoming=rows):
-        cursor.execute(f"insert into {name} select * from incoming").fetchall()  # noqa: S608 - our own table names
+    with registered(cursor, incoming=rows):
+        cursor.execute(f"insert into {name} select * from incoming").fetchall()
 
 
 def _reading_table(points: Points) -> Any:
@@ -469,26 +447,12 @@ def _record_conflicts(cursor: duckdb.DuckDBPyConnection, points: Points, kept: A
             "received": pa.array(received),
         }
     )
-    with _registered(cursor, clash=rows):
+    with registered(cursor, clash=rows):
         cursor.execute(
             "insert into conflict select series, t, any_value(kept), refused, min(received) from clash c"
             " where not exists (select 1 from conflict o where o.series = c.series and o.t = c.t"
             " and o.refused is not distinct from c.refused) group by series, t, refused"
         ).fetchall()
-
-
-# One integer per (series, hour): the year 2100 is hour 1,139,544 < 2**21.
-def _mark(series: int, hour: int) -> int:
-    return series << 21 | hour
-
-
-def _marks(points: Points) -> Ints:
-    return np.unique(points.series << 21 | points.time_ms // _HOUR_MS)
-
-
-def _mark_table(marks: Sequence[int]) -> Any:
-    both = np.array(marks, dtype=np.int64)
-    return pa.table({"series": pa.array((both >> 21).astype(np.int32)), "hour": pa.array(both & (1 << 21) - 1)})
 
 
 def _shares(

@@ -24,6 +24,7 @@ from cloud.problems import Invalid, Unavailable
 from cloud.telemetry.spans import Spans
 
 __all__ = [
+    "HOUR_MS",
     "NO_VALUE_QUALITY",
     "Appended",
     "Arrival",
@@ -43,6 +44,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
 
+HOUR_MS = 3_600_000
 # From this quality on a reading does not speak for the world (edge.wire.Quality): kept and shown, never averaged.
 NO_VALUE_QUALITY = 4
 
@@ -198,8 +200,18 @@ class ReadingsStore(Protocol):
     def group(self, series: Ints, label: Ints, start_ms: int, end_ms: int) -> Groups:
         """Statistics over `[start_ms, end_ms)` of all series that share a label; labels without readings absent."""
 
+    def roll_up(self, before_ms: int) -> int:
+        """Sum up anew every hour that ended by `before_ms` and received readings since; how many there were.
+
+        Only makes `downsample` and `group` fast: their answers are the same before and after.
+        """
+
     def delete_before(self, series: Ints, time_ms: int) -> int:
-        """Forget readings of these series older than `time_ms`; the number forgotten. Conflicts stay on record."""
+        """Forget readings of these series in all hours that ended by `time_ms`; the number forgotten.
+
+        Conflicts stay on record, and an adapter may keep the hours' sums. A reading that comes later for a forgotten
+        time is absorbed.
+        """
 
     def conflicts(self, *, limit: int = 1000) -> list[Conflicting]:
         """Second values kept out, newest first."""

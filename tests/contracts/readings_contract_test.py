@@ -1,6 +1,7 @@
 """The promises of `ReadingsStore`, kept by each adapter."""
 
 import math
+from dataclasses import fields
 from itertools import count
 
 import numpy as np
@@ -43,6 +44,11 @@ def rows(found):
 
 def ranges(ledger):
     return {epoch: spans.ranges() for epoch, spans in ledger.items()}
+
+
+def same(found, wanted):
+    for one in fields(wanted):
+        np.testing.assert_allclose(getattr(found, one.name), getattr(wanted, one.name), rtol=0, atol=1e-9)
 
 
 class ReadingsContract:
@@ -140,6 +146,25 @@ class ReadingsContract:
         assert (found.n.tolist(), found.total.tolist()) == ([2, 1], [3.0, 10.0])
         assert (found.low.tolist(), found.high.tolist()) == ([1.0, 10.0], [2.0, 10.0])
 
+    @settings(max_examples=20, deadline=None, suppress_health_check=_INHERITED)
+    @given(data=st.data())
+    def test_sums_equal_those_from_scratch_whenever_hours_were_rolled_up(self, store, data):
+        series = 1000 + next(_numbers) * 3
+        row = st.tuples(st.integers(0, 2), st.integers(0, 6 * 3600), st.floats(-100, 100) | st.none())
+        oracle = MemoryReadings()
+        for batch in data.draw(st.lists(st.lists(row, max_size=12), max_size=5)):
+            arrivals = [pack(None, *((series + s, t, v, 4 if v is None else 0) for s, t, v in batch))]
+            store.append(arrivals)
+            oracle.append(arrivals)
+            if data.draw(st.booleans()):
+                store.roll_up(T0 + data.draw(st.integers(0, 8 * 3_600_000)))
+        start = data.draw(st.sampled_from([T0, T0 - T0 % 3_600_000, T0 + 7_000]))
+        step = data.draw(st.sampled_from([3_600_000, 7_200_000, 1_000_000]))
+        end = start + data.draw(st.integers(1, 8 * 3_600_000))
+        same(store.downsample(series, start, end, step), oracle.downsample(series, start, end, step))
+        mine = ids(series, series + 1, series + 2), ids(5, 4, 5)
+        same(store.group(*mine, start, end), oracle.group(*mine, start, end))
+
     @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
     def test_what_is_not_a_number_is_refused_and_nothing_of_the_batch_stored(self, store, value):
         bad = Arrival(PackKey("gw", "aaaaaaaa", 2), Points(*columns([1], [T0], [value], [0])))
@@ -176,11 +201,20 @@ class ReadingsContract:
         }
 
     def test_old_readings_can_be_forgotten_per_series(self, store):
-        store.append([pack(1, (1, 0, 1.0), (1, 10, 2.0), (2, 0, 3.0), (3, 0, 4.0))])
-        assert store.delete_before(ids(1, 3), T0 + 10_000) == 2
-        assert self.all(store, 1, 2, 3) == [(1, 10.0, 2.0, 0), (2, 0.0, 3.0, 0)]
+        hour = 3_600_000
+        store.append([pack(1, (1, 0, 1.0), (1, 7200, 2.0), (2, 0, 3.0), (3, 0, 4.0))])
+        assert store.delete_before(ids(1, 3), T0 + 7_200_000) == 2
+        assert self.all(store, 1, 2, 3) == [(1, 7200.0, 2.0, 0), (2, 0.0, 3.0, 0)]
         assert rows(store.last(ids(3))) == []
-        assert store.append([pack(2, (3, 0, 5.0))]).stored == 1
+        assert store.delete_before(ids(1), T0 + hour) == 0
+
+    def test_only_whole_hours_are_forgotten_and_what_comes_too_late_for_them_is_absorbed(self, store):
+        inside = T0 - T0 % 3_600_000 + 1_800_000 - T0  # half past the hour
+        store.append([pack(1, (1, inside / 1000, 1.0), (1, inside / 1000 + 3600, 2.0))])
+        assert store.delete_before(ids(1), T0 + inside + 3_600_001) == 1
+        late = store.append([pack(2, (1, inside / 1000 - 1, 9.0), (2, inside / 1000, 9.0))])
+        assert (late.stored, late.absorbed, late.conflicts) == (1, 1, 0)
+        assert self.all(store, 1) == [(1, inside / 1000 + 3600, 2.0, 0)]
 
     def test_an_empty_append_and_empty_questions_are_fine(self, store):
         assert store.append([]).stored == 0

@@ -1,0 +1,137 @@
+"""Hours of readings, summed up once and recomputed when late data come.
+
+An hour that received readings is marked dirty in the transaction that stored them. `recompute` sums it up from the
+readings themselves, never by adding to what was there, so that duplicates, late data and interrupted runs all end in
+the same figures. A question over whole hours takes the sums of clean hours and the readings of dirty ones: its answer
+does not depend on whether the recomputation has run, only its speed does.
+"""
+
+# ruff: noqa: S608 - queries are put together from constants of these modules; values are always bound
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from cloud.telemetry.store import HOUR_MS, Ints, Points
+
+__all__ = [
+    "SCHEMA",
+    "hour_of",
+    "mark",
+    "marks_of",
+    "marks_table",
+    "parts",
+    "recompute",
+    "registered",
+]
+
+_USABLE = "q < 4 and v is not null"
+SCHEMA = (
+    "create table if not exists dirty (series integer, hour bigint)",
+    """create table if not exists hour (series integer, hour bigint,
+       n bigint, total double, low double, high double, first double, last double)""",
+)
+_SUMS = "count(*), sum(v), min(v), max(v), arg_min(v, t), arg_max(v, t)"
+_SUM_UP = f"""
+insert into hour select r.series, t // {HOUR_MS} as h, {_SUMS}
+from reading r join marked m on m.series = r.series and m.hour = t // {HOUR_MS}
+where t between ? and ? and {_USABLE} group by r.series, h order by h, r.series
+"""
+_DIRTY = """select distinct d.series, d.hour from dirty d join asked using (series)
+where d.hour >= $first and d.hour < $beyond"""
+_HOURS = f"""select h.series, h.hour * {HOUR_MS} as t, n, total, low, high, first, last
+from hour h join asked using (series) where h.hour >= $first and h.hour < $beyond"""
+# One integer per (series, hour): the year 2100 is hour 1,139,544 < 2**21.
+_HOUR_BITS = 21
+
+
+@contextmanager
+def registered(cursor: duckdb.DuckDBPyConnection, **tables: Any) -> Iterator[None]:
+    """Arrow tables under these names for this cursor, for a while."""
+    for name, table in tables.items():
+        cursor.register(name, table)
+    try:
+        yield
+    finally:
+        for name in tables:
+            cursor.unregister(name)
+
+
+def marks_of(points: Points) -> Ints:
+    """The hours that these readings touch, as distinct marks."""
+    return np.unique(points.series << _HOUR_BITS | points.time_ms // HOUR_MS)
+
+
+def mark(series: int, hour: int) -> int:
+    """One integer for one hour (since 1970) of one series."""
+    return series << _HOUR_BITS | hour
+
+
+def hour_of(marks: Ints) -> Ints:
+    """The hours of marks."""
+    return marks & (1 << _HOUR_BITS) - 1
+
+
+def marks_table(marks: Sequence[int] | Ints) -> Any:
+    """Marks as columns `series`, `hour`."""
+    both = np.asarray(marks, dtype=np.int64)
+    return pa.table({"series": pa.array((both >> _HOUR_BITS).astype(np.int32)), "hour": pa.array(hour_of(both))})
+
+
+def recompute(cursor: duckdb.DuckDBPyConnection, marks: Ints) -> None:
+    """Sum up these hours anew and take their marks away; the caller holds the transaction."""
+    hours = hour_of(marks)
+    span = [int(hours.min()), int(hours.max())]
+    with registered(cursor, marked=marks_table(marks)):
+        for table in ("hour", "dirty"):
+            cursor.execute(
+                f"delete from {table} using marked m where {table}.series = m.series"
+                f" and {table}.hour = m.hour and {table}.hour between ? and ?",
+                span,
+            ).fetchall()
+        cursor.execute(
+            _SUM_UP,
+            [span[0] * HOUR_MS, (span[1] + 1) * HOUR_MS - 1],
+        ).fetchall()
+
+
+def parts(
+    cursor: duckdb.DuckDBPyConnection, start_ms: int, end_ms: int, *, from_hours: bool = True
+) -> tuple[str, Mapping[str, int]]:
+    """A query for what covers `[start_ms, end_ms)` of the series registered as `asked`, and its values.
+
+    Its rows (series, t, n, total, low, high, first, last) are hours where whole and clean, single readings elsewhere;
+    they never overlap. Without `from_hours` all are single readings. `cursor` is in a transaction, so that marks,
+    hours and readings are of one moment.
+    """
+    first, beyond = -(-start_ms // HOUR_MS), end_ms // HOUR_MS
+    if beyond <= first or not from_hours:
+        return _raw("t >= $start and t < $end"), {"start": start_ms, "end": end_ms}
+    values = {"start": start_ms, "end": end_ms, "first": first, "beyond": beyond}
+    span = cursor.execute(
+        f"select min(hour), max(hour) from ({_DIRTY})",
+        {"first": first, "beyond": beyond},
+    ).fetchone()
+    pieces = [_HOURS]
+    for low, high, bounds in (
+        ("edge_a", "edge_b", (start_ms, first * HOUR_MS)),
+        ("edge_c", "edge_d", (beyond * HOUR_MS, end_ms)),
+    ):
+        if bounds[0] < bounds[1]:
+            pieces.append(_raw(f"t >= ${low} and t < ${high}"))
+            values |= {low: bounds[0], high: bounds[1]}
+    if span is not None and span[0] is not None:
+        pieces[0] += f" and (h.series, h.hour) not in ({_DIRTY})"
+        pieces.append(_raw(f"t >= $low and t < $high and (r.series, t // {HOUR_MS}) in ({_DIRTY})"))
+        values |= {"low": span[0] * HOUR_MS, "high": (span[1] + 1) * HOUR_MS}
+    used = {name: value for name, value in values.items() if any(f"${name}" in piece for piece in pieces)}
+    return " union all ".join(pieces), used
+
+
+def _raw(where: str) -> str:
+    return f"""select r.series, t, 1 as n, v as total, v as low, v as high, v as first, v as last
+    from reading r join asked using (series) where {where} and {_USABLE}"""
