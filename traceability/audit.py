@@ -25,9 +25,9 @@ _HASH: Final = 32
 class Finding:
     """One thing that is wrong. `index` is the first event it touches, None where it touches none.
 
-    Codes: ``head`` (not signed as it must be), ``rolled_back``, ``missing``, ``edited``, ``moved``, ``forked`` (a
-    head kept elsewhere contradicts), ``rewritten`` (journal and tiles contradict the head), ``tile``, ``bundle``
-    (can be rebuilt).
+    Codes: ``head`` (not signed as it must be), ``rolled_back``, ``missing``, ``edited``, ``removed``, ``moved``,
+    ``forked`` (a head kept elsewhere contradicts), ``rewritten`` (journal and tiles contradict the head), ``tile``,
+    ``bundle`` (can be rebuilt).
     """
 
     code: str
@@ -47,16 +47,13 @@ def audit(
     if signed is None:
         return tuple(findings)
     count = entries.count()
-    if count < signed.size:
-        message = f"the journal ends before event {count}, the signed head covers {signed.size}"
-        findings.append(Finding("rolled_back", count, message))
     heads = _kept(kept, key, findings)
     inside = sorted({old.size for old in heads if old.size <= min(count, signed.size)} | {min(count, signed.size)})
     roots, lost = _roots(entries, inside)
     if lost is not None:
         findings.append(lost)
-    elif roots.get(signed.size, signed.root) != signed.root:
-        findings.append(_locate(entries, tiles, signed))
+    elif roots.get(signed.size) != signed.root:
+        findings.append(_locate(entries, tiles, signed, min(count, signed.size)))
     findings += _contradictions(heads, roots, count)
     if not findings:
         findings += _copies(entries, tiles, signed.size)
@@ -109,19 +106,26 @@ def _readable(entries: EntryStore, index: int) -> bool:
         return False
 
 
-def _locate(entries: EntryStore, tiles: TileStore, signed: Checkpoint) -> Finding:
+def _locate(entries: EntryStore, tiles: TileStore, signed: Checkpoint, count: int) -> Finding:
     leaves = list(_tile_leaves(tiles, signed.size))
-    if len(leaves) != signed.size or Growth().grown(leaves)[0].root != signed.root:
-        return Finding("rewritten", None, "neither journal nor tiles lead to the root that was signed")
+    trusted = len(leaves) == signed.size and Growth().grown(leaves)[0].root == signed.root
     places = {leaf: index for index, leaf in enumerate(leaves)}
-    for index in range(signed.size):
+    for index in range(count if trusted else 0):
         found = leaf_hash(entries.read(index, index + 1)[0])
         if found != leaves[index]:
-            if found in places:
-                message = f"event {index} was exchanged: there stands what was event {places[found]}"
-                return Finding("moved", index, message)
-            return Finding("edited", index, f"event {index} was changed")
-    return Finding("rewritten", None, "the journal and its own root contradict each other")
+            return _changed(index, places.get(found))
+    if count < signed.size:
+        told = f"the journal ends before event {count}, the signed head covers {signed.size}"
+        return Finding("rolled_back", count, told)
+    return Finding("rewritten", None, "neither journal nor tiles lead to the root that was signed")
+
+
+def _changed(index: int, place: int | None) -> Finding:
+    if place is None:
+        return Finding("edited", index, f"event {index} was changed")
+    if place == index + 1:
+        return Finding("removed", index, f"event {index} was taken out: event {place} stands in its place")
+    return Finding("moved", index, f"event {index} was exchanged: there stands what was event {place}")
 
 
 def _tile_leaves(tiles: TileStore, size: int) -> Iterator[bytes]:

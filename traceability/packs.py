@@ -286,6 +286,9 @@ def _check_leaf(fields: Mapping[str, Json]) -> None:
         raise BadPack("'when' is ms since 1970, 'what' is text")
     if not _texts(fields["outputs"]) or _texts(fields["inputs"]) is None:
         raise BadPack("'inputs' and 'outputs' are lists of texts, and something leaves every event")
+    for name, value in commitments.items():
+        if not isinstance(value, str) or len(from_base64(value)) != HASH_BYTES:
+            raise BadPack(f"the commitment of {name!r} is not a hash")
     if both := fields.keys() & commitments.keys():
         raise BadPack(f"field {min(both)!r} is both public and private")
     for name in (*fields, *commitments):

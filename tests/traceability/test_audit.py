@@ -39,9 +39,13 @@ def test_exchanged_events_are_named():
 
 
 def test_a_removed_event_is_named():
-    entries = MemoryEntries([*EVENTS[:300], *EVENTS[301:]])
-    assert found(entries) == [("rolled_back", 699)]
-    assert found(MemoryEntries([*EVENTS[:300], *EVENTS[301:], b"filler"])) == [("moved", 300)]
+    for filler in ([], [b"filler"]):
+        assert found(MemoryEntries([*EVENTS[:300], *EVENTS[301:], *filler])) == [("removed", 300)]
+
+
+def test_a_journal_that_ends_too_early_is_named():
+    assert found(MemoryEntries(EVENTS[:300]), kept=KEPT) == [("rolled_back", 300), ("rolled_back", 300)]
+    assert found(MemoryEntries()) == [("rolled_back", 0)]
 
 
 def test_a_gap_in_the_journal_is_named():
