@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--secret-file", type=Path, required=True, metavar="FILE", help="where the secret is written")
     regions = command("import-regions", _import_regions, "import a list of regions or of code changes (CSV)")
     regions.add_argument("file", type=Path)
-    command("sign-in", _sign_in, "print a one-time sign-in link for the demonstration administrator")
+    as_of = "the day from which the list holds (default: today)"
+    regions.add_argument("--as-of", type=date.fromisoformat, metavar="YYYY-MM-DD", help=as_of)
+    command("sign-in", _sign_in, "print a one-time sign-in link for the administrator of the whole city")
     return parser
 
 
@@ -196,7 +199,7 @@ def _add_gateway(args: argparse.Namespace, settings: Settings) -> int:
 def _import_regions(args: argparse.Namespace, settings: Settings) -> int:
     from cloud.wiring import build_office  # noqa: PLC0415
 
-    print(build_office(settings).regions.import_file(args.file))
+    print(build_office(settings).regions.import_file(args.file, args.as_of))
     return 0
 
 

@@ -38,13 +38,14 @@ class Farm:
     farm: str
     region: str
     name: str
+    site: str = ""  # the place that chain events name; joins a pond's thermometer to its fish
 
 
 FARMS = (
     Farm("rongchang-pig", "pig_barn", "500153", "荣昌示范猪舍"),
     Farm("hechuan-layer", "layer_house", "500117", "合川示范鸡舍"),
     Farm("yunyang-citrus", "citrus_orchard", "500235", "云阳示范柑橘园"),
-    Farm("nanan-pond", "fish_pond", "500108", "南岸示范鱼塘"),
+    Farm("nanan-pond", "fish_pond", "500108", "南岸示范鱼塘", "urn:tianmai:place:nanan-pond-1"),
 )
 
 
@@ -64,7 +65,12 @@ def prepare_gateways(services: Services) -> list[Path]:
 
 def _prepare_gateway(services: Services, directory: Path, farm: Farm, seed: int) -> Path:
     gateway = services.registry.add_gateway(
-        farm.gateway, farm=farm.farm, region=farm.region, name=farm.name, secret=secrets.token_hex(32).encode()
+        farm.gateway,
+        farm=farm.farm,
+        region=farm.region,
+        name=farm.name,
+        site=farm.site,
+        secret=secrets.token_hex(32).encode(),
     )
     secret = directory / f"{farm.gateway}.secret"
     secret.touch(mode=0o600)

@@ -16,11 +16,13 @@ from cloud.accounts import Accounts
 from cloud.database import open_database
 from cloud.jobs import Jobs
 from cloud.land import Land
+from cloud.problems import CloudError
 from cloud.provenance import LogBook, Provenance
 from cloud.provenance.store import metadata as provenance_tables
 from cloud.regions import Regions
 from cloud.settings import Settings
 from cloud.telemetry import Broker, Ingest, ReadingsStore, Registry, Telemetry, open_readings
+from traceability import TraceError
 
 __all__ = ["Clock", "Office", "Services", "build", "build_ingest", "build_office", "utc_now_ms"]
 
@@ -73,9 +75,9 @@ def build_office(settings: Settings, clock: Clock = utc_now_ms) -> Office:
     engine = open_database(settings.database)
     job_table.metadata.create_all(engine)
     regions = Regions(engine, clock)
-    accounts = Accounts(engine, clock, covers=regions.covers)
+    accounts = Accounts(engine, clock, inside=regions.codes_under)
     provenance_tables.create_all(engine)
-    land = Land(engine, settings.photos_dir, clock, accounts.audit, covers=regions.covers, inside=regions.codes_under)
+    land = Land(engine, settings.photos_dir, clock, accounts.audit, inside=regions.codes_under)
     for context in (regions, accounts, land):
         context.prepare()
     return Office(settings, clock, engine, Jobs(engine, clock), accounts, regions, land)
@@ -94,7 +96,7 @@ def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
     telemetry = Telemetry(readings, registry, clock=clock, covers=covers)
     log = LogBook(office.engine, settings.ledger_dir, settings.keys_dir / "log.key", settings.ledger_origin, clock)
     settings.policy_file.write_text(log.policy_text, "utf-8")
-    provenance = Provenance(office.engine, log, site=settings.site, clock=clock)
+    provenance = Provenance(office.engine, log, site=settings.site, clock=clock, daily_mean=telemetry.daily_mean)
     return Services(
         settings,
         clock,
@@ -115,5 +117,10 @@ def build_ingest(services: Services) -> Ingest:
     settings = services.settings
     broker = Broker(settings.mqtt_host, settings.mqtt_port)
     return Ingest(
-        services.readings, services.registry, broker, clock=services.clock, on_record=services.provenance.stage_record
+        services.readings,
+        services.registry,
+        broker,
+        clock=services.clock,
+        on_record=services.provenance.stage_record,
+        refusals=(CloudError, TraceError),
     )

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from sqlalchemy import Engine
-from traceability.hashing import event_id
 
 from cloud.problems import Invalid, NotFound, Refused
 from cloud.provenance.journal import EventRow, Known
@@ -21,7 +20,8 @@ from cloud.provenance.schemas import Captured, Consumer, LogState, Lot, RefusalV
 from cloud.provenance.store import EventStore, Stored
 from traceability.chain_rules import CHAINS, Facts, Verdict, judge
 from traceability.digital_link import parse_link
-from traceability.events import Document, Event, parse_document
+from traceability.events import CONTEXT, Document, Event, parse_document
+from traceability.hashing import event_id
 from traceability.packs import Pack, assemble
 from traceability.story import tell
 
@@ -254,11 +254,10 @@ class Provenance:
 
 def _with_ids(document: Document) -> list[Event]:
     """The events, each with an id: its own, or the hash of its content."""
-    context = list(document.context)
     return [
         event
         if event.id is not None
-        else Event({**event.body, "eventID": event_id(event.body, context or None)}, event.context)
+        else Event({**event.body, "eventID": event_id(event.body, event.context or CONTEXT)}, event.context)
         for event in document.events
     ]
 
