@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, insert, literal, or_, select, update
 
 from cloud.accounts.audit import Trail
 from cloud.accounts.store import audit_log, grants, metadata, people, sessions, sign_in_links
@@ -30,15 +30,14 @@ _ACTING: Final = frozenset({Role.ANALYST, Role.COLLECTOR, Role.REVIEWER})
 _REGION = re.compile(r"[0-9]{6}[0-9A-Za-z]{0,34}")
 _NOBODY = "sign_in_refused"
 
-Covers = Callable[[str, str], bool]
-Scope = Callable[[frozenset[str]], Select[tuple[str]]]
+Inside = Callable[[frozenset[str]], Select[tuple[str]]]
 
 
 class Accounts:
     """People and their rights over one database.
 
-    `covers(region, other)` tells whether `other` lies in `region` (the closure table of `cloud.regions`); `inside`
-    gives all codes below some regions as a query. Both are passed by wiring; without them a region covers itself only.
+    `inside` gives all codes below some regions as a query over the same database (the closure table of
+    `cloud.regions`, passed by wiring); without it a region holds itself only.
     """
 
     def __init__(
@@ -46,12 +45,10 @@ class Accounts:
         engine: Engine,
         clock: Callable[[], int],
         *,
-        covers: Covers | None = None,
-        inside: Scope | None = None,
+        inside: Inside | None = None,
     ) -> None:
         self._engine = engine
         self._clock = clock
-        self._covers: Covers = covers or _same
         self._inside = inside
         self._trail = Trail(clock)
         self._hasher = PasswordHasher()
@@ -86,7 +83,7 @@ class Accounts:
             held = self._grants(db, person)
             if wanted in held:
                 return
-            self._refuse_own_auditor(wanted, held)
+            self._refuse_own_auditor(db, wanted, held)
             db.execute(
                 insert(grants).values(
                     person=person,
@@ -281,15 +278,19 @@ class Accounts:
         self._trail.append(db, person, "session.opened", person, {"how": how})
         return token
 
-    def _refuse_own_auditor(self, wanted: Grant, held: set[Grant]) -> None:
-        def meet(one: Grant, other: Grant) -> bool:
-            return self._covers(one.region, other.region) or self._covers(other.region, one.region)
+    def _refuse_own_auditor(self, db: Connection, wanted: Grant, held: set[Grant]) -> None:
+        def holds(one: Grant, other: Grant) -> bool:
+            if self._inside is None:
+                return one.region == other.region
+            within = literal(other.region).in_(self._inside(frozenset({one.region})))
+            return db.execute(select(literal(value=1)).where(within)).first() is not None
 
         audits = wanted.role is Role.AUDITOR
         clash = [
             grant
             for grant in held
-            if meet(wanted, grant) and (grant.role in _ACTING if audits else grant.role is Role.AUDITOR)
+            if (holds(wanted, grant) or holds(grant, wanted))
+            and (grant.role in _ACTING if audits else grant.role is Role.AUDITOR)
         ]
         if clash and (audits or wanted.role in _ACTING):
             raise Refused(
@@ -301,7 +302,3 @@ class Accounts:
 
 def _hash(token: str) -> str:
     return sha256(token.encode()).hexdigest()
-
-
-def _same(region: str, other: str) -> bool:
-    return region == other

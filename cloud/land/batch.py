@@ -116,7 +116,7 @@ class Batch:
                     raise Invalid(f"parcel {finding.parcel} stands twice in one batch")
             except CloudError as why:
                 refused.append(f"feature {number}: {why.detail}")
-            except (KeyError, TypeError, ValueError, shapely.errors.GEOSException) as why:
+            except (KeyError, TypeError, ValueError, shapely.errors.ShapelyError) as why:
                 refused.append(f"feature {number}: {type(why).__name__} {why}")
             else:
                 seen.add(finding.parcel)

@@ -8,19 +8,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, Select
+from sqlalchemy import Column, ColumnElement, Connection, Engine, Select, literal, select
 
 from cloud.land.cycle import MAY, Action
 from cloud.land.model import Case, LandRules
 from cloud.problems import Forbidden, NotFound
 from cloud.who import Role, Who
 
-__all__ = ["Audit", "Covers", "Desk", "Inside", "crop_year_end_ms", "month_start_ms"]
+__all__ = ["Audit", "Desk", "Inside", "crop_year_end_ms", "month_start_ms"]
 
 _CHINA = timedelta(hours=8)
 
-Covers = Callable[[str, str], bool]
-"""covers(region, other): whether `other` belongs to an office of `region` today."""
 Inside = Callable[[Collection[str]], Select[tuple[str]]]
 """inside(regions): the codes that belong to any of them, as a query."""
 
@@ -46,7 +44,6 @@ class Desk:
     engine: Engine
     clock: Callable[[], int]
     audit: Audit
-    covers: Covers
     inside: Inside
     rules: LandRules
 
@@ -58,22 +55,30 @@ class Desk:
         """The condition that a row's region lies in one of the asker's."""
         return region.in_(self.inside(who.regions()))
 
-    def sees(self, who: Who, region: str) -> bool:
+    def known(self, db: Connection, region: str) -> bool:
+        """Whether records may be written under this region today."""
+        return self._within(db, region, {region})
+
+    def sees(self, db: Connection, who: Who, region: str) -> bool:
         """Whether the asker has any role over this region."""
-        return self.holds(who, region)
+        return self._within(db, region, who.regions())
 
-    def holds(self, who: Who, region: str, *roles: Role) -> bool:
-        """Whether the asker has one of the roles (any, when none is named) over this region."""
-        return any(self.covers(mine, region) for mine in who.regions(*roles))
+    def holds(self, db: Connection, who: Who, region: str, *roles: Role) -> bool:
+        """Whether the asker has one of the roles over this region."""
+        return self._within(db, region, who.regions(*roles))
 
-    def let(self, who: Who, case: Case, action: Action) -> None:
-        """Raise `NotFound` for a case out of sight, `Forbidden` for an action that is not the asker's."""
-        if not self.sees(who, case.region):
-            raise no_case(case.id)
+    def let(self, db: Connection, who: Who, case: Case, action: Action) -> None:
+        """Raise `Forbidden` for an action that is not the asker's in the case's region."""
         roles = MAY[action]
-        if not self.holds(who, case.region, Role.ADMIN, *roles):
+        if not self.holds(db, who, case.region, Role.ADMIN, *roles):
             wanted = " or ".join(sorted(roles))
             raise Forbidden(f"to {action} a case in {case.region} needs the role {wanted} there")
+
+    def _within(self, db: Connection, region: str, offices: Collection[str]) -> bool:
+        # On the caller's own connection: a second one, asked for inside a transaction, could wait for ever for
+        # connections that are held by others who wait for this transaction.
+        query = select(literal(value=1)).where(literal(region).in_(self.inside(offices)))
+        return bool(offices) and db.execute(query).first() is not None
 
 
 def no_case(case_id: str) -> NotFound:

@@ -48,7 +48,7 @@ def take(desk: Desk, batch: Batch, by: str) -> Imported:
         outlines = {row.id: row.outline for row in db.execute(select(parcels.c.id, parcels.c.outline))}
         regions: dict[str, bool] = {}
         for finding in batch.findings(refused):
-            if not regions.setdefault(finding.region, desk.covers(finding.region, finding.region)):
+            if not _known(desk, db, regions, finding.region):
                 refused.append(f"parcel {finding.parcel}: region {finding.region} is unknown; import it first")
                 continue
             outline = outlines.get(finding.parcel)
@@ -72,6 +72,12 @@ def take(desk: Desk, batch: Batch, by: str) -> Imported:
         counts = {"detections": new_detections, "candidates": candidates, "refused": len(refused)}
         desk.audit(db, by, "land.imported", number, header | counts, batch.region)
     return Imported(number, new_parcels, new_detections, known, candidates, reopened, tuple(refused))
+
+
+def _known(desk: Desk, db: Connection, asked: dict[str, bool], region: str) -> bool:
+    if region not in asked:
+        asked[region] = desk.known(db, region)
+    return asked[region]
 
 
 def show(db: Connection, parcel: str) -> None:

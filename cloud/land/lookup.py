@@ -126,14 +126,14 @@ def case(desk: Desk, who: Who, number: str) -> CaseDetail:
     """See `Land.case`."""
     with desk.reading() as db:
         found = records.find_case(db, number)
-        if found is None or not desk.sees(who, found.region):
+        if found is None or not desk.sees(db, who, found.region):
             raise no_case(number)
         return CaseDetail(
             case=found,
             steps=records.steps_of(db, number),
             evidence=records.evidence_of(db, number),
             verdicts=records.verdicts_of(db, number),
-            actions=tuple(action for action in allowed(found.state) if _may(desk, who, found, action)),
+            actions=tuple(action for action in allowed(found.state) if _may(desk, db, who, found, action)),
         )
 
 
@@ -195,8 +195,8 @@ def _open_cases(db: Connection, desk: Desk, who: Who) -> dict[str, dict[str, str
     return {row.parcel: {"case": row.id, "case_state": row.state} for row in db.execute(query)}
 
 
-def _may(desk: Desk, who: Who, found: Case, action: Action) -> bool:
-    return desk.holds(who, found.region, Role.ADMIN, *MAY[action])
+def _may(desk: Desk, db: Connection, who: Who, found: Case, action: Action) -> bool:
+    return desk.holds(db, who, found.region, Role.ADMIN, *MAY[action])
 
 
 def _cursor(last: Case) -> str:

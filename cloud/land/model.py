@@ -170,7 +170,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A photo with its place and time, both checked. `flags` are hints for the reviewer; none of them rejects."""
+    """A photo with its place and time, both checked.
+
+    `phase` is the state of the case when it was filed; `flags` are hints for the reviewer, and none of them rejects.
+    """
 
     id: str
     case: str
@@ -185,6 +188,7 @@ class Evidence:
     azimuth_deg: float | None
     view: str
     origin: str
+    phase: str
     photo_sha256: str
     media_type: str
     width: int

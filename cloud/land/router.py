@@ -46,6 +46,11 @@ def _look(router: APIRouter, land: Land) -> None:
         """One parcel: findings with reasons, verdicts, evidence, cases."""
         return land.parcel(who, parcel)
 
+    @router.post("/parcels/{parcel}/sanction")
+    def sanction(parcel: str, who: SignedIn) -> None:
+        """Always refused: there is no way from a finding to a sanction, and this door says why."""
+        land.refuse_sanction(who, parcel)
+
     @router.get("/cases")
     def cases(
         who: SignedIn,

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Collection, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -18,7 +18,7 @@ from cloud.land import intake, lookup, records
 from cloud.land.batch import Batch, Imported
 from cloud.land.checks import check_place, check_time
 from cloud.land.cycle import Action, State, moved
-from cloud.land.desk import Audit, Covers, Desk, Inside, month_start_ms, no_case
+from cloud.land.desk import Audit, Desk, Inside, month_start_ms, no_case
 from cloud.land.model import ABANDONED, Case, CaseDetail, Claim, Evidence, LandRules, Page, Recovery, VerdictKind
 from cloud.land.photos import Photo, Photos, differing_bits
 from cloud.land.store import cases, detections, evidence, metadata, parcels, steps, verdicts
@@ -39,7 +39,7 @@ Prepare = Callable[[Connection, Case], dict[str, Any]]
 class Land:
     """Parcels, detections and cases over one database and one folder of photos.
 
-    `audit`, `covers` and `inside` are doors of the accounts and regions contexts, passed by wiring.
+    `audit` and `inside` are doors of the accounts and regions contexts, passed by wiring.
     """
 
     def __init__(
@@ -49,12 +49,11 @@ class Land:
         clock: Callable[[], int],
         audit: Audit,
         *,
-        covers: Covers,
         inside: Inside,
         rules: LandRules | None = None,
     ) -> None:
         self._rules = rules or LandRules()
-        self._desk = Desk(engine, clock, audit, covers, inside, self._rules)
+        self._desk = Desk(engine, clock, audit, inside, self._rules)
         self._engine = engine
         self._clock = clock
         self._photos = Photos(photos_dir, self._rules)
@@ -131,15 +130,25 @@ class Land:
             raise NotFound("no such photo")
         return self._photos.path(digest), str(media_type)
 
+    def refuse_sanction(self, who: Who, parcel: str) -> NoReturn:
+        """Whoever asks to fine, or to stop a subsidy, because of what a satellite saw is told why not."""
+        self.parcel(who, parcel)
+        raise Refused(
+            f"a finding on parcel {parcel} is a clue: it cannot be the ground of a sanction or of stopping a subsidy. "
+            "Issue a case and have the place visited",
+            rule="L1",
+            source="自然资发〔2023〕258号",
+        )
+
     # -- from clue to visit --------------------------------------------------------------------------------------
 
     def open_case(self, who: Who, parcel: str) -> Case:
         """Open a candidate on a parcel by hand. Its newest finding must call it abandoned, and visibly so (rule L1)."""
         with self._engine.begin() as db:
             row = db.execute(select(parcels).where(parcels.c.id == parcel)).mappings().one_or_none()
-            if row is None or not self._desk.sees(who, row["region"]):
+            if row is None or not self._desk.sees(db, who, row["region"]):
                 raise NotFound(f"no parcel {parcel!r}")
-            if not self._desk.holds(who, row["region"], Role.ADMIN, Role.ANALYST):
+            if not self._desk.holds(db, who, row["region"], Role.ADMIN, Role.ANALYST):
                 raise Forbidden(f"to open a case in {row['region']} needs the role analyst there")
             open_now = records.open_case_on(db, parcel)
             if open_now is not None:
@@ -161,7 +170,7 @@ class Land:
         """
 
         def prepare(db: Connection, case: Case) -> dict[str, Any]:
-            if self._desk.holds(who, case.region, Role.AUDITOR):
+            if self._desk.holds(db, who, case.region, Role.AUDITOR):
                 raise Forbidden("who audits a region issues no cases in it", code="two_persons", rule="L6")
             self._refuse_needless(db, case, despite)
             self._refuse_over_budget(db, case)
@@ -194,7 +203,7 @@ class Land:
         picture = self._photos.read(photo)
         with self._engine.begin() as db:
             case = self._visible(db, who, case_id)
-            if not self._desk.holds(who, case.region, Role.ADMIN, Role.COLLECTOR):
+            if not self._desk.holds(db, who, case.region, Role.ADMIN, Role.COLLECTOR):
                 raise Forbidden(f"to file evidence in {case.region} needs the role collector there")
             self._must_be_collector(who, case)
             if case.state not in _COLLECTING:
@@ -346,7 +355,7 @@ class Land:
             raise Invalid(f"a note has at most {_LONGEST_NOTE} characters", pointer="/note")
         with self._engine.begin() as db:
             case = self._visible(db, who, case_id)
-            self._desk.let(who, case, action)
+            self._desk.let(db, who, case, action)
             after = moved(case.state, action)
             values = prepare(db, case) if prepare else {}
             now = self._clock()
@@ -362,7 +371,7 @@ class Land:
 
     def _visible(self, db: Connection, who: Who, case_id: str) -> Case:
         case = records.find_case(db, case_id, lock=True)
-        if case is None or not self._desk.sees(who, case.region):
+        if case is None or not self._desk.sees(db, who, case.region):
             raise no_case(case_id)
         return case
 
@@ -414,8 +423,8 @@ class Land:
 
     def _since_remedy(self, db: Connection, case: Case) -> tuple[str, ...]:
         began = db.execute(select(cases.c.remedying_ms).where(cases.c.id == case.id)).scalar_one()
-        photos = records.evidence_of(db, case.id)
-        return tuple(photo.id for photo in photos if began is not None and photo.taken_ms >= began)
+        shown = [photo for photo in records.evidence_of(db, case.id) if photo.phase == State.REMEDYING]
+        return tuple(photo.id for photo in shown if began is not None and photo.taken_ms >= began)
 
     def _file(self, who: Who, case: Case, claim: Claim, picture: Photo, content: bytes) -> Evidence:
         with self._engine.begin() as db:
@@ -443,6 +452,7 @@ class Land:
                 azimuth_deg=claim.azimuth_deg,
                 view=claim.view,
                 origin=claim.origin,
+                phase=str(case.state),
                 photo_sha256=picture.sha256,
                 media_type=picture.media_type,
                 width=picture.width,

@@ -130,6 +130,7 @@ evidence = Table(
     Column("azimuth_deg", Float),
     Column("view", String(10), nullable=False),
     Column("origin", String(20), nullable=False),
+    Column("phase", String(24), nullable=False),
     Column("photo_sha256", String(64), nullable=False),
     Column("media_type", String(20), nullable=False),
     Column("width", Integer, nullable=False),

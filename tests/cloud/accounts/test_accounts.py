@@ -7,12 +7,15 @@ from cloud.accounts import Accounts, AuditBroken
 from cloud.accounts.store import audit_log, people, sessions, sign_in_links
 from cloud.database import open_database
 from cloud.problems import Forbidden, Invalid, NotFound, Refused, Unauthenticated
+from cloud.regions import Regions
 from cloud.who import Grant, Role
 
 
 @pytest.fixture
 def accounts(engine, clock):
-    made = Accounts(engine, clock, covers=lambda region, other: other.startswith(region.rstrip("0")))
+    regions = Regions(engine, clock)
+    regions.prepare()
+    made = Accounts(engine, clock, inside=regions.codes_under)
     made.prepare()
     return made
 
