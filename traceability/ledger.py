@@ -24,7 +24,7 @@ from typing import Final, Self
 
 from traceability import TraceError
 from traceability.keys import SigningKey
-from traceability.merkle import consistency_proof, inclusion_proof, leaf_hash, right_edge
+from traceability.merkle import consistency_proof, leaf_hash, right_edge
 from traceability.notes import Checkpoint, Note
 from traceability.stores import (
     Batch,
@@ -271,8 +271,9 @@ class Ledger:
         """Inclusion proof of entry `index` in the tree of `size` entries (default: of the newest head)."""
         whole = self._head.growth.size
         size = self._within(whole if size is None else size, whole)
-        hashes = inclusion_proof(index, size, self._reader.node(whole), edge=self._edge(size))
-        return Proof(index, size, hashes)
+        if not 0 <= index < size:
+            raise BadLedger(f"no entry {index} in a tree of {size}", code="no_such_entry")
+        return Proof(index, size, self._reader.inclusion_proof(index, size, self._edge(size)))
 
     def consistency(self, old: int, new: int | None = None) -> tuple[bytes, ...]:
         """Proof that the tree of `new` entries (default: of the newest head) begins with the tree of `old`."""

@@ -58,7 +58,7 @@ def inclusion_proof(
     """Audit path of leaf `index` in the tree of `size`, bottom first; `edge` spares asking for it again."""
     if not 0 <= index < size:
         raise BadProof(f"no leaf {index} in a tree of {size}", code="no_such_leaf")
-    return _path(0, index, size, node, edge)
+    return path(0, index, size, node, edge)
 
 
 def consistency_proof(
@@ -72,21 +72,24 @@ def consistency_proof(
     level = (old & -old).bit_length() - 1  # the last complete subtree of the old tree: both trees have it
     last = (old >> level) - 1
     start = () if last == 0 else (node(level, last),)  # alone it is the old root, which the verifier holds
-    return start + _path(level, last, new, node, edge)
+    return start + path(level, last, new, node, edge)
 
 
-def _path(level: int, index: int, size: int, node: Node, edge: Sequence[bytes | None] | None) -> tuple[bytes, ...]:
-    path: list[bytes] = []
+def path(
+    level: int, index: int, size: int, node: Node, edge: Sequence[bytes | None] | None = None
+) -> tuple[bytes, ...]:
+    """Hashes that lead from node ``level/index`` to the root of the tree of `size`, bottom first."""
+    found: list[bytes] = []
     while 1 << level < size:
         sibling = index ^ 1
         if (sibling + 1) << level <= size:
-            path.append(node(level, sibling))
+            found.append(node(level, sibling))
         elif sibling << level < size:
             edge = right_edge(size, node) if edge is None else edge
-            path.append(edge[level] or EMPTY_ROOT)  # never empty: leaves lie right of the last complete node
+            found.append(edge[level] or EMPTY_ROOT)  # never empty: leaves lie right of the last complete node
         index >>= 1
         level += 1
-    return tuple(path)
+    return tuple(found)
 
 
 def root_from_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes:

@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Final
 
 from traceability import TraceError
-from traceability.merkle import EMPTY_ROOT, HASH_BYTES, node_hash
+from traceability.merkle import EMPTY_ROOT, HASH_BYTES, node_hash, path
 
 HEIGHT: Final = 8
 WIDTH: Final = 1 << HEIGHT
@@ -22,6 +22,13 @@ TILE_BYTES: Final = WIDTH * HASH_BYTES
 
 Unfolded = tuple[bytes, ...]
 """Complete nodes of a tile by height, 0 to 8: concatenated hashes."""
+
+
+# Where the siblings of leaf n of a full tile stand, by height.
+_SIBLINGS: Final = tuple(
+    tuple(slice((n >> height ^ 1) * HASH_BYTES, ((n >> height ^ 1) + 1) * HASH_BYTES) for height in range(HEIGHT))
+    for n in range(WIDTH)
+)
 
 
 class BadTile(TraceError):
@@ -142,6 +149,16 @@ class TileReader:
             return found
 
         return node
+
+    def inclusion_proof(self, index: int, size: int, edge: Sequence[bytes | None]) -> tuple[bytes, ...]:
+        """As `merkle.inclusion_proof`, a full tile at a time."""
+        found: list[bytes] = []
+        level, place = 0, index
+        while (number := place >> HEIGHT) + 1 << HEIGHT * (level + 1) <= size:
+            unfolded = self._unfolded(level, number, WIDTH)
+            found += [nodes[at] for nodes, at in zip(unfolded, _SIBLINGS[place % WIDTH], strict=False)]
+            level, place = level + 1, number
+        return (*found, *path(HEIGHT * level, place, size, self.node(size), edge))
 
 
 def growth_at(size: int, load: Load) -> Growth:

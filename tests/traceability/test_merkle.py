@@ -14,13 +14,14 @@ from traceability.merkle import (
     inclusion_proof,
     leaf_hash,
     node_hash,
+    right_edge,
     root_hash,
     verify_consistency,
     verify_inclusion,
 )
 from traceability.tiles import Growth, TileReader
 
-SIZES = st.integers(1, 700)
+SIZES = st.integers(1, 1500)
 
 
 def leaves(count):
@@ -60,7 +61,8 @@ GROWN, FULL = Growth().grown(ALL)
 TILES = {(level, number): tile for level, number, tile in FULL} | {
     (level, number): tile for level, number, tile in GROWN.partial_tiles()
 }
-NODE = TileReader(lambda level, number, width: TILES[level, number][: width * 32], keep=99).node(len(ALL))
+READER = TileReader(lambda level, number, width: TILES[level, number][: width * 32], keep=99)
+NODE = READER.node(len(ALL))
 
 
 @given(size=st.integers(0, 1500))
@@ -72,7 +74,7 @@ def test_the_root_agrees_with_the_definition(size):
 def test_inclusion_proofs_agree_with_the_definition_and_verify(size, data):
     index = data.draw(st.integers(0, size - 1))
     proof = inclusion_proof(index, size, NODE)
-    assert proof == naive_path(index, ALL[:size])
+    assert proof == naive_path(index, ALL[:size]) == READER.inclusion_proof(index, size, right_edge(size, NODE))
     verify_inclusion(ALL[index], index, size, proof, naive_root(ALL[:size]))
 
 
