@@ -6,13 +6,13 @@ fallback where it was built) and asks it and Python for the same answer.
 """
 
 import base64
-import importlib.util
 import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import trace_events
 from measuring import ROOT, conform
 from services import ProgramMissing, find_program
 
@@ -41,12 +41,7 @@ def score(args, report):
     score_tiled_logs(args.data, report)
     score_ed25519(args.data, report)
     score_tampering(report)
-    events = Path(__file__).with_name("trace_events.py")
-    if events.exists():
-        spec = importlib.util.spec_from_file_location("trace_events", events)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        module.score(args.data, report)
+    trace_events.score(args.data, report)
 
 
 def refuses(call):

@@ -1,7 +1,7 @@
 """The event side of `./dev conform trace`: documents, event hashes and Digital Links against public files.
 
-`score(data, report)` judges everything under the folder of the traceability data; `run(data)` does so alone and returns
-the figures. Files are found by where they lie, never by name: other files of the same kinds are judged the same way.
+`score(data, report)` judges everything under the folder of the traceability data. Files are found by where
+they lie, never by name: other files of the same kinds are judged the same way.
 """
 
 import json
@@ -39,13 +39,6 @@ def score(data: Path, report: Report) -> None:
     with report.cases("digital_link", at_least=1.0) as judge:
         for vector, also_valid in link_vectors(data):
             judge(vector["uri"], lambda vector=vector, also=also_valid: link_judged_right(vector, also_valid=also))
-
-
-def run(data: Path) -> dict[str, Any]:
-    """The figures of `score` alone."""
-    report = Report("trace_events")
-    score(Path(data), report)
-    return report.figures
 
 
 def load(path: Path) -> Any:
