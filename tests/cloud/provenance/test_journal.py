@@ -17,12 +17,10 @@ def row(event_id, uses=(), makes=("thing",), when=1, carrier=None):
     )
 
 
-@pytest.fixture
-def engine(tmp_path):
-    engine = open_database(f"sqlite:///{tmp_path / 'chain.db'}")
-    metadata.create_all(engine)
-    yield engine
-    engine.dispose()
+@pytest.fixture(autouse=True)
+def tables(request):
+    if "engine" in request.fixturenames:
+        metadata.create_all(request.getfixturevalue("engine"))
 
 
 def test_entries_get_consecutive_places_and_are_read_back(engine):

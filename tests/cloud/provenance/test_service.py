@@ -3,7 +3,6 @@ import threading
 
 import pytest
 
-from cloud.database import open_database
 from cloud.problems import Invalid, NotFound, Refused
 from cloud.provenance import LogBook, Provenance
 from cloud.provenance.store import metadata
@@ -17,19 +16,17 @@ NOW = 1_795_300_000_000
 CHAINS = {chain.chain: chain for chain in demo_chains(NOW, domain="https://id.gs1.org")}
 
 
-def open_all(folder):
-    engine = open_database(f"sqlite:///{folder / 'chain.db'}")
+def open_all(folder, engine):
     metadata.create_all(engine)
     log = LogBook(engine, folder / "ledger", folder / "log.key", "trace.example/log", lambda: NOW)
-    return Provenance(engine, log, site="http://127.0.0.1:1", clock=lambda: NOW), engine
+    return Provenance(engine, log, site="http://127.0.0.1:1", clock=lambda: NOW)
 
 
 @pytest.fixture
-def provenance(tmp_path):
-    service, engine = open_all(tmp_path)
+def provenance(tmp_path, engine):
+    service = open_all(tmp_path, engine)
     yield service
     service.close()
-    engine.dispose()
 
 
 def capture(provenance, name):
@@ -115,19 +112,17 @@ def test_scans_are_counted_and_the_first_is_remembered(provenance):
     assert provenance.consumer(path, count_scan=False).scans == 0
 
 
-def test_a_second_start_continues_from_the_state_on_disk(tmp_path):
-    service, engine = open_all(tmp_path)
+def test_a_second_start_continues_from_the_state_on_disk(tmp_path, engine):
+    service = open_all(tmp_path, engine)
     capture(service, "citrus")
     before = service.log_state()
     service.close()
-    engine.dispose()
-    again, engine = open_all(tmp_path)
+    again = open_all(tmp_path, engine)
     assert again.log_state().root == before.root
     capture(again, "fish")
     path = CHAINS["citrus"].subject.removeprefix("https://id.gs1.org")
     Pack.parse(again.consumer(path).pack.encode()).verify(Policy.parse(again.policy_text.encode()), now_ms=NOW + 1)
     again.close()
-    engine.dispose()
 
 
 def test_private_fields_stay_out_of_the_pack_and_of_the_log(provenance):
