@@ -1,6 +1,7 @@
 """A small county: two towns of two counties, fields in a row, and the persons who look after them."""
 
 import math
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -84,10 +85,20 @@ def world(engine, tmp_path, clock, rules):
     return build(engine, tmp_path / "photos", clock, rules)
 
 
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory):
+    """A database file with all tables and regions: made once, copied for each test."""
+    folder = tmp_path_factory.mktemp("blank")
+    engine = open_database(f"sqlite:///{folder / 'blank.db'}")
+    build(engine, folder, lambda: 1_700_000_000_000)
+    engine.dispose()
+    return folder / "blank.db"
+
+
 @pytest.fixture
-def quick_world(tmp_path, clock, rules):
+def quick_world(tmp_path, clock, rules, blank):
     """The same on SQLite only, for what has nothing to do with the database."""
-    engine = open_database(f"sqlite:///{tmp_path / 'quick.db'}")
+    engine = open_database(f"sqlite:///{shutil.copy(blank, tmp_path / 'quick.db')}")
     yield build(engine, tmp_path / "photos", clock, rules)
     engine.dispose()
 
