@@ -95,7 +95,7 @@ cap_mb = 64
 [[driver]]
 kind = "simulator"
 seed = {seed}
-speed = 1.0
+speed = 6.0
 """,
         "utf-8",
     )
