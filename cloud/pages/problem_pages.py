@@ -8,12 +8,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from typing_extensions import override
 
 from cloud.pages.render import Renderer, Reply
-from cloud.problems import CloudError, status_of
+from cloud.problems import CloudError, Invalid, status_of
 from traceability import TraceError
 
 __all__ = ["page_route"]
@@ -35,6 +36,10 @@ def page_route(renderer: Renderer) -> type[APIRoute]:
                     return await handle(request)
                 except (CloudError, TraceError) as error:
                     return _explain(renderer, request, error)
+                except RequestValidationError as error:
+                    first = error.errors()[0]
+                    where = "/".join(str(part) for part in first["loc"])
+                    return _explain(renderer, request, Invalid(f"{where}: {first['msg']}"))
 
             return handle_or_explain
 

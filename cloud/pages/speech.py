@@ -84,8 +84,10 @@ class Speech:
         return f"{share * 100:.0f}%"
 
     def unit(self, code: str) -> str:
-        """A SenML or UCUM unit as people write it."""
-        return self.words.named("units", code.replace("/", "_per_").replace("%", "percent_"))
+        """A SenML or UCUM unit as people write it, which is mostly as it is."""
+        key = code.replace("/", "_per_").replace("%", "percent_")
+        spelled = self.words.named("units", key)
+        return code if spelled == key else spelled
 
     def measure(self, value: float | None, unit: str) -> tuple[str, str]:
         """A reading at a glance and its unit: about three figures, and a share (unit "/") in per cent."""

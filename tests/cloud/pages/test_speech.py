@@ -63,4 +63,19 @@ def test_a_chance_is_never_rounded_to_certainty(speech, share, text):
 def test_units_are_written_as_people_write_them(speech):
     assert speech.unit("mg/L") == "mg/L"
     assert speech.unit("%RH") == "%"
-    assert speech.unit("furlong") == "furlong"
+    assert speech.unit("furlong/h") == "furlong/h"
+    assert speech.unit("%") == "%"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (6.4823, "mg/L", ("6.48", "mg/L")),
+        (21.88, "ppm", ("21.9", "ppm")),
+        (1397.92, "ppm", ("1\u202f398", "ppm")),
+        (0.2751, "/", ("27.5", "%")),
+        (None, "ppm", ("–", "")),
+    ],
+)
+def test_a_reading_at_a_glance_has_three_figures(speech, value, unit, shown):
+    assert speech.measure(value, unit) == shown
