@@ -16,8 +16,10 @@ from typing import Any
 
 from edge import EdgeError
 from edge.quantities import Quantity, quantity_of
+from edge.rules import Rule, RuleError, parse_rule
 
 _FORMAT = "tianmai-farm@1"
+_TEXTS = ("zh", "en", "action_zh", "action_en", "source")
 
 
 class FarmError(EdgeError):
@@ -63,12 +65,16 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Farm:
-    """A farm type: ``series`` by name, in the order of the file."""
+    """A farm type: ``series`` by name and ``rules`` by id, in the order of the file.
+
+    Beside the rules of the file there are ``silent-...`` ones, two for each series, made from its ``[no_data]``.
+    """
 
     name: str
     zh: str
     en: str
     series: Mapping[str, Series]
+    rules: Mapping[str, Rule]
 
 
 def farm_names() -> tuple[str, ...]:
@@ -92,6 +98,9 @@ def parse_farm(text: str, *, where: str) -> Farm:
             raise FarmError("bad_farm", f"{where}: format {document['format']!r} is not {_FORMAT}")
         series = [_series(row, where) for row in document["series"]]
         names = (str(document["name"]), str(document["zh"]), str(document["en"]))
+        rules = _rules(document, series)
+    except RuleError as why:
+        raise FarmError("bad_farm", f"{where}: {why}") from None
     except tomllib.TOMLDecodeError as why:
         raise FarmError("bad_farm", f"{where}: not TOML: {why}") from None
     except KeyError as why:
@@ -99,7 +108,32 @@ def parse_farm(text: str, *, where: str) -> Farm:
     by_name = {one.name: one for one in series}
     if len(by_name) != len(series):
         raise FarmError("bad_farm", f"{where}: a series is named twice")
-    return Farm(*names, series=MappingProxyType(by_name))
+    return Farm(*names, series=MappingProxyType(by_name), rules=MappingProxyType(rules))
+
+
+def _rules(document: Mapping[str, Any], series: list[Series]) -> dict[str, Rule]:
+    intervals = {one.name: one.interval_s for one in series}
+    rows = [*document.get("rule", []), *_silence_rows(document, series)]
+    rules = {rule.id: rule for rule in (parse_rule(row, intervals) for row in rows)}
+    if len(rules) != len(rows):
+        raise RuleError("bad_rule", "a rule id is used twice")
+    return rules
+
+
+def _silence_rows(document: Mapping[str, Any], series: list[Series]) -> list[dict[str, Any]]:
+    common = document.get("no_data")
+    if common is None:
+        return []
+    rows = []
+    for one in series:
+        texts = {key: str(common[key]).format(zh=one.zh, en=one.en) for key in _TEXTS}
+        inputs = {"x": one.name}
+        word = one.name.replace("/", "-").replace("_", "-").replace(".", "-")
+        for severity, tail in (("warning", ""), ("critical", "-long")):
+            limit = float(common[f"{severity}_intervals"])
+            row = {"id": f"silent-{word}{tail}", "severity": severity, "on": f"missing(x) >= {limit:g}"}
+            rows.append({**row, "inputs": inputs, **texts})
+    return rows
 
 
 def _series(row: Mapping[str, Any], where: str) -> Series:
