@@ -13,6 +13,7 @@ as well, at any depth.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from traceability import TraceError
 from traceability.chain_rules.exposure import origins
@@ -40,8 +41,7 @@ class Resolution:
     places: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Whereabouts:
+class Whereabouts(NamedTuple):
     """The last that is known of a thing; ``state`` is on_hand, in_transit, sold, used, gone or unknown."""
 
     state: str
@@ -147,8 +147,12 @@ class Genealogy:
             following = [other for other in self._products.get(thing, ()) if other not in scope]
             scope.update(following)
             queue += following
-        for start in queue:
-            self._weigh(start, scope, found)
+        for thing in queue:
+            sources = self._sources.get(thing, {})
+            if len(sources) == 1 and thing not in found and (only := next(iter(sources))) in found:
+                found[thing] = found[only]  # most things: a pack of one lot
+            elif thing not in found:
+                self._weigh(thing, scope, found)
         containers = {c: 1.0 for thing in scope for c in self._packed_in.get(thing, ()) if c not in found}
         return {thing: share for thing, share in (found | containers).items() if not thing.startswith(_KNOT)}
 
@@ -211,7 +215,8 @@ class Genealogy:
             return "sold"
         if seen.word in _GONE:
             return "gone"
-        if self._used.get(thing, -1) >= seen.time_ms and self._accounts[thing].left_g <= 0:
+        used_ms = self._used.get(thing)
+        if used_ms is not None and used_ms >= seen.time_ms and self.account(thing).left_g <= 0:
             return "used"
         return "in_transit" if seen.word == "in_transit" else "on_hand"
 

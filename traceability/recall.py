@@ -11,7 +11,7 @@ Deadlines: a class I recall starts within 24 hours of knowing, class II within 4
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from traceability import TraceError
 from traceability.custody import Genealogy, Whereabouts
@@ -28,8 +28,7 @@ class UnknownSeed(TraceError):
     default_code = "unknown_thing"
 
 
-@dataclass(frozen=True, slots=True)
-class Affected:
+class Affected(NamedTuple):
     """One thing in scope. ``share`` is the part of its sources that is affected, 0..1, if all mixed evenly."""
 
     thing: str
