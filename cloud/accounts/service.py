@@ -7,7 +7,7 @@ role together with one that acts, where the two regions meet (rule L6 of the dom
 import re
 import secrets
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, Final
@@ -70,6 +70,12 @@ class Accounts:
                 db.execute(insert(people).values(id=key, name=name, created_ms=self._clock()))
                 self._trail.append(db, by, "person.made", key, {"name": name})
         return key
+
+    def names(self, ids: Collection[str]) -> dict[str, str]:
+        """Names by id, of those that are known."""
+        with self._engine.connect().execution_options(reading=True) as db:
+            rows = db.execute(select(people.c.id, people.c.name).where(people.c.id.in_(sorted(set(ids)))))
+            return {row.id: row.name for row in rows}
 
     def grant(self, person: str, role: Role, region: str, *, by: str = "system", until_ms: int | None = None) -> None:
         """Give a role in a region and all below it; giving it again changes nothing.

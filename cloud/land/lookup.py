@@ -18,7 +18,7 @@ from cloud.land.store import parcels as parcel_table
 from cloud.problems import Invalid, NotFound
 from cloud.who import Role, Who
 
-__all__ = ["Wanted", "case", "cases", "counts", "parcel", "parcels"]
+__all__ = ["Wanted", "case", "case_rows", "cases", "counts", "parcel", "parcel_rows", "parcels"]
 
 _MOST_PARCELS: Final = 20_000
 _MOST_CASES: Final = 1_000
@@ -145,6 +145,21 @@ def counts(desk: Desk, who: Who) -> dict[str, dict[str, int]]:
         states = {str(name): int(n) for name, n in db.execute(by_state.group_by(case_table.c.state))}
         statuses = {str(name): int(n) for name, n in db.execute(by_status.group_by(parcel_table.c.status))}
     return {"cases": states, "parcels": statuses}
+
+
+def parcel_rows(desk: Desk, region: str) -> list[dict[str, Any]]:
+    """See `Land.parcel_rows`."""
+    query = _joined().where(parcel_table.c.region.in_(desk.inside([region]))).order_by(parcel_table.c.id)
+    with desk.reading() as db:
+        return [_shown(row) | {"id": row["id"]} for row in db.execute(query).mappings()]
+
+
+def case_rows(desk: Desk, region: str) -> list[dict[str, Any]]:
+    """See `Land.case_rows`."""
+    query = records.case_query().where(case_table.c.region.in_(desk.inside([region]))).order_by(case_table.c.id)
+    with desk.reading() as db:
+        found = records.case_rows(db.execute(query).mappings())
+        return [asdict(one) | {"history": [asdict(step) for step in records.steps_of(db, one.id)]} for one in found]
 
 
 def _joined() -> Select[Any]:

@@ -117,6 +117,14 @@ class Land:
         """How many cases stand in which state, and how many parcels show which status."""
         return lookup.counts(self._desk, who)
 
+    def parcel_rows(self, region: str) -> list[dict[str, Any]]:
+        """All parcels of a region and below as plain rows, by id: for packages that go back to it. Not cut to a person."""
+        return lookup.parcel_rows(self._desk, region)
+
+    def case_rows(self, region: str) -> list[dict[str, Any]]:
+        """All cases of a region and below with their histories, by id: for the same packages."""
+        return lookup.case_rows(self._desk, region)
+
     def photo(self, who: Who, digest: str) -> tuple[Path, str]:
         """(file, media type) of a photo that belongs to one of the asker's cases. Raises `NotFound`."""
         query = (

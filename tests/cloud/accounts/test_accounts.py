@@ -161,3 +161,9 @@ def test_any_entries_make_a_chain_that_verifies(entries):
             accounts.audit(db, "li", "did", subject, detail)
     assert accounts.verify_audit() == len(entries)
     engine.dispose()
+
+
+def test_names_are_told_of_those_who_are_known(accounts):
+    accounts.person("李", id="li")
+    assert accounts.names(["li", "nobody", "li"]) == {"li": "李"}
+    assert accounts.names([]) == {}
