@@ -12,7 +12,7 @@ form, so that no byte of a proof is without meaning.
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from traceability import TraceError
@@ -30,12 +30,33 @@ class NotCanonical(TraceError):
     default_code = "not_canonical"
 
 
+_WRITER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True, check_circular=False)
+_WRITER_IN_ORDER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
+
+
 def encode(value: object, *, max_depth: int = MAX_DEPTH) -> bytes:
     """Canonical bytes of `value`; raises `NotCanonical` naming the JSON pointer of what has none."""
     try:
-        return json.dumps(_ordered(value, "", max_depth), ensure_ascii=False, separators=(",", ":")).encode()
+        if _plain(value, max_depth):
+            return _WRITER.encode(value).encode()
+        return _WRITER_IN_ORDER.encode(_ordered(value, "", max_depth)).encode()
     except UnicodeEncodeError as why:
         raise NotCanonical(f"text holds a lone surrogate U+{ord(why.object[why.start]):04X}") from why
+
+
+def _plain(value: object, depth: int) -> bool:
+    """Whether the value is of the subset, with ASCII keys only: then the writer's own order is the right one."""
+    inner: Iterable[object]
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) and key.isascii() for key in value):
+            return False
+        inner = value.values()
+    elif isinstance(value, list | tuple):
+        inner = value
+    else:
+        known = value is None or isinstance(value, str | bool)
+        return known or (isinstance(value, int) and -LARGEST_INT <= value <= LARGEST_INT)
+    return depth >= 0 and all(type(item) is str or _plain(item, depth - 1) for item in inner)
 
 
 def decode(data: bytes, *, max_depth: int = MAX_DEPTH, max_bytes: int = MAX_BYTES) -> Json:

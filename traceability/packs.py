@@ -152,9 +152,9 @@ def commit(
     draw = salt or (lambda _: secrets.token_bytes(SALT_BYTES))
     openings = {name: Opening(draw(name), cast("Json", value)) for name, value in fields_private.items()}
     commitments = {name: to_base64(_commitment(opening)) for name, opening in openings.items()}
-    leaf = Leaf(encode({**fields_public, "format": LEAF_FORMAT, "commitments": commitments}), openings)
-    _check_leaf(leaf.fields)
-    _check_openings(leaf)
+    fields = cast("dict[str, Json]", {**fields_public, "format": LEAF_FORMAT, "commitments": commitments})
+    leaf = Leaf(encode(fields), openings)
+    _check_names(fields)
     if len(leaf.entry) > MAX_ENTRY_BYTES:
         raise BadPack(f"a log entry of {len(leaf.entry)} bytes; {MAX_ENTRY_BYTES} are allowed")
     return leaf
@@ -276,6 +276,13 @@ def _check_openings(leaf: Leaf) -> None:
 
 
 def _check_leaf(fields: Mapping[str, Json]) -> None:
+    commitments = _check_names(fields)
+    for name, value in commitments.items():
+        if not isinstance(value, str) or len(from_base64(value)) != HASH_BYTES:
+            raise BadPack(f"the commitment of {name!r} is not a hash")
+
+
+def _check_names(fields: Mapping[str, Json]) -> Mapping[str, Json]:
     missing = [name for name in _OWN_FIELDS if name not in fields]
     if missing:
         raise BadPack(f"the leaf lacks {', '.join(missing)}")
@@ -286,18 +293,16 @@ def _check_leaf(fields: Mapping[str, Json]) -> None:
         raise BadPack("'when' is ms since 1970, 'what' is text")
     if not _texts(fields["outputs"]) or _texts(fields["inputs"]) is None:
         raise BadPack("'inputs' and 'outputs' are lists of texts, and something leaves every event")
-    for name, value in commitments.items():
-        if not isinstance(value, str) or len(from_base64(value)) != HASH_BYTES:
-            raise BadPack(f"the commitment of {name!r} is not a hash")
     if both := fields.keys() & commitments.keys():
         raise BadPack(f"field {min(both)!r} is both public and private")
     for name in (*fields, *commitments):
         if not _NAME.fullmatch(name):
             raise BadPack(f"field name {name[:60]!r}")
+    return commitments
 
 
 def _texts(value: Json) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item for item in value):
         raise BadPack("a list of texts is expected")
     return cast("list[str]", value)
 
