@@ -118,7 +118,7 @@ class Land:
         return lookup.counts(self._desk, who)
 
     def parcel_rows(self, region: str) -> list[dict[str, Any]]:
-        """All parcels of a region and below as plain rows, by id: for packages that go back to it. Not cut to a person."""
+        """All parcels of a region and below as plain rows, by id: for packages that go back to it, not for a person."""
         return lookup.parcel_rows(self._desk, region)
 
     def case_rows(self, region: str) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, MetaData, inspect, text
 
 from cloud import jobs
 from cloud.accounts import metadata as accounts
+from cloud.alarms.tables import metadata as alarms
 from cloud.catalogue import metadata as catalogue
 from cloud.land import metadata as land
 from cloud.problems import Conflict
@@ -32,6 +33,7 @@ METADATA: Final[tuple[MetaData, ...]] = (
     regions,
     accounts,
     telemetry,
+    alarms,
     land,
     provenance,
     catalogue,

@@ -12,6 +12,89 @@ depends_on = None
 def upgrade() -> None:  # noqa: PLR0915 - one statement for each table
     """Make the change."""
     op.create_table(
+        "alarm",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("gateway", sa.String(length=36), nullable=False),
+        sa.Column("rule", sa.String(length=48), nullable=False),
+        sa.Column("region", sa.String(length=20), nullable=False),
+        sa.Column("severity", sa.String(length=10), nullable=False),
+        sa.Column("subject", sa.String(length=300), nullable=False),
+        sa.Column("texts", sa.JSON(), nullable=False),
+        sa.Column("values", sa.JSON(), nullable=False),
+        sa.Column("since_ms", sa.BigInteger(), nullable=False),
+        sa.Column("raised_ms", sa.BigInteger(), nullable=False),
+        sa.Column("noticed_ms", sa.BigInteger(), nullable=False),
+        sa.Column("historical", sa.Boolean(), nullable=False),
+        sa.Column("cleared_ms", sa.BigInteger(), nullable=True),
+        sa.Column("withdrawn_ms", sa.BigInteger(), nullable=True),
+        sa.Column("acknowledged_ms", sa.BigInteger(), nullable=True),
+        sa.Column("acknowledged_by", sa.String(length=64), nullable=True),
+        sa.Column("level", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("gateway", "rule", "raised_ms"),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("alarm", schema=None) as batch_op:
+        batch_op.create_index("alarm_open", ["cleared_ms", "withdrawn_ms"], unique=False)
+
+    op.create_table(
+        "alarm_message",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("receiver", sa.Integer(), nullable=False),
+        sa.Column("alarm", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(length=12), nullable=False),
+        sa.Column("queued_ms", sa.BigInteger(), nullable=False),
+        sa.Column("sent_ms", sa.BigInteger(), nullable=True),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("receiver", "alarm", "kind"),
+    )
+    with op.batch_alter_table("alarm_message", schema=None) as batch_op:
+        batch_op.create_index("alarm_message_waiting", ["sent_ms"], unique=False)
+
+    op.create_table(
+        "alarm_receiver",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("kind", sa.String(length=10), nullable=False),
+        sa.Column("address", sa.String(length=500), nullable=False),
+        sa.Column("region", sa.String(length=20), nullable=False),
+        sa.Column("severity", sa.String(length=10), nullable=False),
+        sa.Column("level", sa.Integer(), nullable=False),
+        sa.Column("per_hour", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("kind", "address", "level"),
+    )
+    op.create_table(
+        "alarm_shelf",
+        sa.Column("gateway", sa.String(length=36), nullable=False),
+        sa.Column("rule", sa.String(length=48), nullable=False),
+        sa.Column("until_ms", sa.BigInteger(), nullable=False),
+        sa.Column("by", sa.String(length=64), nullable=False),
+        sa.Column("reason", sa.String(length=500), nullable=False),
+        sa.PrimaryKeyConstraint("gateway", "rule"),
+    )
+    op.create_table(
+        "alarm_state",
+        sa.Column("gateway", sa.String(length=36), nullable=False),
+        sa.Column("rule", sa.String(length=48), nullable=False),
+        sa.Column("document", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("gateway", "rule"),
+    )
+    op.create_table(
+        "alarm_step",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("alarm", sa.Integer(), nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("by", sa.String(length=64), nullable=False),
+        sa.Column("note", sa.String(length=500), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("alarm_step", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_alarm_step_alarm"), ["alarm"], unique=False)
+
+    op.create_table(
         "audit",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("at_ms", sa.BigInteger(), nullable=False),
@@ -656,3 +739,18 @@ def downgrade() -> None:  # noqa: PLR0915 - as above
         batch_op.drop_index("audit_subject")
 
     op.drop_table("audit")
+    with op.batch_alter_table("alarm_step", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_alarm_step_alarm"))
+
+    op.drop_table("alarm_step")
+    op.drop_table("alarm_state")
+    op.drop_table("alarm_shelf")
+    op.drop_table("alarm_receiver")
+    with op.batch_alter_table("alarm_message", schema=None) as batch_op:
+        batch_op.drop_index("alarm_message_waiting")
+
+    op.drop_table("alarm_message")
+    with op.batch_alter_table("alarm", schema=None) as batch_op:
+        batch_op.drop_index("alarm_open")
+
+    op.drop_table("alarm")
