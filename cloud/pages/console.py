@@ -8,11 +8,11 @@ from fastapi.routing import APIRoute
 
 from cloud.pages.chain import lot_rows, refusal_texts
 from cloud.pages.farms import FarmView, ReadingView, RegionName, chart_view, farm_views, one_farm, series_columns
-from cloud.pages.land import land_view, latest_case, light_parcels, parcel_rows, parcel_view
+from cloud.pages.land import LandView, land_view, latest_case, light_parcels, parcel_rows, parcel_view
 from cloud.pages.legend import PALETTE
 from cloud.pages.render import Renderer
 from cloud.problems import CloudError, NotFound
-from cloud.who import SignedIn
+from cloud.who import SignedIn, Who
 
 if TYPE_CHECKING:
     from cloud.wiring import Services
@@ -44,17 +44,13 @@ def build_console(services: "Services", renderer: Renderer, route: type[APIRoute
 def _farm_pages(router: APIRouter, services: "Services", renderer: Renderer, region_name: RegionName) -> None:
     telemetry, land, provenance = services.telemetry, services.land, services.provenance
 
-    def overview(request: Request, who: SignedIn) -> dict[str, Any]:
-        speech = renderer.speech(request)
-        farms = farm_views(telemetry, who.regions(), speech, region_name)
-        refusals = refusal_texts(provenance, speech.words.language)
-        fields = land_view(land, who)
+    def farms(request: Request, who: Who) -> dict[str, Any]:
+        found = farm_views(telemetry, who.regions(), renderer.speech(request), region_name)
+        return {"farms": found, "late": sum(farm.state != "live" for farm in found)}
+
+    def side(request: Request, who: Who, fields: LandView) -> dict[str, Any]:
+        refusals = refusal_texts(provenance, renderer.language(request))
         return {
-            "here": "overview",
-            "palette": PALETTE,
-            "farms": farms,
-            "late": sum(farm.state != "live" for farm in farms),
-            "land": fields,
             "case": latest_case(land, who, fields.cases),
             "refusal": refusals[0] if refusals else None,
             "log": provenance.log_state(),
@@ -63,12 +59,24 @@ def _farm_pages(router: APIRouter, services: "Services", renderer: Renderer, reg
     @router.get("")
     def home(request: Request, who: SignedIn) -> Response:
         """What must I know now, and can I trust it?"""
-        return renderer.page(request, "overview.html", overview(request, who))
+        fields = land_view(land, who)
+        content = {"here": "overview", "palette": PALETTE, "land": fields}
+        return renderer.page(request, "overview.html", {**content, **farms(request, who), **side(request, who, fields)})
 
-    @router.get("/live")
-    def live(request: Request, who: SignedIn) -> Response:
-        """The same again, for the page that is open."""
-        return renderer.page(request, "_overview.html", overview(request, who))
+    @router.get("/live/farms")
+    def live_farms(request: Request, who: SignedIn) -> Response:
+        """The farms again, for the page that is open."""
+        return renderer.page(request, "_farms.html", farms(request, who))
+
+    @router.get("/live/side")
+    def live_side(request: Request, who: SignedIn) -> Response:
+        """Case, refusal and log again."""
+        return renderer.page(request, "_side.html", side(request, who, land_view(land, who)))
+
+    @router.get("/live/land")
+    def live_land(request: Request, who: SignedIn) -> Response:
+        """Whether parcels have come by now."""
+        return renderer.page(request, "_land_wait.html", {"land": land_view(land, who)})
 
     @router.get("/gateways/{gateway}")
     def one_gateway(

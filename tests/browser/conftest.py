@@ -39,8 +39,11 @@ def pytest_addoption(parser):
 
 
 @pytest.fixture(scope="session")
-def services(tmp_path_factory):
-    """The whole cloud over temporary stores: four farms, parcels, one closed case, four lots, one refusal."""
+def services(tmp_path_factory, request):
+    """The whole cloud over temporary stores: four farms, parcels, one closed case, four lots, one refusal.
+
+    For pictures the county is the one that `run` shows, judged from its synthetic scenes; tests make do with squares.
+    """
     port = free_port()
     settings = Settings(
         var=tmp_path_factory.mktemp("var"), readings_url="memory://", http_port=port, database_url="", public_url=""
@@ -50,7 +53,10 @@ def services(tmp_path_factory):
     demo.prepare_gateways(built)
     for farm in demo.FARMS:
         seed_readings(built, farm.gateway, farm.farm)
-    built.land.import_detections(Batch.from_geojson(county(), region=str(demo.COUNTY["region"])))
+    if request.config.getoption("--screenshots", default=False):
+        demo.detect_county(built.land, demo.COUNTY)
+    else:
+        built.land.import_detections(Batch.from_geojson(county(), region=str(demo.COUNTY["region"])))
     demo.play_land_loop(built)
     demo.play_chains(built)
     yield built

@@ -37,13 +37,16 @@ def test_live_values_come_without_a_reload_and_silence_is_said(console):
     page.clock.install()
     page.reload()
     page.evaluate("document.querySelector('.farm h2').dataset.old = 'yes'")
+    page.evaluate("document.querySelector('.stack h2').dataset.old = 'yes'")
     page.clock.run_for(6000)
     page.wait_for_selector(".farm:first-child h2:not([data-old])")
+    page.wait_for_selector(".stack .card:first-child h2:not([data-old])")
+    assert page.locator("#map canvas").count() > 0, "the map is left alone"
     page.context.set_offline(True)
     for _ in range(6):
         page.clock.run_for(20_000)
         page.wait_for_timeout(30)
-    assert "连接中断" in page.inner_text(".lost-line")
+    assert "连接中断" in page.inner_text(".lost-line >> nth=0")
 
 
 def test_the_map_paints_parcels_in_the_colour_of_their_status(console):
@@ -57,6 +60,15 @@ def test_the_map_paints_parcels_in_the_colour_of_their_status(console):
     page.uncheck("input[data-status=cultivated]")
     page.wait_for_timeout(200)
     assert painted(page)["4d9a6a"] == 0
+
+
+def test_a_click_on_the_overviews_map_leads_to_the_parcel(console):
+    page = console()
+    page.wait_for_selector("#map[data-ready='120']")
+    box = page.locator("#map").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 + 9)
+    page.wait_for_url("**/console/map?parcel=SYN-*")
+    page.wait_for_selector("#parcel .facts")
 
 
 def test_a_click_on_a_parcel_opens_the_reasons_beside_the_map(console):

@@ -1,4 +1,4 @@
-"""The two pictures in the README, made only when asked: `pytest tests/browser --screenshots`."""
+"""The pictures in the README and the documents, made only when asked: `pytest tests/browser --screenshots`."""
 
 from pathlib import Path
 
@@ -20,6 +20,18 @@ def folder(request):
 def test_a_picture_of_the_console(console, folder):
     page = console(viewport={"width": 1280, "height": 860})
     page.screenshot(path=folder / "console.png")
+
+
+def test_a_picture_of_the_map(console, folder):
+    page = console(viewport={"width": 1280, "height": 860})
+    page.goto("/console/map")
+    page.wait_for_selector("#map[data-ready]")
+    page.locator("a[data-parcel]").first.click()
+    page.wait_for_selector("#parcel .chances")
+    page.locator("#map-fit").click()
+    page.wait_for_timeout(600)
+    page.evaluate("window.scrollTo(0, 0)")
+    page.screenshot(path=folder / "map.png")
 
 
 def test_a_picture_of_the_scan_page(open_page, lots, folder):

@@ -34,6 +34,8 @@ function keep(part: HTMLElement, url: string, period: number): void {
 function replace(part: HTMLElement, html: string): void {
   const focused = document.activeElement?.id;
   const parsed = new DOMParser().parseFromString(html, "text/html");
+  // Something has come that the page has to be made anew for: a first map, for example.
+  if (parsed.querySelector("[data-reload]") !== null) location.reload();
   part.replaceChildren(...parsed.body.childNodes);
   if (focused) document.getElementById(focused)?.focus();
 }

@@ -1,8 +1,10 @@
 // The parcel map. It mounts on a page that is already complete: the list under the map holds the same
 // parcels, and every parcel has its own page. A map that fails leaves all of that in place.
 //
-//   <div id="map" data-parcels="URL of GeoJSON" data-select="parcel id"></div>
+//   <div id="map" data-parcels="URL of GeoJSON" data-panel="URL with {id}" data-select="parcel id"></div>
 //   <aside id="parcel" aria-live="polite">…</aside>
+//
+// Without a panel, as on the overview, a click leads to `data-open`.
 //
 // Features carry `id` and `status`; what a parcel means is fetched as HTML from `data-panel`.
 
@@ -120,6 +122,11 @@ class ParcelMap {
   async #choose(id: string, move: boolean): Promise<void> {
     const parcel = this.#source.getFeatureById(id);
     if (parcel === null) return;
+    const open = this.#target.dataset["open"];
+    if (open !== undefined) {
+      location.href = open.replace("{id}", encodeURIComponent(id));
+      return;
+    }
     this.#mark.clear();
     this.#mark.addFeature(parcel);
     const shape = parcel.getGeometry();

@@ -36,8 +36,8 @@ export function styles(ratio: number): (status: string) => Style {
 /** The style of the parcel that is open in the panel: white halo under a dark line. */
 export function selected(): Style[] {
   return [
-    new Style({ stroke: new Stroke({ color: "#ffffff", width: 7 }), zIndex: 2 }),
-    new Style({ stroke: new Stroke({ color: "#11251b", width: 3 }), zIndex: 3 }),
+    new Style({ stroke: new Stroke({ color: "#ffffff", width: 6 }), zIndex: 2 }),
+    new Style({ stroke: new Stroke({ color: "#11251b", width: 2.5 }), zIndex: 3 }),
   ];
 }
 
