@@ -6,13 +6,14 @@ callable is passed here, so that neither learns the other's name.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
 from cloud import jobs as job_table
 from cloud.accounts import Accounts
+from cloud.alarms import Alarms, AlarmStore, Teller, Watch, Watched, email, log, webhook
 from cloud.database import open_database
 from cloud.jobs import Jobs
 from cloud.land import Land
@@ -21,7 +22,9 @@ from cloud.provenance import LogBook, Provenance
 from cloud.provenance.store import metadata as provenance_tables
 from cloud.regions import Regions
 from cloud.settings import Settings
-from cloud.telemetry import Broker, Ingest, ReadingsStore, Registry, Telemetry, open_readings
+from cloud.telemetry import Arrival, Broker, Ingest, ReadingsStore, Registry, Telemetry, open_readings
+from edge.farms import FarmError, load_farm
+from edge.rules import Sample
 from traceability import TraceError
 
 __all__ = ["Clock", "Office", "Services", "build", "build_ingest", "build_office", "utc_now_ms"]
@@ -61,6 +64,7 @@ class Services:
     readings: ReadingsStore
     registry: Registry
     telemetry: Telemetry
+    alarms: Alarms
     provenance: Provenance
 
     def close(self) -> None:
@@ -77,6 +81,7 @@ def build_office(settings: Settings, clock: Clock = utc_now_ms) -> Office:
     regions = Regions(engine, clock)
     accounts = Accounts(engine, clock, inside=regions.codes_under)
     provenance_tables.create_all(engine)
+    AlarmStore(engine).create()
     land = Land(engine, settings.photos_dir, clock, accounts.audit, inside=regions.codes_under)
     for context in (regions, accounts, land):
         context.prepare()
@@ -108,19 +113,76 @@ def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
         readings,
         registry,
         telemetry,
+        Alarms(AlarmStore(office.engine), clock=clock, watched=lambda: watched(telemetry), covers=covers),
         provenance,
     )
 
 
-def build_ingest(services: Services) -> Ingest:
-    """The MQTT side of the same process: readings to their store, farm records to the chain."""
+class Intake:
+    """The taking side of the serving process: what gateways send, and the rules that judge it."""
+
+    def __init__(self, ingest: Ingest, watch: Watch) -> None:
+        self._ingest = ingest
+        self._watch = watch
+
+    def start(self) -> None:
+        """Begin; an absent broker is waited for."""
+        self._watch.start()
+        self._ingest.start()
+
+    def stop(self) -> None:
+        """End; what was not acknowledged comes again."""
+        self._ingest.stop()
+        self._watch.stop()
+
+
+def watched(telemetry: Telemetry) -> list[Watched]:
+    """Every gateway with those default rules of its farm type whose series it has ever sent."""
+    found: list[Watched] = []
+    for gateway, names in telemetry.heard():
+        try:
+            rules = load_farm(gateway.farm).rules.values()
+        except FarmError:
+            continue  # a farm type of somebody's own, without rules here
+        fit = tuple(rule for rule in rules if all(one.series in names for one in rule.inputs.values()))
+        found.append(Watched(gateway.id, gateway.name, gateway.region, fit))
+    return found
+
+
+def build_watch(services: Services) -> Watch:
+    """The rules over everything that is stored; they see readings only through two small callables."""
+    store, telemetry = AlarmStore(services.engine), services.telemetry
+    ways = {"log": log, "webhook": webhook, "smtp": email("127.0.0.1", 25, "tianmai@localhost")}
+
+    def history(gateway: str, names: Sequence[str], start_ms: int, end_ms: int) -> list[Sample]:
+        return [Sample(*row) for row in telemetry.samples(gateway, names, start_ms, end_ms)]
+
+    return Watch(
+        store,
+        Teller(store, services.regions.covers, ways),
+        clock=services.clock,
+        watched=lambda: watched(telemetry),
+        history=history,
+    )
+
+
+def build_ingest(services: Services) -> Intake:
+    """The MQTT side of the same process: readings to their store and rules, farm records to the chain."""
     settings = services.settings
     broker = Broker(settings.mqtt_host, settings.mqtt_port)
-    return Ingest(
+    watch = build_watch(services)
+
+    def on_stored(arrivals: Sequence[Arrival]) -> None:
+        for gateway, rows in services.telemetry.fresh(arrivals, watch.wanted).items():
+            watch.tell(gateway, [Sample(*row) for row in rows])
+
+    ingest = Ingest(
         services.readings,
         services.registry,
         broker,
         clock=services.clock,
         on_record=services.provenance.stage_record,
+        on_stored=on_stored,
         refusals=(CloudError, TraceError),
     )
+    return Intake(ingest, watch)

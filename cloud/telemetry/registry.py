@@ -68,6 +68,7 @@ class Registry:
         self._lock = Lock()
         self._gateways: dict[str, Gateway] = {}
         self._series: dict[tuple[str, str], Series] = {}
+        self._by_id: dict[int, Series] = {}
         self._counts: dict[str, int] = {}
 
     def create(self) -> None:
@@ -177,7 +178,7 @@ class Registry:
             rows = connection.execute(select(series).where(series.c.gateway == gateway_id)).all()
         with self._lock:
             for row in rows:
-                self._series[gateway_id, row.name] = _series(row)
+                self._series[gateway_id, row.name] = self._by_id[row.id] = _series(row)
             self._counts[gateway_id] = len(rows)
         return self._series
 
@@ -188,6 +189,15 @@ class Registry:
             query = query.where(series.c.gateway.in_(gateways))
         with self.engine.connect().execution_options(reading=True) as connection:
             return [_series(row) for row in connection.execute(query)]
+
+    def by_id(self, id: int) -> Series | None:  # noqa: A002 - as above
+        """A series by its number, from memory once its gateway was heard; None where it is unknown."""
+        found = self._by_id.get(id)
+        if found is None:
+            for one in self.series():
+                self._by_id.setdefault(one.id, one)
+            found = self._by_id.get(id)
+        return found
 
     def one_series(self, id: int) -> Series:  # noqa: A002 - as above
         """A series by its number; raises `NotFound`."""

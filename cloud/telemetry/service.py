@@ -4,7 +4,7 @@
 for the asker: the same `NotFound` as for what never was.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -27,12 +27,13 @@ from cloud.telemetry.schemas import (
     SeriesPoints,
     SeriesView,
 )
-from cloud.telemetry.store import ReadingsStore
+from cloud.telemetry.store import NO_VALUE_QUALITY, Arrival, Points, ReadingsStore, gather
 from edge.quantities import quantity_of
 
 __all__ = ["Telemetry"]
 
 Scope = frozenset[str] | None
+Row = tuple[str, int, float | None]  # series name, time in ms, value
 _SECOND, _MINUTE, _HOUR, _DAY = 1000, 60_000, 3_600_000, 86_400_000
 _STEPS = (
     *(n * _SECOND for n in (1, 2, 5, 10, 15, 30)),
@@ -185,7 +186,7 @@ class Telemetry:
         interval = self._interval_ms(series)
         view = _series_view(one)
         if len(raw) <= max_points:
-            usable = int(((raw.quality < 4) & ~np.isnan(raw.value)).sum())  # noqa: PLR2004 - edge.wire.Quality
+            usable = int(((raw.quality < NO_VALUE_QUALITY) & ~np.isnan(raw.value)).sum())
             rows = zip(raw.time_ms.tolist(), raw.value.tolist(), raw.quality.tolist(), strict=True)
             return SeriesPoints(
                 **_head(view, start_ms, end_ms, interval),
@@ -247,6 +248,32 @@ class Telemetry:
                 held[1] += total
         return {day: total / n for day, (n, total) in sorted(sums.items())}
 
+    # --- for other contexts, by way of the wiring ---------------------------------------------------
+
+    def samples(self, gateway: str, names: Sequence[str], start_ms: int, end_ms: int) -> list[Row]:
+        """Readings of some series of one gateway over `[start_ms, end_ms)`: (name, time, value or None)."""
+        found = {one.id: one.name for name in names if (one := self._registry.series_of(gateway, name)) is not None}
+        points = self._readings.range(np.array(list(found), dtype=np.int64), start_ms, end_ms)
+        return [(found[one], at, value) for one, at, value in _rows(points)]
+
+    def fresh(self, arrivals: Sequence[Arrival], wanted: Callable[[str], Collection[str]]) -> dict[str, list[Row]]:
+        """What just became durable, by gateway, of the series whose names `wanted(gateway)` holds."""
+        points, _ = gather(arrivals)
+        known = {int(one): self._registry.by_id(int(one)) for one in np.unique(points.series)}
+        mine = {one: row for one, row in known.items() if row is not None and row.name in wanted(row.gateway)}
+        keep = np.isin(points.series, np.fromiter(mine, dtype=np.int64, count=len(mine)))
+        found: dict[str, list[Row]] = {}
+        for one, at, value in _rows(points.take(keep)):
+            found.setdefault(mine[one].gateway, []).append((mine[one].name, at, value))
+        return found
+
+    def heard(self) -> list[tuple[Gateway, frozenset[str]]]:
+        """Gateways that are not disabled, each with the names of the series it has ever sent."""
+        names: dict[str, set[str]] = {}
+        for one in self._registry.series():
+            names.setdefault(one.gateway, set()).add(one.name)
+        return [(one, frozenset(names.get(one.id, ()))) for one in self._registry.gateways() if one.disabled_ms is None]
+
     # --- what went wrong ----------------------------------------------------------------------------
 
     def dead_letters(
@@ -289,6 +316,13 @@ class Telemetry:
             for one in self._readings.conflicts(limit=limit)
             if one.series in series
         ]
+
+
+def _rows(points: Points) -> Iterator[tuple[int, int, float | None]]:
+    """(series, time, value); None where the quality says that the value does not speak for the world."""
+    columns = (points.series.tolist(), points.time_ms.tolist(), points.value.tolist(), points.quality.tolist())
+    for series, at, value, quality in zip(*columns, strict=True):
+        yield series, at, None if quality >= NO_VALUE_QUALITY else _maybe(value)
 
 
 def _check(start_ms: int, end_ms: int, max_points: int) -> None:

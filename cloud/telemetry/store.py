@@ -38,6 +38,7 @@ __all__ = [
     "ReadingsStore",
     "StoreUnavailable",
     "columns",
+    "gather",
 ]
 
 Ints = NDArray[np.int64]

@@ -1,0 +1,86 @@
+"""Telling people: a small port, three ways through it, and the words.
+
+A message is at most 70 Chinese characters: the length of one text message on any phone.
+"""
+
+import logging
+import smtplib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from email.message import EmailMessage
+from typing import Any
+
+import httpx
+
+__all__ = ["LONGEST", "NotSent", "Notifier", "email", "log", "one_text", "storm_text", "webhook"]
+
+_LOG = logging.getLogger(__name__)
+LONGEST = 70
+_CHINA = timezone(timedelta(hours=8))
+_SEVERITY_ZH = {"warning": "警告", "critical": "严重"}
+_KIND_ZH = {"raised": "", "escalated": "无人确认·", "cleared": "已恢复·"}
+
+
+class NotSent(Exception):
+    """The message did not go out; it will be tried again."""
+
+
+# One way of telling somebody: (address, text); returns once it is handed over, raises `NotSent` otherwise.
+Notifier = Callable[[str, str], None]
+
+
+def log(address: str, text: str) -> None:
+    """For a demonstration: the log of this service."""
+    _LOG.warning("to %s: %s", address, text)
+
+
+def webhook(address: str, text: str) -> None:
+    """POST `{"text": ...}` to a URL, as most chat robots take it; any answer below 300 is a success."""
+    try:
+        answer = httpx.post(address, json={"text": text}, timeout=5)
+    except httpx.HTTPError as why:
+        raise NotSent(f"{address}: {why}") from why
+    if answer.status_code >= 300:  # noqa: PLR2004 - HTTP: not a success
+        raise NotSent(f"{address} answered {answer.status_code}")
+
+
+def email(host: str, port: int, sender: str) -> Callable[[str, str], None]:
+    """A notifier that hands mails to one SMTP server."""
+
+    def send(address: str, text: str) -> None:
+        mail = EmailMessage()
+        mail["From"], mail["To"], mail["Subject"] = sender, address, text
+        mail.set_content(text)
+        try:
+            with smtplib.SMTP(host, port, timeout=5) as server:
+                server.send_message(mail)
+        except (OSError, smtplib.SMTPException) as why:
+            raise NotSent(f"{address} by {host}:{port}: {why}") from why
+
+    return send
+
+
+def one_text(alarm: Mapping[str, Any], kind: str) -> str:
+    """What is wrong, where, since when, and what to do."""
+    at = alarm["cleared_ms"] if kind == "cleared" else alarm["raised_ms"]
+    clock = datetime.fromtimestamp(at / 1000, UTC).astimezone(_CHINA).strftime("%H:%M")
+    texts = alarm["texts"]
+    head = f"【{_SEVERITY_ZH.get(alarm['severity'], '')}】{_KIND_ZH.get(kind, '')}{texts.get('gateway', '')}{clock}"
+    action = "" if kind == "cleared" else f"。{texts.get('action_zh', '')}"
+    return shorten(f"{head}{texts.get('zh', alarm['rule'])}{action}")
+
+
+def storm_text(alarms: Sequence[Mapping[str, Any]]) -> str:
+    """Many alarms in one message: how many, how many gateways, the worst by name."""
+    worst = max(alarms, key=lambda one: (one["severity"] == "critical", one["raised_ms"]))
+    gateways = {one["gateway"] for one in alarms}
+    texts = worst["texts"]
+    return shorten(
+        f"【{_SEVERITY_ZH.get(worst['severity'], '')}】{len(gateways)}处共{len(alarms)}条告警,"
+        f"最重:{texts.get('gateway', '')}{texts.get('zh', worst['rule'])}。请查看告警板"
+    )
+
+
+def shorten(text: str) -> str:
+    """At most 70 characters; what had to be cut shows by its ellipsis."""
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

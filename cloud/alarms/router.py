@@ -1,0 +1,61 @@
+"""HTTP doors of alarms: `/api/v1/alarms`, `/rules`, `/shelves`."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from cloud.alarms.schemas import Acknowledge, AlarmPage, AlarmView, Done, RuleView, ShelfView, Shelve
+from cloud.alarms.service import Alarms
+from cloud.who import Role, SignedIn, Who, having
+
+__all__ = ["build_router"]
+
+Operator = Annotated[Who, Depends(having(Role.OPERATOR))]
+
+
+def build_router(alarms: Alarms) -> APIRouter:
+    """The routes over one `Alarms`."""
+    router = APIRouter(prefix="/api/v1", tags=["alarms"])
+
+    @router.get("/alarms")
+    def board(
+        who: SignedIn,
+        open: bool = False,  # noqa: A002, FBT001, FBT002 - the name in the query string
+        gateway: str | None = None,
+        before: int | None = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> AlarmPage:
+        """Alarms, the latest first; `before` takes the `next` of the page before."""
+        return alarms.board(who.regions(), open_only=open, gateway=gateway, before=before, limit=limit)
+
+    @router.get("/alarms/{alarm}")
+    def one(alarm: int, who: SignedIn) -> AlarmView:
+        """One alarm with what was done about it."""
+        return alarms.get(alarm, who.regions())
+
+    @router.post("/alarms/acknowledge")
+    def acknowledge(body: Acknowledge, who: Operator) -> Done:
+        """Say that somebody looks after these."""
+        return Done(changed=alarms.acknowledge(body.ids, who.id, body.note, _own(who)))
+
+    @router.get("/shelves")
+    def shelves(who: SignedIn) -> list[ShelfView]:
+        """Rules that are kept quiet, and until when."""
+        return alarms.shelves(who.regions())
+
+    @router.post("/shelves", status_code=201)
+    def shelve(body: Shelve, who: Operator) -> ShelfView:
+        """Keep quiet about a rule of a gateway for a while."""
+        return alarms.shelve(body.gateway, body.rule, body.minutes, who.id, body.reason, _own(who))
+
+    @router.get("/gateways/{gateway}/rules")
+    def rules(gateway: str, who: SignedIn) -> list[RuleView]:
+        """The rules that watch a gateway."""
+        return alarms.rules(gateway, who.regions())
+
+    return router
+
+
+def _own(who: Who) -> frozenset[str]:
+    """Where this person may act, not only look."""
+    return who.regions(Role.ADMIN, Role.OPERATOR)

@@ -1,0 +1,167 @@
+"""The alarm board: what is wrong, who has seen it, what may be quiet for a while.
+
+`Alarms` answers and changes; `Watch` (see there) finds out. Both know gateways only through callables that wiring
+passes, so this context stands without telemetry's tables.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from cloud.alarms.engine import Watched
+from cloud.alarms.schemas import AlarmPage, AlarmState, AlarmView, RuleView, ShelfView, StepView, Storm, rule_view
+from cloud.alarms.store import AlarmStore
+from cloud.problems import Invalid, NotFound
+
+__all__ = ["Alarms"]
+
+Scope = frozenset[str] | None
+# Alarms of one region that began within this time of each other, this many of them, are one storm.
+STORM_MS = 5 * 60_000
+STORM_SIZE = 5
+
+
+class Alarms:
+    """Questions about alarms and what people do with them.
+
+    `watched` lists the gateways with their rules now; `covers(region, granted regions)` says who may see what.
+    """
+
+    def __init__(
+        self,
+        store: AlarmStore,
+        *,
+        clock: Callable[[], int],
+        watched: Callable[[], Sequence[Watched]],
+        covers: Callable[[str, frozenset[str]], bool],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._watched = watched
+        self._covers = covers
+
+    def board(
+        self,
+        scope: Scope = None,
+        *,
+        open_only: bool = False,
+        gateway: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> AlarmPage:
+        """Alarms in scope, the latest first, with the storms among them."""
+        rows = self._store.alarms(open_only=open_only, gateway=gateway, before=before, limit=limit)
+        shelved = self._shelved()
+        items = [_view(row, shelved) for row in rows if self._sees(scope, row["region"])]
+        following = str(rows[-1]["id"]) if len(rows) == limit else None
+        return AlarmPage(items=items, storms=storms(items), next=following)
+
+    def get(self, alarm: int, scope: Scope = None) -> AlarmView:
+        """One alarm with its steps. Raises `NotFound`."""
+        rows = self._store.alarms(ids=[alarm])
+        if not rows or not self._sees(scope, rows[0]["region"]):
+            raise NotFound(f"there is no alarm {alarm}")
+        steps = [
+            StepView(**{key: row[key] for key in ("at_ms", "kind", "by", "note")}) for row in self._store.steps(alarm)
+        ]
+        return _view(rows[0], self._shelved()).model_copy(update={"steps": steps})
+
+    def acknowledge(self, ids: Collection[int], by: str, note: str = "", scope: Scope = None) -> int:
+        """Say that somebody looks after these alarms; how many nobody had acknowledged before.
+
+        Ids outside the scope raise `NotFound`, and then nothing is changed.
+        """
+        rows = {row["id"]: row for row in self._store.alarms(ids=ids, limit=len(ids))}
+        hidden = [one for one in ids if one not in rows or not self._sees(scope, rows[one]["region"])]
+        if hidden:
+            raise NotFound(f"there is no alarm {hidden[0]}", pointer="/ids")
+        return self._store.acknowledge(ids, by, note, self._clock())
+
+    def shelve(self, gateway: str, rule: str, minutes: int, by: str, reason: str, scope: Scope = None) -> ShelfView:
+        """Keep quiet about a rule of a gateway until the time is over. Raises `NotFound`, `Invalid`."""
+        watched = self._gateway(gateway, scope)
+        if rule != "*" and rule not in {one.id for one in watched.rules}:
+            raise NotFound(f"gateway {gateway} has no rule {rule[:48]}", pointer="/rule")
+        if minutes < 1:
+            raise Invalid("a shelf needs an end in the future", pointer="/minutes")
+        until = self._clock() + minutes * 60_000
+        self._store.shelve(gateway, rule, until, by, reason)
+        return ShelfView(gateway=gateway, rule=rule, until_ms=until, by=by, reason=reason)
+
+    def shelves(self, scope: Scope = None) -> list[ShelfView]:
+        """Shelves in scope that have not expired."""
+        mine = {one.gateway for one in self._watched() if self._sees(scope, one.region)}
+        return [ShelfView(**row) for row in self._store.shelves(self._clock()) if row["gateway"] in mine]
+
+    def rules(self, gateway: str, scope: Scope = None) -> list[RuleView]:
+        """The rules that watch a gateway. Raises `NotFound`."""
+        return [rule_view(rule) for rule in self._gateway(gateway, scope).rules]
+
+    def _gateway(self, gateway: str, scope: Scope) -> Watched:
+        for one in self._watched():
+            if one.gateway == gateway and self._sees(scope, one.region):
+                return one
+        raise NotFound(f"there is no gateway {gateway[:36]}")
+
+    def _sees(self, scope: Scope, region: str) -> bool:
+        return scope is None or self._covers(region, scope)
+
+    def _shelved(self) -> set[tuple[str, str]]:
+        return {(row["gateway"], row["rule"]) for row in self._store.shelves(self._clock())}
+
+
+def storms(alarms: Sequence[AlarmView]) -> list[Storm]:
+    """Open alarms of one region that began within five minutes of each other, where there are five or more."""
+    by_region: dict[str, list[AlarmView]] = defaultdict(list)
+    for one in alarms:
+        if one.state in {"raised", "acknowledged"} and not one.historical:
+            by_region[one.region].append(one)
+    found: list[Storm] = []
+    for region, members in by_region.items():
+        members.sort(key=lambda one: one.raised_ms)
+        starts = [n for n, one in enumerate(members) if n == 0 or one.raised_ms - members[n - 1].raised_ms > STORM_MS]
+        for start, end in zip(starts, [*starts[1:], len(members)], strict=True):
+            if end - start >= STORM_SIZE:
+                found.append(_storm(region, members[start:end]))
+    return found
+
+
+def _storm(region: str, members: Sequence[AlarmView]) -> Storm:
+    gateways = len({one.gateway for one in members})
+    return Storm(
+        title_zh=f"{gateways}处共{len(members)}条告警",
+        title_en=f"{len(members)} alarms at {gateways} gateways",
+        region=region,
+        first_ms=members[0].raised_ms,
+        alarms=[one.id for one in members],
+    )
+
+
+def _view(row: Mapping[str, Any], shelved: set[tuple[str, str]]) -> AlarmView:
+    texts = row["texts"]
+    return AlarmView(
+        **{key: row[key] for key in _SAME},
+        gateway_name=texts.get("gateway", row["gateway"]),
+        state=_state(row),
+        zh=texts.get("zh", row["rule"]),
+        en=texts.get("en", row["rule"]),
+        action_zh=texts.get("action_zh", ""),
+        action_en=texts.get("action_en", ""),
+        source=texts.get("source", ""),
+        subject=row["subject"].split(),
+        shelved=bool(shelved & {(row["gateway"], row["rule"]), (row["gateway"], "*")}),
+    )
+
+
+_SAME = (
+    *("id", "gateway", "region", "rule", "severity", "values", "since_ms", "raised_ms", "noticed_ms", "cleared_ms"),
+    *("acknowledged_ms", "acknowledged_by", "historical"),
+)
+
+
+def _state(row: Mapping[str, Any]) -> AlarmState:
+    if row["withdrawn_ms"] is not None:
+        return "withdrawn"
+    if row["cleared_ms"] is not None:
+        return "cleared"
+    return "raised" if row["acknowledged_ms"] is None else "acknowledged"

@@ -1,0 +1,241 @@
+"""Alarms as rows: one per raising, found again by (gateway, rule, time of raising), however often it is told."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Engine, and_, func, select, update
+
+from cloud.alarms.engine import Change, Course, Watched
+from cloud.alarms.tables import alarm, insert_or, message, metadata, receiver, shelf, state, step
+from edge.rules import Rule
+
+__all__ = ["AlarmStore"]
+
+# Changes noticed later than this after they happened are history: nobody is called about them.
+CALL_WITHIN_MS = 15 * 60_000
+SEVERITIES = ("warning", "critical")
+
+
+class AlarmStore:
+    """The tables of alarms behind plain methods; each is one transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def create(self) -> None:
+        """Create the tables that are missing."""
+        metadata.create_all(self._engine)
+
+    # --- what the watch writes ----------------------------------------------------------------------
+
+    def saved(self) -> dict[str, dict[str, Mapping[str, Any]]]:
+        """Saved states by gateway and rule."""
+        found: dict[str, dict[str, Mapping[str, Any]]] = {}
+        for row in self._rows(select(state)):
+            found.setdefault(row["gateway"], {})[row["rule"]] = row["document"]
+        return found
+
+    def apply(
+        self,
+        changes: Sequence[Change],
+        courses: Sequence[Course],
+        states: Mapping[tuple[str, str], Mapping[str, Any]],
+        now_ms: int,
+    ) -> None:
+        """States and what follows from them, in one transaction; the same changes again change nothing."""
+        with self._engine.begin() as connection:
+            for change in changes:
+                _apply(connection, change, now_ms)
+            for course in courses:
+                _reconcile(connection, course, now_ms)
+            for (gateway, rule), document in states.items():
+                row = {"gateway": gateway, "rule": rule, "document": dict(document)}
+                insert = insert_or(connection, state).values(row)
+                connection.execute(insert.on_conflict_do_update(index_elements=["gateway", "rule"], set_=row))
+
+    # --- questions ----------------------------------------------------------------------------------
+
+    def alarms(
+        self,
+        *,
+        open_only: bool = False,
+        gateway: str | None = None,
+        ids: Collection[int] | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[dict[str, Any]]:
+        """Alarms, the latest first; `before` is the id at which the last page ended."""
+        query = select(alarm).order_by(alarm.c.id.desc()).limit(limit)
+        if open_only:
+            query = query.where(_open())
+        if gateway is not None:
+            query = query.where(alarm.c.gateway == gateway)
+        if ids is not None:
+            query = query.where(alarm.c.id.in_(list(ids)))
+        if before is not None:
+            query = query.where(alarm.c.id < before)
+        return self._rows(query)
+
+    def steps(self, alarm_id: int) -> list[dict[str, Any]]:
+        """What people and the service did about one alarm, in order."""
+        return self._rows(select(step).where(step.c.alarm == alarm_id).order_by(step.c.id))
+
+    def shelves(self, now_ms: int) -> list[dict[str, Any]]:
+        """Shelves that have not expired."""
+        return self._rows(select(shelf).where(shelf.c.until_ms > now_ms).order_by(shelf.c.gateway, shelf.c.rule))
+
+    def _rows(self, query: Any) -> list[dict[str, Any]]:
+        with self._engine.connect().execution_options(reading=True) as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    # --- what people do -----------------------------------------------------------------------------
+
+    def acknowledge(self, ids: Collection[int], by: str, note: str, now_ms: int) -> int:
+        """Mark alarms as seen by a person; the number that were not yet."""
+        with self._engine.begin() as connection:
+            fresh = connection.execute(
+                select(alarm.c.id).where(alarm.c.id.in_(list(ids)), alarm.c.acknowledged_ms.is_(None))
+            ).scalars()
+            todo = list(fresh)
+            connection.execute(
+                update(alarm).where(alarm.c.id.in_(todo)).values(acknowledged_ms=now_ms, acknowledged_by=by)
+            )
+            _note(connection, todo, "acknowledged", by, note, now_ms)
+        return len(todo)
+
+    def shelve(self, gateway: str, rule: str, until_ms: int, by: str, reason: str) -> None:
+        """Keep quiet about one rule of a gateway (`*`: all) until a time; a second shelf replaces the first."""
+        row = {"gateway": gateway, "rule": rule, "until_ms": until_ms, "by": by, "reason": reason[:500]}
+        with self._engine.begin() as connection:
+            insert = insert_or(connection, shelf).values(row)
+            connection.execute(insert.on_conflict_do_update(index_elements=["gateway", "rule"], set_=row))
+
+    def add_receiver(self, row: Mapping[str, Any]) -> None:
+        """Somebody to be told; the same address on the same level again changes its settings."""
+        with self._engine.begin() as connection:
+            insert = insert_or(connection, receiver).values(dict(row))
+            keys = ["kind", "address", "level"]
+            rest = {key: value for key, value in row.items() if key not in keys}
+            connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=rest))
+
+    def receivers(self) -> list[dict[str, Any]]:
+        """Everybody to be told."""
+        return self._rows(select(receiver).order_by(receiver.c.level, receiver.c.id))
+
+    # --- telling ------------------------------------------------------------------------------------
+
+    def open_and_quiet(self) -> list[dict[str, Any]]:
+        """Open alarms that nobody acknowledged and that may call somebody."""
+        return self._rows(
+            select(alarm).where(_open(), alarm.c.acknowledged_ms.is_(None), alarm.c.historical.is_(False))
+        )
+
+    def queue(self, rows: Sequence[Mapping[str, Any]], levels: Mapping[int, int], now_ms: int) -> None:
+        """Queue messages, and note for each alarm up to which level people were told."""
+        with self._engine.begin() as connection:
+            if rows:
+                fresh = [{**row, "queued_ms": now_ms, "failures": 0} for row in rows]
+                connection.execute(insert_or(connection, message).on_conflict_do_nothing(), fresh)
+            for one, level in levels.items():
+                connection.execute(update(alarm).where(alarm.c.id == one).values(level=level))
+                if level > 1:
+                    _note(connection, [one], "escalated", "tianmai", f"level {level - 1}", now_ms)
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """Messages not yet sent, oldest first, beside their alarms."""
+        query = select(message.c.id.label("message"), message.c.receiver, message.c.kind.label("told"), alarm)
+        query = query.add_columns(message.c.queued_ms, message.c.failures).join(alarm, alarm.c.id == message.c.alarm)
+        return self._rows(query.where(message.c.sent_ms.is_(None)).order_by(message.c.id).limit(1000))
+
+    def sent_since(self, receiver_id: int, since_ms: int) -> int:
+        """Distinct sendings to one receiver since a time (a grouped message counts once)."""
+        query = select(func.count(message.c.sent_ms.distinct())).where(
+            message.c.receiver == receiver_id, message.c.sent_ms >= since_ms
+        )
+        with self._engine.connect().execution_options(reading=True) as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def mark_sent(self, messages: Collection[int], now_ms: int) -> None:
+        """They have gone out."""
+        with self._engine.begin() as connection:
+            connection.execute(update(message).where(message.c.id.in_(list(messages))).values(sent_ms=now_ms))
+
+    def mark_failed(self, messages: Collection[int]) -> None:
+        """They have not gone out this time."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(message).where(message.c.id.in_(list(messages))).values(failures=message.c.failures + 1)
+            )
+
+
+def _open() -> Any:
+    return and_(alarm.c.cleared_ms.is_(None), alarm.c.withdrawn_ms.is_(None))
+
+
+def _note(connection: Connection, ids: Sequence[int], kind: str, by: str, note: str, now_ms: int) -> None:
+    rows = [{"alarm": one, "at_ms": now_ms, "kind": kind, "by": by, "note": note[:500]} for one in ids]
+    if rows:
+        connection.execute(step.insert(), rows)
+
+
+def _apply(connection: Connection, change: Change, now_ms: int) -> None:
+    """Take one change as it was told; what several of them together leave unclear, `_reconcile` settles."""
+    at, rule = change.transition.at_ms, change.rule
+    mine = _of(change.watched, rule)
+    if change.transition.kind == "raised":
+        raised = _row(change.watched, rule, at, change.transition.since_ms, now_ms)
+        raised |= {"values": dict(change.transition.values), "historical": change.late or raised["historical"]}
+        connection.execute(insert_or(connection, alarm).values(raised).on_conflict_do_nothing())
+        # Raised again after all: what later data took back, still later data brought again.
+        connection.execute(update(alarm).where(mine, alarm.c.raised_ms == at).values(withdrawn_ms=None))
+    elif change.transition.kind == "withdrawn":
+        connection.execute(update(alarm).where(mine, alarm.c.raised_ms == at).values(withdrawn_ms=now_ms))
+    else:
+        latest = select(func.max(alarm.c.raised_ms)).where(mine, alarm.c.raised_ms <= at).scalar_subquery()
+        connection.execute(update(alarm).where(mine, alarm.c.raised_ms == latest).values(cleared_ms=at))
+
+
+def _reconcile(connection: Connection, course: Course, now_ms: int) -> None:
+    """Make the rows after the floor say exactly what the rule says now.
+
+    Late data may move a raising while its clearing stays where it was: told one by one, such changes do not add up.
+    """
+    mine = _of(course.watched, course.rule)
+    spans = {raised: (cleared, since) for raised, cleared, since in course.spans}
+    after = select(alarm.c.raised_ms, alarm.c.withdrawn_ms).where(mine, alarm.c.raised_ms > course.floor_ms)
+    known = {row.raised_ms: row.withdrawn_ms for row in connection.execute(after)}
+    for raised, (cleared, since) in spans.items():
+        if raised not in known:
+            connection.execute(alarm.insert(), _row(course.watched, course.rule, raised, since, now_ms))
+        one = update(alarm).where(mine, alarm.c.raised_ms == raised)
+        connection.execute(one.values(cleared_ms=cleared, withdrawn_ms=None))
+    for raised, withdrawn in known.items():
+        if raised not in spans and withdrawn is None:
+            connection.execute(update(alarm).where(mine, alarm.c.raised_ms == raised).values(withdrawn_ms=now_ms))
+    older = and_(mine, alarm.c.raised_ms <= course.floor_ms, alarm.c.withdrawn_ms.is_(None))
+    if course.carried is None:
+        connection.execute(update(alarm).where(older, alarm.c.cleared_ms.is_(None)).values(cleared_ms=course.floor_ms))
+    else:
+        one = update(alarm).where(older, alarm.c.raised_ms >= course.carried)
+        connection.execute(one.values(cleared_ms=course.carried_end))
+
+
+def _of(watched: Watched, rule: Rule) -> Any:
+    return and_(alarm.c.gateway == watched.gateway, alarm.c.rule == rule.id)
+
+
+def _row(watched: Watched, rule: Rule, raised_ms: int, since_ms: int, now_ms: int) -> dict[str, Any]:
+    return {
+        "gateway": watched.gateway,
+        "rule": rule.id,
+        "region": watched.region,
+        "severity": rule.severity,
+        "subject": " ".join(sorted(one.series for one in rule.inputs.values()))[:300],
+        "texts": {**rule.texts, "gateway": watched.name},
+        "values": {},
+        "since_ms": since_ms,
+        "raised_ms": raised_ms,
+        "noticed_ms": now_ms,
+        "historical": now_ms - raised_ms > CALL_WITHIN_MS,
+        "level": 0,
+    }
