@@ -18,7 +18,10 @@ from edge import EdgeError
 from edge.agent import Agent
 from edge.clock import Clock, SystemTime
 from edge.drivers.registry import make_driver
-from edge.replay import Replay, Report, progress_bar, read_log
+from edge.drivers.simulator import SimulatorDriver
+from edge.outputs import MemoryOutput, make_output
+from edge.pond_log import Report, read_log
+from edge.replay import Replay, progress_bar
 from edge.settings import Settings, UplinkSettings, load_settings, load_zone, parse_broker
 from edge.spool import Spool, SpoolSettings
 from edge.spool.tool import add_spool_commands
@@ -81,7 +84,13 @@ def build_agent(settings: Settings) -> Agent:
     clock = Clock(SystemTime())
     agent = Agent(settings, spool=Spool(settings.spool_dir, settings.spool), clock=clock)
     for row in settings.drivers:
-        agent.add_driver(make_driver(row, settings, clock))
+        driver = make_driver(row, settings, clock)
+        agent.add_driver(driver)
+        if isinstance(driver, SimulatorDriver):
+            for actuator in settings.farm.actuators:
+                agent.add_output(actuator.name, MemoryOutput(driver.outputs, actuator.name))
+    for row in settings.outputs:
+        agent.add_output(row.name, make_output(row))
     return agent
 
 

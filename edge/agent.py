@@ -19,9 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from edge import EdgeError
 from edge.clock import Clock, ClockQuality, Step, SystemTime
+from edge.commands import Desk
 from edge.drivers import Driver, Sample
+from edge.guard import Guard
 from edge.health import disk_free_bytes, rss_bytes
-from edge.quantities import quantity_of
+from edge.quality import judge
+from edge.rules import Sample as RuleSample
 from edge.spool import Kind as SpoolKind
 from edge.spool import Spool, SpoolError
 from edge.uplink import Connected, Disconnected, Message, Notice, Uplink
@@ -32,6 +35,7 @@ from edge.wire import (
     Pack,
     Quality,
     Reading,
+    Result,
     Status,
     Topic,
     WireError,
@@ -39,6 +43,7 @@ from edge.wire import (
 )
 
 if TYPE_CHECKING:
+    from edge.outputs import Output
     from edge.settings import Settings
 
 _BATCHES = 64  # batches of samples waiting; when they are used up the drivers wait, not the network
@@ -72,10 +77,17 @@ class Agent:
         self._trouble = ""
         self._next_status = self._next_tick = self._next_save = 0.0
         self._rejected = 0
+        self._guard = Guard(settings, self.clock, report=self.report)
+        self._desk = Desk(settings.spool_dir / "commands.log", settings.gateway, settings.secret)
+        self._new: list[RuleSample] = []
 
     def add_driver(self, driver: Driver) -> None:
         """Have this driver run beside the loop."""
         self._drivers.append(driver)
+
+    def add_output(self, actuator: str, output: Output) -> None:
+        """Have this actuator of the farm driven for real; those without an output are not controlled."""
+        self._guard.add_output(actuator, output)
 
     # -- the loop --------------------------------------------------------------------------------------
 
@@ -87,6 +99,9 @@ class Agent:
             )
             self._threads.append(thread)
             thread.start()
+        self._guard.start()
+        for result in self._desk.interrupted(self.clock.now_ms() or 0):
+            self._answer(result)
         self._uplink.start()
         while not stop.is_set():
             self._turn()
@@ -144,10 +159,12 @@ class Agent:
             del self._held[:-_HELD]
             return
         try:
-            reading = judge(sample, time_ms)
+            reading = judge(sample.name, time_ms, sample.value, sample.unit, sample.quality, sample.calibration)
         except WireError:
             self._rejected += 1
             return
+        good = reading.quality < Quality.DEVICE_ERROR
+        self._new.append(RuleSample(reading.name, time_ms, reading.value if good else None))
         if not self._open:
             self._opened = time.monotonic()
         self._open.append(reading)
@@ -199,10 +216,24 @@ class Agent:
                 self._uplink.confirmed(moved=moved, now=time.monotonic())
                 if not message.retained:  # a retained one may be a year old
                     self._clock_moved(self.clock.hear_cloud(ack.time_ms))
+        elif message.topic.kind is Kind.COMMAND:
+            now_ms, quality, target = self.clock.now_ms(), self.clock.quality, message.topic.name or ""
+            for result in self._desk.receive(
+                message.payload, target, retained=message.retained, now_ms=now_ms, quality=quality, act=self._guard.act
+            ):
+                self._answer(result)
+
+    def _answer(self, result: Result) -> None:
+        """Tell the cloud now if it listens, and keep the outcome as an event: that one cannot get lost."""
+        self._uplink.send(Topic(self._settings.gateway, Kind.RESULT), result.sign(self._settings.secret))
+        if result.outcome != "accepted":
+            body = {"id": result.id, "outcome": result.outcome, "reason": result.reason, **result.body}
+            self.report("command", body)
 
     def _clock_moved(self, step: Step | None) -> None:
         if step is not None:
             self.report("clock", {"moved_ms": step.moved_ms, "quality": step.quality.value}, time_ms=step.at_ms)
+            self._guard.clock_stepped()
         if self._held and self.clock.quality is not ClockQuality.NONE:
             held, self._held = self._held, []
             for sample in held:
@@ -213,10 +244,13 @@ class Agent:
     def _tick(self, now: float) -> None:
         self._next_tick = now + 1.0
         self._clock_moved(self.clock.check())
+        fresh, self._new = self._new, []
+        self._guard.tick(fresh)
         if self._trouble:
             self._commit()
         if now >= self._next_save:
             self._next_save = now + 60.0
+            self._desk.forget(self.clock.now_ms() or 0)
             with contextlib.suppress(SpoolError):
                 self._spool.save_mark()
         if now >= self._next_status:
@@ -250,6 +284,7 @@ class Agent:
                 for driver in self._drivers
             },
             "farm": self._settings.farm.name,
+            **self._guard.status(),
         }
         state = "degraded" if self._trouble or self.clock.quality is ClockQuality.NONE else "online"
         return Status(state, self.clock.now_ms() or 0, self.boot, agent_version(), body)
@@ -261,21 +296,11 @@ class Agent:
         for item in self._arrivals(0.0):
             self._take(item)
         self._close_pack()
+        self._guard.save()
         goodbye = Status("offline", self.clock.now_ms() or 0, self.boot, agent_version(), {})
         self._uplink.close(goodbye.sign(self._settings.secret))
         with contextlib.suppress(EdgeError):
             self._spool.close()
-
-
-def judge(sample: Sample, time_ms: int) -> Reading:
-    """The sample as a reading; a value outside the physical range is flagged and kept. Raises ``WireError``."""
-    quality, value = sample.quality, sample.value
-    if value is None and quality < Quality.DEVICE_ERROR:
-        quality = Quality.DEVICE_ERROR
-    known = quantity_of(sample.name)
-    if known is not None and value is not None and not known.holds(value) and quality < Quality.DEVICE_ERROR:
-        quality = Quality.OUT_OF_RANGE
-    return Reading(sample.name, time_ms, value, sample.unit, quality, sample.calibration)
 
 
 def agent_version() -> str:

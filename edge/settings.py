@@ -145,7 +145,7 @@ class UplinkSettings:
 
 @dataclass(frozen=True, slots=True)
 class DriverSettings:
-    """One ``[[driver]]``: its kind, its name and the options its own module checks."""
+    """One ``[[driver]]`` or ``[[output]]``: its kind, its name (for an output the actuator's) and its options."""
 
     kind: str
     name: str
@@ -164,6 +164,7 @@ class Settings:
     spool_dir: Path
     spool: SpoolSettings
     drivers: tuple[DriverSettings, ...]
+    outputs: tuple[DriverSettings, ...]
     secret: bytes = field(repr=False)
     pack_readings: int = 200
     pack_age_s: float = 5.0
@@ -203,6 +204,7 @@ def _settings(top: Table, base: Path) -> Settings:
         pack_readings=spool.whole("pack_readings", 200, low=1, high=2000),
         pack_age_s=spool.number("pack_age_s", 5.0, low=0.05, high=3600),
         drivers=tuple(_driver(row, base) for row in top.tables("driver")),
+        outputs=tuple(_driver(row, base, "actuator") for row in top.tables("output")),
     )
     for table in (gateway, spool, top):
         table.done()
@@ -269,9 +271,9 @@ def parse_broker(url: str, where: str) -> tuple[str, str, int]:
     return parts.scheme, parts.hostname, port or _PORTS[parts.scheme]
 
 
-def _driver(table: Table, base: Path) -> DriverSettings:
+def _driver(table: Table, base: Path, key: str = "name") -> DriverSettings:
     kind = table.text("kind")
-    name = table.text("name", kind)
+    name = table.text(key, kind)
     if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,35}", name) is None:
-        raise SettingsError(f"{table.where}.name: {name!r} is not a short lower-case word")
+        raise SettingsError(f"{table.where}.{key}: {name!r} is not a short lower-case word")
     return DriverSettings(kind, name, table.rest(), base)

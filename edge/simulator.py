@@ -8,15 +8,15 @@ goes on where it would have been.
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import tzinfo
 
     from edge.farms import Farm, Series
-
-from datetime import UTC, datetime
 
 _HOUR_MS = 3_600_000
 _ORIGIN_MS = 1_767_225_600_000  # 2026-01-01: where simulated counters were at their base
@@ -28,9 +28,14 @@ class SimulatedFarm:
 
     def __init__(self, farm: Farm, seed: int, zone: tzinfo) -> None:
         self.farm, self._seed, self._zone = farm, seed, zone
+        self._effects: dict[tuple[str, str], tuple[int, float]] = {}
 
-    def value(self, series: Series, time_ms: int) -> float:
-        """The reading a sensor of this series gives at that UTC time, in the unit of its quantity."""
+    def value(self, series: Series, time_ms: int, outputs: Mapping[str, float] | None = None) -> float:
+        """The reading a sensor of this series gives at that UTC time, in the unit of its quantity.
+
+        ``outputs`` are the values of actuators; what a series answers to them builds up over time, so with them
+        the value also depends on what was asked before.
+        """
         curve = series.simulate
         hour = self._local_hour(time_ms)
         level = curve.lit_value if curve.lit and curve.lit[0] <= hour < curve.lit[1] else curve.base
@@ -39,8 +44,18 @@ class SimulatedFarm:
         level += curve.wander * self._wander(series.name, time_ms / _HOUR_MS)
         if curve.noise:
             level += curve.noise * self._noise(series.name, time_ms)
+        for actuator, (gain, settle_s) in curve.responds.items() if outputs else ():
+            level += self._effect(series.name, actuator, (outputs or {}).get(actuator, 0.0) * gain, settle_s, time_ms)
         level = min(max(level, series.quantity.low), series.quantity.high)
         return round(round(level / curve.step) * curve.step, 6)
+
+    def _effect(self, name: str, actuator: str, goal: float, settle_s: float, time_ms: int) -> float:
+        """Approach the goal with the time constant ``settle_s``."""
+        before_ms, effect = self._effects.get((name, actuator), (time_ms, 0.0))
+        share = -math.expm1(-max(0, time_ms - before_ms) / 1000 / settle_s)
+        effect += share * (goal - effect)
+        self._effects[name, actuator] = (time_ms, effect)
+        return effect
 
     def _local_hour(self, time_ms: int) -> float:
         local = datetime.fromtimestamp(time_ms / 1000, UTC).astimezone(self._zone)

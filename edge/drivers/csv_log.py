@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge.drivers import DriverHealth, Emit, Sample
-from edge.replay import Pace, ReplayError, Report, read_log
+from edge.pond_log import LogError, Pace, Report, read_log
 from edge.settings import load_zone
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class CsvLogDriver:
                     return
                 emit([Sample(r.name, r.value, r.unit, time_ms=r.time_ms, quality=r.quality) for r in row.readings])
                 self.health.ok += len(row.readings)
-        except ReplayError as why:
+        except LogError as why:
             self._warn(str(why))
 
     def _warn(self, text: str) -> None:

@@ -29,6 +29,7 @@ class SimulatorDriver:
     ) -> None:
         self.name, self.health = name, DriverHealth()
         self._farm, self._speed, self._wall_ms, self._stamp = farm, speed, wall_ms, stamp
+        self.outputs: dict[str, float] = {}
 
     def run(self, emit: Emit, stop: Event) -> None:
         """Emit until told to stop."""
@@ -40,7 +41,7 @@ class SimulatorDriver:
             while due[0][0] <= now:
                 at, nth, series = due[0]
                 wall = self._wall_ms()
-                value = None if wall is None else self._farm.value(series, wall)
+                value = None if wall is None else self._farm.value(series, wall, self.outputs)
                 if value is not None:
                     batch.append(Sample(series.name, value, series.unit, stamp=self._stamp()))
                 # A slept-through night is not made up for: the next one is due one interval from now.

@@ -7,16 +7,19 @@ alarm rules with their texts and sources, its actuators and control rules. Addin
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
 from edge import EdgeError
+from edge.control.interlock import Actuator, ControlError
+from edge.control.loop import Control
+from edge.control.table import parse_actuators, parse_controls
 from edge.quantities import Quantity, quantity_of
-from edge.rules import Rule, RuleError, parse_rule
+from edge.rules import Input, Rule, RuleError, parse_rule
 
 _FORMAT = "tianmai-farm@1"
 _TEXTS = ("zh", "en", "action_zh", "action_en", "source")
@@ -32,7 +35,8 @@ class Curve:
 
     ``day`` is the amplitude of the daily wave with its top at local hour ``peak`` (negative: its bottom),
     ``wander`` the size of slow random swings, ``noise`` that of each measurement, ``step`` the resolution;
-    ``rise_per_h`` makes a counter; between the hours ``lit`` the level is ``lit_value`` instead of ``base``.
+    ``rise_per_h`` makes a counter; between the hours ``lit`` the level is ``lit_value`` instead of ``base``;
+    ``responds`` says by how much an actuator at full output moves it, and with which time constant (s).
     """
 
     base: float
@@ -44,6 +48,7 @@ class Curve:
     rise_per_h: float = 0.0
     lit: tuple[float, float] | None = None
     lit_value: float = 0.0
+    responds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,17 @@ class Farm:
     en: str
     series: Mapping[str, Series]
     rules: Mapping[str, Rule]
+    actuators: tuple[Actuator, ...] = ()
+    controls: tuple[Control, ...] = ()
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        """Each series as an input of rules and controls."""
+        return _inputs(self.series.values())
+
+
+def _inputs(series: Iterable[Series]) -> dict[str, Input]:
+    return {one.name: Input(one.name, one.unit, one.interval_s * 1000) for one in series}
 
 
 def farm_names() -> tuple[str, ...]:
@@ -99,7 +115,12 @@ def parse_farm(text: str, *, where: str) -> Farm:
         series = [_series(row, where) for row in document["series"]]
         names = (str(document["name"]), str(document["zh"]), str(document["en"]))
         rules = _rules(document, series)
-    except RuleError as why:
+        actuators = parse_actuators(document.get("actuator", []), _inputs(series))
+        intervals = {one.name: one.interval_s for one in series}
+        controls = parse_controls(document.get("control", []), _inputs(series), intervals)
+        if lost := {one.drive for one in controls} - {one.name for one in actuators}:
+            raise FarmError("bad_farm", f"{where}: a control drives {min(lost)!r}, which is no actuator")
+    except (RuleError, ControlError) as why:
         raise FarmError("bad_farm", f"{where}: {why}") from None
     except tomllib.TOMLDecodeError as why:
         raise FarmError("bad_farm", f"{where}: not TOML: {why}") from None
@@ -108,7 +129,9 @@ def parse_farm(text: str, *, where: str) -> Farm:
     by_name = {one.name: one for one in series}
     if len(by_name) != len(series):
         raise FarmError("bad_farm", f"{where}: a series is named twice")
-    return Farm(*names, series=MappingProxyType(by_name), rules=MappingProxyType(rules))
+    return Farm(
+        *names, series=MappingProxyType(by_name), rules=MappingProxyType(rules), actuators=actuators, controls=controls
+    )
 
 
 def _rules(document: Mapping[str, Any], series: list[Series]) -> dict[str, Rule]:
@@ -144,8 +167,9 @@ def _series(row: Mapping[str, Any], where: str) -> Series:
     try:
         curve = dict(row["simulate"])
         lit = curve.pop("lit", None)
-        simulate = Curve(**curve, lit=None if lit is None else (float(lit[0]), float(lit[1])))
-    except TypeError as why:
+        responds = {name: (float(gain), float(settle)) for name, (gain, settle) in curve.pop("responds", {}).items()}
+        simulate = Curve(**curve, responds=responds, lit=None if lit is None else (float(lit[0]), float(lit[1])))
+    except (TypeError, ValueError, AttributeError) as why:
         raise FarmError("bad_farm", f"{where}: {name}: simulate: {why}") from None
     if int(row["interval_s"]) < 1:
         raise FarmError("bad_farm", f"{where}: {name}: interval_s must be at least 1")

@@ -12,7 +12,7 @@ from processes import Child, console, free_port
 
 from edge.farms import load_farm
 from edge.loopback import LoopbackCloud
-from edge.wire import Ack, Kind, Quality, Status, Topic
+from edge.wire import Ack, Command, Kind, Quality, Result, Status, Topic
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
@@ -113,6 +113,25 @@ def test_an_ack_for_another_epoch_or_a_garbled_one_is_ignored(tmp_path, mosquitt
     numbers = sorted(number for _, number in cloud.pack_numbers)
     assert numbers[0] == 1
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_a_command_drives_the_aerator_once_and_everyone_is_told(tmp_path, mosquitto_broker, cloud):
+    now = time.time_ns() // 1_000_000
+    order = Command("c1", "pond-1", "aerator1", "set", 1.0, now - 5000, now + 60_000, "user:li").sign(SECRET.encode())
+    topic = Topic("pond-1", Kind.COMMAND, name="aerator1")
+
+    def outcomes(kept):
+        return [Result.verify(payload, SECRET.encode()).outcome for _, payload in kept.results]
+
+    with agent(tmp_path, mosquitto_broker.port):
+        assert cloud.wait(lambda c: "pond-1" in c.statuses and "aerator1" in status_of(c).body["actuators"], 15)
+        cloud.publish(topic, order)
+        cloud.publish(topic, order)
+        assert cloud.wait(lambda c: len(c.results) >= 3, 10)
+        assert outcomes(cloud) == ["accepted", "done", "refused"]
+        told = [(event.kind, event.body.get("outcome"), event.body.get("reason")) for _, event in cloud.events]
+        assert cloud.wait(lambda c: sum(event.kind == "command" for _, event in c.events) >= 2, 10), told
+        assert cloud.wait(lambda c: status_of(c).body["actuators"]["aerator1"]["value"] == 1.0, 5)
 
 
 def test_a_black_hole_instead_of_a_broker_does_not_stop_the_spooling(tmp_path):

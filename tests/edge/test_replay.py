@@ -13,7 +13,7 @@ import pytest
 from processes import console
 
 from edge.loopback import LoopbackCloud
-from edge.replay import ReplayError, Report, parse_local, read_log
+from edge.pond_log import LogError, Report, parse_local, read_log
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 COLUMNS = {"Temperature": "water_temperature", "pH": "ph", "Turbidity": "turbidity"}
@@ -95,7 +95,7 @@ def test_a_value_outside_the_physical_range_is_flagged_and_kept(tmp_path):
 
 @pytest.mark.parametrize("header", ["When,pH", "Date", "Date,Mood", ""])
 def test_a_log_without_known_columns_is_refused(tmp_path, header):
-    with pytest.raises(ReplayError):
+    with pytest.raises(LogError):
         rows_of(write_log(tmp_path / "log.csv", [], header))
 
 
