@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Final
 
-from traceability import TraceError
+from traceability import TraceError, labels
 from traceability.canon import to_base64
 from traceability.keys import KeyKind, SigningKey, load_key, save_key
 from traceability.monitor import Contradiction, LogAway, Monitor, files_at
@@ -87,6 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     show = deeds.add_parser("show", help="print the verifier key that belongs to a signing key")
     show.add_argument("file", type=Path, metavar="FILE")
     show.set_defaults(job=_show_key)
+
+    sheet = commands.add_parser("labels", help="issue serials and print their QR labels as PDF, SVG or PNG")
+    labels.add_arguments(sheet)
+    sheet.set_defaults(job=labels.run)
     return parser
 
 

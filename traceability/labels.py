@@ -1,81 +1,30 @@
-"""QR labels: from a link to something a printer prints and a phone reads.
+"""Labels: from a link to something a printer prints and a phone reads.
 
-`symbol` makes one QR symbol with the `qrcode` library; `svg` and `png` draw it with its quiet zone and a line
-a person can read when the symbol is torn. Before anything is drawn for a printer, `check_printable` asks
-whether its dots are fine enough: below three dots a module a thermal printer smears modules together, so that
-size is refused, not warned about.
-
-Source of the numbers: ISO/IEC 18004 (quiet zone of 4 modules); 3 dots a module at 203 dpi = 0.375 mm, the least that
-printed and read well in our notes; real printers differ, so every batch is decoded again before it is handed out.
+`svg` and `png` draw one symbol with its quiet zone and a line a person can read when the symbol is torn; for a batch,
+`traceability.label_sheets.write_pdf` makes sheets and rolls. `add_arguments` and `run` are `tianmai-trace
+labels`: serials issued under a batch key (or read from a file), drawn, a sample decoded again, and listed
+beside the labels.
 """
 
+import argparse
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from io import BytesIO
+from pathlib import Path
 from typing import Final
 
-import qrcode
 from PIL import Image, ImageDraw, ImageFont
-from qrcode.constants import ERROR_CORRECT_H, ERROR_CORRECT_L, ERROR_CORRECT_M, ERROR_CORRECT_Q
 
-from traceability import TraceError
+from traceability.digital_link import build_link
+from traceability.label_sheets import TEMPLATES, write_pdf
+from traceability.qr import LEVELS, QUIET, LabelError, Symbol, check_printable, symbol
+from traceability.qr_batch import SymbolBatch
+from traceability.serials import issue
 
-__all__ = ["LabelError", "Symbol", "check_printable", "png", "svg", "symbol"]
+__all__ = ["LabelError", "Symbol", "add_arguments", "check_printable", "png", "run", "svg", "symbol"]
 
-QUIET: Final = 4  # modules
-LEAST_DOTS: Final = 3  # printer dots a module
-MM_PER_INCH: Final = 25.4
-LEVELS: Final = {"L": ERROR_CORRECT_L, "M": ERROR_CORRECT_M, "Q": ERROR_CORRECT_Q, "H": ERROR_CORRECT_H}
 CAPTION_SHARE: Final = 0.1  # height of a caption line, of the symbol's width
-
-
-class LabelError(TraceError):
-    """A label cannot be made as asked."""
-
-    default_code = "bad_label"
-
-
-@dataclass(frozen=True, slots=True)
-class Symbol:
-    """A QR symbol: ``rows`` of 0/1 modules, ``size`` a side, without quiet zone."""
-
-    version: int
-    rows: tuple[bytes, ...]
-
-    @property
-    def size(self) -> int:
-        """Modules a side."""
-        return len(self.rows)
-
-
-def symbol(link: str, level: str = "M") -> Symbol:
-    """The smallest symbol for ``link`` at an error correction level (L, M, Q, H). Raises `LabelError`."""
-    if level not in LEVELS:
-        raise LabelError(f"error correction level {level!r} is none of L, M, Q, H")
-    code = qrcode.QRCode(error_correction=LEVELS[level], border=0)
-    code.add_data(link)
-    try:
-        code.make(fit=True)
-    except ValueError as why:
-        raise LabelError(f"{len(link)} characters do not fit into one QR symbol") from why
-    return Symbol(code.version, tuple(bytes(map(bool, row)) for row in code.modules))
-
-
-def check_printable(this: Symbol, width_mm: float, dpi: int) -> int:
-    """Whole printer dots a module gets when the symbol with its quiet zone is ``width_mm`` wide at ``dpi``.
-
-    Raises `LabelError` below three, and says which width would do.
-    """
-    modules = this.size + 2 * QUIET
-    dots = int(width_mm / MM_PER_INCH * dpi / modules + 1e-9)
-    if dots < LEAST_DOTS:
-        enough = LEAST_DOTS * modules * MM_PER_INCH / dpi
-        raise LabelError(
-            f"{width_mm} mm at {dpi} dpi gives {dots} dots a module; at least {LEAST_DOTS} are needed: "
-            f"print it {enough:.1f} mm wide, use a finer printer or a shorter link"
-        )
-    return dots
 
 
 def svg(this: Symbol, caption: Sequence[str] = (), width_mm: float = 25.0) -> str:
@@ -112,7 +61,7 @@ def png(this: Symbol, caption: Sequence[str] = (), width_mm: float = 25.0, dpi: 
 
     Raises `LabelError` when the printer is too coarse.
     """
-    dots = check_printable(this, width_mm, dpi)
+    dots = check_printable(this.size, width_mm, dpi)
     modules = this.size + 2 * QUIET
     side = modules * dots
     line = max(12, round(side * CAPTION_SHARE))
@@ -125,3 +74,89 @@ def png(this: Symbol, caption: Sequence[str] = (), width_mm: float = 25.0, dpi: 
     out = BytesIO()
     page.save(out, "PNG", dpi=(dpi, dpi))
     return out.getvalue()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `tianmai-trace labels`."""
+    parser.add_argument("out", type=Path, help="PDF file, or folder for single drawings; must not exist yet")
+    parser.add_argument("--gtin", required=True, help="14-digit trade item number")
+    parser.add_argument("--lot", required=True, help="batch, as in the link")
+    parser.add_argument("--domain", default="https://id.gs1.org", help="address of the resolver (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=0, metavar="N", help="issue N new serials under --key")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="batch key: a file of at least 16 secret bytes")
+    parser.add_argument("--serials", type=Path, metavar="FILE", help="print these serials, one a line, instead")
+    parser.add_argument("--format", choices=("pdf", "svg", "png"), default="pdf", help="default: %(default)s")
+    parser.add_argument(
+        "--template", choices=sorted(TEMPLATES), default="a4-65", help="of a PDF (default: %(default)s)"
+    )
+    parser.add_argument("--level", choices=sorted(LEVELS), default="M", help="error correction (default: %(default)s)")
+    parser.add_argument("--dpi", type=int, default=203, help="dots per inch of the printer (default: %(default)s)")
+    parser.add_argument(
+        "--width", type=float, default=25.0, metavar="MM", help="of a single drawing (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--line", action="append", default=[], metavar="TEXT", help="printed on every label; repeatable"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the labels; 0 when they are written. Raises `TraceError` for whatever cannot be done as asked."""
+    listing = args.out.with_name(args.out.name + ".serials.txt")
+    for path in (args.out, listing):
+        if path.exists():
+            raise LabelError(f"{path} exists already; labels never overwrite")
+    serials = _serials(args)
+    upper = args.format == "pdf"
+    stem = build_link([("01", args.gtin), ("10", args.lot)], domain=args.domain, upper=upper)
+    prefix = f"{stem}/21/"
+    batch = SymbolBatch(prefix, len(serials[0]), level=args.level, sample=serials)
+    try:
+        if args.format == "pdf":
+            _write_sheet(args, batch, serials)
+        else:
+            _write_drawings(args, batch, serials)
+        listing.write_text("".join(f"{serial}\n" for serial in serials), encoding="ascii")
+    except OSError as why:
+        raise LabelError(f"{why.filename}: {why.strerror}") from why
+    sys.stdout.write(f"{len(serials)} labels in {args.out}, serials in {listing}; a sample was decoded and agrees\n")
+    return 0
+
+
+def _serials(args: argparse.Namespace) -> tuple[str, ...]:
+    if (args.serials is None) == (args.count == 0):
+        raise LabelError("say either --count N with --key FILE, or --serials FILE")
+    try:
+        if args.serials is None:
+            if args.key is None:
+                raise LabelError("new serials need --key FILE")
+            return issue(args.key.read_bytes(), f"{args.gtin}/{args.lot}", args.count)
+        serials = tuple(args.serials.read_text(encoding="ascii").split())
+    except OSError as why:
+        raise LabelError(f"{why.filename}: {why.strerror}") from why
+    except UnicodeDecodeError as why:
+        raise LabelError(f"{args.serials}: serials are plain ASCII") from why
+    if not serials:
+        raise LabelError(f"{args.serials}: no serials in it")
+    if len(set(serials)) != len(serials):
+        raise LabelError(f"{args.serials}: a serial stands twice")
+    build_link([("01", args.gtin), ("10", args.lot), ("21", serials[0])])
+    return serials
+
+
+def _write_sheet(args: argparse.Namespace, batch: SymbolBatch, serials: Sequence[str]) -> None:
+    template = TEMPLATES[args.template]
+    check_printable(batch.size, template.symbol, args.dpi)
+    with args.out.open("xb") as out:
+        write_pdf(out, batch, serials, template, lines=[*args.line, args.lot], dpi=args.dpi)
+
+
+def _write_drawings(args: argparse.Namespace, batch: SymbolBatch, serials: Sequence[str]) -> None:
+    check_printable(batch.size, args.width, args.dpi)
+    batch.check(serials, batch.bitmaps(serials))
+    args.out.mkdir(parents=True)
+    for serial in serials:
+        caption, path = [*args.line, f"{args.lot} {serial}"], args.out / f"{serial}.{args.format}"
+        if args.format == "svg":
+            path.write_text(svg(batch.symbol(serial), caption, args.width), encoding="utf-8")
+        else:
+            path.write_bytes(png(batch.symbol(serial), caption, args.width, args.dpi))

@@ -88,8 +88,8 @@ def test_a_drawing_holds_every_dark_module_and_the_caption():
 
 def test_a_symbol_too_fine_for_the_printer_is_refused_with_the_width_that_would_do():
     with pytest.raises(LabelError, match=r"15\.4 mm"):
-        check_printable(symbol(LINK), 10, 203)
-    assert check_printable(symbol(LINK), 15.5, 203) == 3
+        check_printable(symbol(LINK).size, 10, 203)
+    assert check_printable(symbol(LINK).size, 15.5, 203) == 3
 
 
 @pytest.mark.parametrize("arguments", [("A" * 5000,), ("A", "X")])
