@@ -17,7 +17,7 @@ from typing import Final
 from cloud.problems import Conflict
 from cloud.who import Role
 
-__all__ = ["MAY", "MOVES", "RESTING", "Action", "State", "allowed", "moved"]
+__all__ = ["MAY", "MOVES", "RESTING", "WAITS_FOR", "Action", "State", "allowed", "moved"]
 
 
 class State(StrEnum):
@@ -120,6 +120,17 @@ MAY: Final[Mapping[Action, frozenset[Role]]] = MappingProxyType(
         Action.DISPUTE: frozenset({Role.VIEWER, Role.COLLECTOR, Role.ANALYST, Role.REVIEWER}),
     }
 )
+
+WAITS_FOR: Final[Mapping[Role, frozenset[State]]] = MappingProxyType(
+    {
+        Role.ANALYST: frozenset({State.CANDIDATE, State.REFUSED_NOT_IN_SCOPE, State.ESCALATED, State.REOPENED}),
+        Role.COLLECTOR: frozenset(
+            {State.ISSUED, State.ACCEPTED, State.RETURNED, State.REMEDY_PLANNED, State.REMEDYING}
+        ),
+        Role.REVIEWER: frozenset({State.ACCEPTED, State.VERIFIED, State.SUBMITTED, State.REVIEWED, State.DISPUTED}),
+    }
+)
+"""Whose turn it is in each state. Once accepted, a case waits for photos and then for a judge."""
 
 RESTING: Final = frozenset({State.CLOSED, State.MERGED})
 """States in which nobody owes anybody anything."""

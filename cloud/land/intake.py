@@ -115,6 +115,8 @@ def open_candidate(desk: Desk, db: Connection, clue: Clue, by: str) -> str:
             probability=clue.probability,
             opened_ms=now,
             changed_ms=now,
+            reminder=0,
+            times_late=0,
             version=1,
         )
     )
@@ -199,6 +201,7 @@ def _reopen(desk: Desk, db: Connection, case: str, region: str, detection: str) 
             closed_ms=None,
             recheck_ms=None,
             due_ms=None,
+            reminder=0,
             collector=None,
             verdict=None,
             detection=detection,

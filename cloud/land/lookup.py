@@ -6,10 +6,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, Select, and_, func, or_, select
+from sqlalchemy import Connection, RowMapping, Select, and_, func, or_, select, true
 
 from cloud.land import records
-from cloud.land.cycle import MAY, RESTING, Action, State, allowed
+from cloud.land.cycle import MAY, RESTING, WAITS_FOR, Action, State, allowed
 from cloud.land.desk import Desk, no_case
 from cloud.land.model import MU_M2, Case, CaseDetail, Page, Status
 from cloud.land.store import batches, detections
@@ -18,7 +18,7 @@ from cloud.land.store import parcels as parcel_table
 from cloud.problems import Invalid, NotFound
 from cloud.who import Role, Who
 
-__all__ = ["Wanted", "case", "case_rows", "cases", "counts", "parcel", "parcel_rows", "parcels"]
+__all__ = ["Wanted", "case", "case_rows", "cases", "counts", "parcel", "parcel_rows", "parcels", "tasks"]
 
 _MOST_PARCELS: Final = 20_000
 _MOST_CASES: Final = 1_000
@@ -145,6 +145,27 @@ def counts(desk: Desk, who: Who) -> dict[str, dict[str, int]]:
         states = {str(name): int(n) for name, n in db.execute(by_state.group_by(case_table.c.state))}
         statuses = {str(name): int(n) for name, n in db.execute(by_status.group_by(parcel_table.c.status))}
     return {"cases": states, "parcels": statuses}
+
+
+def tasks(desk: Desk, who: Who, limit: int) -> tuple[Case, ...]:
+    """See `Land.tasks`."""
+    waiting = [
+        and_(
+            case_table.c.state.in_([str(state) for state in states]),
+            case_table.c.region.in_(desk.inside(who.regions(role))),
+            or_(case_table.c.collector.is_(None), case_table.c.collector == who.id)
+            if role is Role.COLLECTOR
+            else true(),
+        )
+        for role, states in WAITS_FOR.items()
+        if who.regions(role)
+    ]
+    if not waiting:
+        return ()
+    query = records.case_query().where(or_(*waiting))
+    soonest = query.order_by(case_table.c.due_ms.is_(None), case_table.c.due_ms, case_table.c.probability.desc())
+    with desk.reading() as db:
+        return records.case_rows(db.execute(soonest.limit(limit)).mappings())
 
 
 def parcel_rows(desk: Desk, region: str) -> list[dict[str, Any]]:

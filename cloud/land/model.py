@@ -126,7 +126,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case as it stands. `id` is its number: region, year, serial."""
+    """One case as it stands. `id` is its number: region, year, serial; `reminder` above 0 means it is late."""
 
     id: str
     parcel: str
@@ -143,6 +143,7 @@ class Case:
     recheck_ms: int | None
     merged_into: str | None
     verdict: VerdictKind | None
+    reminder: int
     synthetic: bool
     area_m2: float
     probability: float | None

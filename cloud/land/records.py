@@ -132,6 +132,7 @@ def _case(row: RowMapping) -> Case:
         recheck_ms=row["recheck_ms"],
         merged_into=row["merged_into"],
         verdict=None if row["verdict"] is None else VerdictKind(row["verdict"]),
+        reminder=row["reminder"],
         synthetic=row["synthetic"],
         area_m2=row["area_m2"],
         probability=row["probability"],

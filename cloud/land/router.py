@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, Query, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, Response
 
+from cloud.land.figures import Figures
 from cloud.land.model import Case, CaseDetail, Claim, Evidence, Page
 from cloud.land.schemas import CloseIn, IssueIn, MergeIn, OpenIn, ReasonIn, ReviewIn, SettleIn, VerdictIn
 from cloud.land.service import Land
@@ -71,6 +72,16 @@ def _look(router: APIRouter, land: Land) -> None:
     def summary(who: SignedIn) -> dict[str, dict[str, int]]:
         """How many cases and parcels stand where."""
         return land.counts(who)
+
+    @router.get("/tasks")
+    def tasks(who: SignedIn, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> tuple[Case, ...]:
+        """The cases that wait for the asker."""
+        return land.tasks(who, limit=limit)
+
+    @router.get("/figures")
+    def figures(who: SignedIn) -> Figures:
+        """What the loop has achieved."""
+        return land.figures(who)
 
     @router.get("/photos/{sha256}")
     def photo(sha256: str, who: SignedIn) -> FileResponse:

@@ -14,11 +14,12 @@ from typing import Any, Final, NoReturn
 from sqlalchemy import Connection, Engine, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from cloud.land import intake, lookup, records
+from cloud.land import figures, intake, lookup, records
 from cloud.land.batch import Batch, Imported
 from cloud.land.checks import check_place, check_time
 from cloud.land.cycle import Action, State, moved
 from cloud.land.desk import Audit, Desk, Inside, month_start_ms, no_case
+from cloud.land.figures import Figures, Reminder
 from cloud.land.model import ABANDONED, Case, CaseDetail, Claim, Evidence, LandRules, Page, Recovery, VerdictKind
 from cloud.land.photos import Photo, Photos, differing_bits
 from cloud.land.store import cases, detections, evidence, metadata, parcels, steps, verdicts
@@ -116,6 +117,18 @@ class Land:
     def counts(self, who: Who) -> dict[str, dict[str, int]]:
         """How many cases stand in which state, and how many parcels show which status."""
         return lookup.counts(self._desk, who)
+
+    def tasks(self, who: Who, *, limit: int = 50) -> tuple[Case, ...]:
+        """The cases that wait for the asker, the most urgent first."""
+        return lookup.tasks(self._desk, who, limit)
+
+    def figures(self, who: Who) -> Figures:
+        """What the loop has achieved in the asker's regions."""
+        return figures.figures(self._desk, who)
+
+    def remind(self) -> tuple[Reminder, ...]:
+        """What has newly become late: at its term, at 120 and at 200 of 100 of it (rule L10). To be called daily."""
+        return figures.remind(self._desk)
 
     def parcel_rows(self, region: str) -> list[dict[str, Any]]:
         """All parcels of a region and below as plain rows, by id: for packages that go back to it, not for a person."""
@@ -367,7 +380,7 @@ class Land:
             after = moved(case.state, action)
             values = prepare(db, case) if prepare else {}
             now = self._clock()
-            values |= {"state": str(after), "changed_ms": now, "version": case.version + 1}
+            values |= {"state": str(after), "changed_ms": now, "reminder": 0, "version": case.version + 1}
             db.execute(update(cases).where(cases.c.id == case.id).values(**values))
             entry = {"at_ms": now, "who": who.id, "action": str(action), "before": str(case.state), "after": str(after)}
             body = json.dumps(dict(detail or {}), ensure_ascii=False, sort_keys=True)

@@ -92,6 +92,8 @@ cases = Table(
     Column("recheck_ms", BigInteger),
     Column("merged_into", String(60)),
     Column("verdict", String(20)),
+    Column("reminder", Integer, nullable=False),  # 0 in time; else 1 + the level up to which it was told
+    Column("times_late", Integer, nullable=False),
     Column("version", Integer, nullable=False),
     Index("land_case_region", "region", "opened_ms", "id"),
     Index("land_case_parcel", "parcel"),

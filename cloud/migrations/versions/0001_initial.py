@@ -124,6 +124,19 @@ def upgrade() -> None:  # noqa: PLR0915 - one statement for each table
         sa.PrimaryKeyConstraint("series"),
     )
     op.create_table(
+        "chain_capture",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("finished_ms", sa.BigInteger(), nullable=False),
+        sa.Column("success", sa.Boolean(), nullable=False),
+        sa.Column("behaviour", sa.String(length=10), nullable=False),
+        sa.Column("errors", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("chain_capture", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_chain_capture_created_ms"), ["created_ms"], unique=False)
+
+    op.create_table(
         "chain_entry",
         sa.Column("place", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("leaf", sa.LargeBinary(length=32), nullable=False),
@@ -137,6 +150,12 @@ def upgrade() -> None:  # noqa: PLR0915 - one statement for each table
         sa.Column("zh", sa.String(length=100), nullable=False),
         sa.Column("en", sa.String(length=100), nullable=False),
         sa.PrimaryKeyConstraint("gtin"),
+    )
+    op.create_table(
+        "chain_query",
+        sa.Column("name", sa.String(length=60), nullable=False),
+        sa.Column("parameters", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
         "chain_record",
@@ -345,6 +364,7 @@ def upgrade() -> None:  # noqa: PLR0915 - one statement for each table
         "chain_event",
         sa.Column("place", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("event_id", sa.String(length=160), nullable=False),
+        sa.Column("declares", sa.Integer(), nullable=False),
         sa.Column("chain", sa.String(length=20), nullable=False),
         sa.Column("kind", sa.String(length=200), nullable=False),
         sa.Column("step", sa.String(length=200), nullable=False),
@@ -352,15 +372,17 @@ def upgrade() -> None:  # noqa: PLR0915 - one statement for each table
         sa.Column("recorded_ms", sa.BigInteger(), nullable=False),
         sa.Column("captured_by", sa.String(length=120), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("context", sa.Text(), nullable=False),
         sa.Column("secrets", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["place"],
             ["chain_entry.place"],
         ),
         sa.PrimaryKeyConstraint("place"),
-        sa.UniqueConstraint("event_id"),
+        sa.UniqueConstraint("event_id", "declares"),
     )
     with op.batch_alter_table("chain_event", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_chain_event_recorded_ms"), ["recorded_ms"], unique=False)
         batch_op.create_index(batch_op.f("ix_chain_event_when_ms"), ["when_ms"], unique=False)
 
     op.create_table(
@@ -542,6 +564,8 @@ def upgrade() -> None:  # noqa: PLR0915 - one statement for each table
         sa.Column("recheck_ms", sa.BigInteger(), nullable=True),
         sa.Column("merged_into", sa.String(length=60), nullable=True),
         sa.Column("verdict", sa.String(length=20), nullable=True),
+        sa.Column("reminder", sa.Integer(), nullable=False),
+        sa.Column("times_late", sa.Integer(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
             ["detection"],
@@ -689,6 +713,7 @@ def downgrade() -> None:  # noqa: PLR0915 - as above
     op.drop_table("dataset_use")
     with op.batch_alter_table("chain_event", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_chain_event_when_ms"))
+        batch_op.drop_index(batch_op.f("ix_chain_event_recorded_ms"))
 
     op.drop_table("chain_event")
     with op.batch_alter_table("telemetry_gateway", schema=None) as batch_op:
@@ -731,8 +756,13 @@ def downgrade() -> None:  # noqa: PLR0915 - as above
     op.drop_table("chain_report")
     op.drop_table("chain_refusal")
     op.drop_table("chain_record")
+    op.drop_table("chain_query")
     op.drop_table("chain_product")
     op.drop_table("chain_entry")
+    with op.batch_alter_table("chain_capture", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_chain_capture_created_ms"))
+
+    op.drop_table("chain_capture")
     op.drop_table("case_serial")
     op.drop_table("audit_head")
     with op.batch_alter_table("audit", schema=None) as batch_op:

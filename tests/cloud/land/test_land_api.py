@@ -77,7 +77,16 @@ def walk(world, *, until):
         assert answer.json()["state"] == state
 
 
-READS = ["/parcels", "/parcels?bbox=108,30,109,31", "/parcels/P1", "/cases", "/cases/500235-2026-00001", "/summary"]
+READS = [
+    "/tasks",
+    "/figures",
+    "/parcels",
+    "/parcels?bbox=108,30,109,31",
+    "/parcels/P1",
+    "/cases",
+    "/cases/500235-2026-00001",
+    "/summary",
+]
 
 
 @pytest.mark.parametrize("path", READS)
