@@ -4,16 +4,18 @@
     (receipt,) = ledger.append([leaf.entry])
     proof = ledger.prove(receipt.index)
 
-Order is everything. A group of waiting callers goes into the journal with one sync; then the tree grows, full and
-partial tiles and entry bundles are written, one checkpoint is signed for the group, the head is replaced, and only
-then are the callers answered. A crash or a failed write at any line leaves a journal that is as long as the tree, or
-longer: the next commit, or the next opening, takes up what is missing. What the signed head covers and the journal
-lacks means that somebody put an old journal back, and the ledger does not open.
+Order is everything. A group of waiting callers goes into the journal with one sync; the tree grows by it and one head
+is signed; then the callers are answered. Tiles, entry bundles and the public checkpoint follow, before the answer or at
+intervals (`publish_every_s`): they can be rebuilt from the journal at any time, so no promise hangs on them. A crash or
+a failed write at any line leaves a journal that is as long as the tree, or longer: the next commit, or the next
+opening, takes up what is missing. What the published head covers and the journal lacks means that somebody put an old
+journal back, and the ledger does not open.
 
 The same entry twice has one index: capture is idempotent by leaf hash.
 """
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -24,10 +26,11 @@ from typing import Final, Self
 
 from traceability import TraceError
 from traceability.keys import SigningKey
-from traceability.merkle import consistency_proof, leaf_hash, right_edge
+from traceability.merkle import HASH_BYTES, consistency_proof, leaf_hash, right_edge
 from traceability.notes import Checkpoint, Note
 from traceability.stores import (
     Batch,
+    Conflict,
     DirectoryEntries,
     DirectoryTiles,
     EntryStore,
@@ -54,6 +57,7 @@ from traceability.tiles import (
 GROUP_ENTRIES: Final = 500
 _KEEP_TILES: Final = 6_000  # unfolded, 16 kB each: a million entries and their upper levels
 _READ_AHEAD: Final = 4_096
+_RETRY_S: Final = 1.0
 
 
 class BadLedger(TraceError):
@@ -86,10 +90,9 @@ class _Head:
 
     growth: Growth
     note: str | None
-    tail: bytes  # the unfinished entry bundle
 
 
-_EMPTY: Final = _Head(Growth(), None, b"")
+_EMPTY: Final = _Head(Growth(), None)
 
 
 @dataclass(frozen=True)
@@ -102,24 +105,35 @@ class Ledger:
     """One append-only log with one writer; reading is safe from any thread."""
 
     def __init__(
-        self, entries: EntryStore, tiles: TileStore, head: HeadStore, key: SigningKey, *, origin: str | None = None
+        self,
+        entries: EntryStore,
+        tiles: TileStore,
+        head: HeadStore,
+        key: SigningKey,
+        *,
+        origin: str | None = None,
+        publish_every_s: float = 0.0,
     ) -> None:
         """Open the log of these stores, and take up what a crash left unfinished.
 
-        `key` signs checkpoints; `origin` names the log (default: the key's name). Raises `BadLedger` when the stores
-        contradict the signed head.
+        `key` signs heads; `origin` names the log (default: the key's name). With `publish_every_s` above 0 callers are
+        answered before the files are written, which happens at most that often; a head that cannot be written then is
+        tried again, and told by `trouble`. Raises `BadLedger` when the stores contradict the published head.
         """
         self.origin = origin or key.verifier.name
+        self.trouble: TraceError | None = None
         self._entries, self._tiles, self._head_store, self._key = entries, tiles, head, key
         self._reader = TileReader(self._load_tile, keep=_KEEP_TILES)
         self._edge = lru_cache(maxsize=64)(lambda size: right_edge(size, self._reader.node(size)))
-        self._head = _EMPTY
-        self._head = self._reopen()
+        self._pause_s = publish_every_s
+        self._head = self._shown = _EMPTY
+        self._reopen()
+        self._take_up()
+        self._publish()
         self._queue: SimpleQueue[_Request | None] = SimpleQueue()
         self._writer: threading.Thread | None = None
         self._start = threading.Lock()
         self._closed = False
-        self._take_up()
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -160,21 +174,37 @@ class Ledger:
         self.close()
 
     def _serve(self) -> None:
-        open_ = True
+        open_, due = True, 0.0
         while open_:
-            group = [self._queue.get()]
-            held = 0
-            while group[-1] is not None and (held := held + len(group[-1].batch.entries)) < GROUP_ENTRIES:
-                try:
-                    group.append(self._queue.get_nowait())
-                except Empty:
-                    break
-            open_ = group[-1] is not None
-            self._answer([request for request in group if request is not None])
+            group = self._next_group(due)
+            open_ = None not in group
+            requests = [request for request in group if request is not None]
+            if requests:
+                self._answer(requests)
+            if time.monotonic() >= due or not open_:
+                self._publish_later()
+                due = time.monotonic() + (max(self._pause_s, _RETRY_S) if self.trouble else self._pause_s)
+
+    def _next_group(self, due: float) -> list[_Request | None]:
+        """Whoever waits, up to `GROUP_ENTRIES`; None in it means the end; nobody, when files are due to be written."""
+        done = self._shown is self._head or isinstance(self.trouble, Conflict)
+        waiting_s = None if done else max(0.0, due - time.monotonic())
+        group: list[_Request | None] = []
+        held = 0
+        try:
+            while held < GROUP_ENTRIES and None not in group:
+                request = self._queue.get(timeout=0 if group else waiting_s)
+                group.append(request)
+                held += len(request.batch.entries) if request else 0
+        except Empty:
+            pass
+        return group
 
     def _answer(self, group: Sequence[_Request]) -> None:
         try:
-            stored = self._commit([request.batch for request in group]) if group else []
+            stored = self._commit([request.batch for request in group])
+            if not self._pause_s:
+                self._publish()
         except Exception as why:  # noqa: BLE001  whatever it is, it belongs to the callers, and the writer lives on
             for request in group:
                 request.answer.set_exception(why)
@@ -188,6 +218,8 @@ class Ledger:
                 request.answer.set_result(tuple(Receipt(place, leaf_hash(entry), note) for place, entry in found))
 
     def _commit(self, batches: Sequence[Batch]) -> Sequence[Stored]:
+        if isinstance(self.trouble, Conflict):
+            raise self.trouble  # another writer: whatever is added here could contradict what it signs
         if self._entries.count() != self._head.growth.size:
             self._take_up()  # a write failed after the journal had it
         stored = self._entries.append(batches)
@@ -198,37 +230,61 @@ class Ledger:
                 fresh.update(
                     (place, entry) for place, entry in zip(places, batch.entries, strict=True) if place >= size
                 )
-        if fresh or self._head.note is None:
-            self._publish([fresh[place] for place in sorted(fresh)])
+        if fresh:
+            self._grow([fresh[place] for place in sorted(fresh)])
         return stored
 
+    def _grow(self, entries: Sequence[bytes]) -> None:
+        growth, _ = self._head.growth.grown([leaf_hash(entry) for entry in entries])
+        self._head = _Head(growth, Checkpoint(self.origin, growth.size, growth.root).sign(self._key).whole)
+
     def _take_up(self) -> None:
-        """Bring tree, tiles and head up to the journal."""
+        """Let the tree grow to the length of the journal."""
         count = self._entries.count()
         if count < self._head.growth.size:
             raise BadLedger(f"the journal holds {count} entries, the signed head covers {self._head.growth.size}")
         while self._head.growth.size < count:
             start = self._head.growth.size
-            self._publish(self._entries.read(start, min(count, start + _READ_AHEAD)))
+            self._grow(self._entries.read(start, min(count, start + _READ_AHEAD)))
         if self._head.note is None:
-            self._publish([])
+            self._grow([])
 
-    def _publish(self, entries: Sequence[bytes]) -> None:
-        before = self._head
-        growth, finished = before.growth.grown([leaf_hash(entry) for entry in entries])
-        tail = self._write_bundles(before.growth.size, before.tail, entries)
-        for level, number, tile in finished:
-            self._tiles.write(tile_name(level, number), tile)
-        for level, number, tile in growth.partial_tiles():
+    # -- publishing --------------------------------------------------------------------------------------------------
+
+    def _publish_later(self) -> None:
+        try:
+            self._publish()
+        except TraceError as why:
+            self.trouble = why  # the next time round tries again
+
+    def _publish(self) -> None:
+        """Bring tiles, bundles and the public checkpoint up to the head."""
+        before, head = self._shown, self._head
+        if before is head:
+            return
+        finished = self._write_files(before.growth, head.growth.size)
+        for level, number, tile in head.growth.partial_tiles():
             if level >= len(before.growth.edges) or before.growth.edges[level] != tile:
-                self._tiles.write(tile_name(level, number, len(tile) // 32), tile)
-        note = Checkpoint(self.origin, growth.size, growth.root).sign(self._key).whole
-        self._replace_head(before.note, note)
-        self._head = _Head(growth, note, tail)
-        for level, number, _ in finished:  # readers of the new head need only the full ones
+                self._tiles.write(tile_name(level, number, len(tile) // HASH_BYTES), tile)
+        self._replace_head(before.note, head.note or "")
+        self._shown, self.trouble = head, None
+        for level, number in finished:  # readers of the new head need only the full ones
             self._tiles.drop(f"{tile_name(level, number)}.p")
             if level == 0:
                 self._tiles.drop(f"{tile_name('entries', number)}.p")
+
+    def _write_files(self, growth: Growth, stop: int) -> list[tuple[int, int]]:
+        """Bundles and full tiles from a tree to the one of `stop` entries; (level, number) of the tiles."""
+        written = []
+        while growth.size < stop:
+            first = growth.size - growth.size % WIDTH
+            entries = self._entries.read(first, min(stop, first + WIDTH))
+            self._tiles.write(tile_name("entries", first // WIDTH, len(entries)), pack_bundle(entries))
+            growth, finished = growth.grown([leaf_hash(entry) for entry in entries[growth.size - first :]])
+            for level, number, tile in finished:
+                self._tiles.write(tile_name(level, number), tile)
+                written.append((level, number))
+        return written
 
     def _replace_head(self, old: str | None, new: str) -> None:
         try:
@@ -236,19 +292,6 @@ class Ledger:
         except StoreError:
             if self._head_store.read() != new:  # it may have failed after the deed
                 raise
-
-    def _write_bundles(self, size: int, tail: bytes, entries: Sequence[bytes]) -> bytes:
-        """Write the bundles that `entries` fill or begin, after an unfinished one; returns the new unfinished one."""
-        at = 0
-        while at < len(entries):
-            held = (size + at) % WIDTH
-            taken = entries[at : at + WIDTH - held]
-            width = held + len(taken)
-            tail += pack_bundle(taken)
-            self._tiles.write(tile_name("entries", (size + at) // WIDTH, width), tail)
-            at += len(taken)
-            tail = b"" if width == WIDTH else tail
-        return tail
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -293,7 +336,7 @@ class Ledger:
         growth = self._head.growth
         unfinished = (growth.size >> HEIGHT * level) >> HEIGHT
         if number == unfinished and level < len(growth.edges):
-            held: bytes = growth.edges[level][: width * 32]
+            held: bytes = growth.edges[level][: width * HASH_BYTES]
             return held
         data = self._tiles.read(tile_name(level, number))
         if data is not None and len(data) == TILE_BYTES:
@@ -306,10 +349,10 @@ class Ledger:
         self._tiles.write(tile_name(level, number), data)
         return data
 
-    def _reopen(self) -> _Head:
+    def _reopen(self) -> None:
         note = self._head_store.read()
         if note is None:
-            return _EMPTY
+            return
         checkpoint = _own_checkpoint(note, self.origin, self._key)
         size, count = checkpoint.size, self._entries.count()
         if count < size:
@@ -317,14 +360,16 @@ class Ledger:
                 f"the journal holds {count} entries, the signed head covers {size}: an older journal was put back",
                 code="rolled_back",
             )
-        growth = self._grown_from_tiles(size) or self._grown_from_journal(size)
-        if growth.root != checkpoint.root:
-            growth = self._grown_from_journal(size)
+        growth = self._grown_from_tiles(size)
+        if growth is not None and growth.root == checkpoint.root:
+            self._head = self._shown = _Head(growth, note)
+            return
+        growth = self._grown_from_journal(size)
         if growth.root != checkpoint.root:
             raise BadLedger(
                 f"the first {size} entries of the journal are not those the signed head covers", code="forged"
             )
-        return _Head(growth, note, pack_bundle(self._entries.read(size - size % WIDTH, size)))
+        self._head, self._shown = _Head(growth, note), _Head(Growth(), note)  # every file is written anew
 
     def _grown_from_tiles(self, size: int) -> Growth | None:
         try:
@@ -333,26 +378,21 @@ class Ledger:
             return None
 
     def _grown_from_journal(self, size: int) -> Growth:
-        self._head, growth, tail = _EMPTY, Growth(), b""
-        self._reader = TileReader(self._load_tile, keep=_KEEP_TILES)  # what it kept may be what does not fit
+        growth = Growth()
         while growth.size < size:
             entries = self._entries.read(growth.size, min(size, growth.size + _READ_AHEAD))
-            tail = self._write_bundles(growth.size, tail, entries)
-            growth, finished = growth.grown([leaf_hash(entry) for entry in entries])
-            for level, number, tile in finished:
-                self._tiles.write(tile_name(level, number), tile)
-        for level, number, tile in growth.partial_tiles():
-            self._tiles.write(tile_name(level, number, len(tile) // 32), tile)
+            growth, _ = growth.grown([leaf_hash(entry) for entry in entries])
         return growth
 
 
-def open_ledger(folder: Path, key: SigningKey, *, origin: str | None = None) -> Ledger:
+def open_ledger(folder: Path, key: SigningKey, *, origin: str | None = None, publish_every_s: float = 0.0) -> Ledger:
     """A ledger in a folder: ``journal`` for itself, ``public/`` to be served as static files (C2SP tlog-tiles)."""
     public = folder / "public"
     tiles = DirectoryTiles(public)
     entries = DirectoryEntries(folder / "journal")
     try:
-        return Ledger(entries, tiles, FileHead(public / "checkpoint"), key, origin=origin)
+        head = FileHead(public / "checkpoint")
+        return Ledger(entries, tiles, head, key, origin=origin, publish_every_s=publish_every_s)
     except TraceError:
         entries.close()
         raise

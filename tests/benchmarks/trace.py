@@ -258,12 +258,21 @@ def judge_stored(report, name, port, token, sent, answers):
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {token}"}) as client:
         held = list(events_held(client))
         policy = Policy.parse(client.get("/api/v1/trace/policy").content)
-    log = Monitor(files_at(f"http://127.0.0.1:{port}/log"), policy, MemoryHead()).step(now_ms=now_ms())
+    log = whole_log(port, policy, 1 + max(answers.values(), default=-1))
     report.figure(f"{name}_lost", len(answers.keys() - set(held)), exactly=0)
     report.figure(f"{name}_twice", len(held) - len(set(held)), exactly=0)
     report.figure(f"{name}_strange", len(set(held) - sent), exactly=0)
     unproven = sum(index >= log.new for index in answers.values()) + len(answers) - len(set(answers.values()))
     report.figure(f"{name}_unproven", unproven, exactly=0)
+
+
+def whole_log(port, policy, size):
+    """What a monitor makes of the log's public files, which may follow an answer by a moment."""
+    monitor = Monitor(files_at(f"http://127.0.0.1:{port}/log"), policy, MemoryHead())
+    deadline = time.monotonic() + 30
+    while (step := monitor.step(now_ms=now_ms())).new < size and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return step
 
 
 def events_held(client):

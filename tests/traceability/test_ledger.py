@@ -1,6 +1,7 @@
 """Whatever fails at whatever line, the log stays one tree, and what was acknowledged is in it."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -203,6 +204,41 @@ def test_two_writers_on_one_head_are_told():
         one.append([b"a"])
         with pytest.raises(Conflict):
             other.append([b"b"])
+
+
+def test_files_may_follow_after_the_answer_and_are_there_at_the_end():
+    entries, tiles, head = MemoryEntries(), MemoryTiles(), MemoryHead()
+    with Ledger(entries, tiles, head, KEY, publish_every_s=60) as ledger:
+        ledger.append([b"first"])
+        receipts = ledger.append([b"%d" % n for n in range(700)])
+        assert head_of(head.read()).size < 701
+        assert head_of(receipts[0].checkpoint).size == 701
+        assert_whole(ledger, [b"first", b"0", b"255", b"256", b"699"])
+    assert head_of(head.read()).size == 701
+    assert entries.count() == 701
+    with open_in_memory(entries, tiles, head) as again:
+        assert_whole(again, [b"first", b"699"])
+
+
+def test_files_are_written_by_themselves_after_a_while():
+    head = MemoryHead()
+    with Ledger(MemoryEntries(), MemoryTiles(), head, KEY, publish_every_s=0.02) as ledger:
+        ledger.append([b"a"])
+        ledger.append([b"b"])
+        deadline = time.monotonic() + 5
+        while head_of(head.read()).size < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert head_of(head.read()).size == 2
+
+
+def test_a_head_that_cannot_be_written_later_is_told_and_tried_again():
+    head, plan = MemoryHead(), Plan(2, after_the_deed=False)
+    with Ledger(MemoryEntries(), MemoryTiles(), Failing(head, plan), KEY, publish_every_s=0.02) as ledger:
+        ledger.append([b"a"])
+        ledger.append([b"b"])
+    assert plan.left < 0
+    assert head_of(head.read()).size == 2
+    assert ledger.trouble is None
 
 
 def test_a_folder_holds_a_log_that_reads_as_static_files(tmp_path):
