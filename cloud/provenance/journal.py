@@ -30,6 +30,7 @@ class EventRow:
     """What is stored beside the log's entry of one event. `uses` and `makes` are identifiers."""
 
     event_id: str
+    declares: int
     chain: str
     kind: str
     step: str
@@ -37,6 +38,7 @@ class EventRow:
     recorded_ms: int
     captured_by: str
     body: str
+    context: str
     secrets: str
     uses: tuple[str, ...]
     makes: tuple[str, ...]
@@ -47,6 +49,7 @@ class EventRow:
         return {
             "place": place,
             "event_id": self.event_id,
+            "declares": self.declares,
             "chain": self.chain,
             "kind": self.kind,
             "step": self.step,
@@ -54,8 +57,14 @@ class EventRow:
             "recorded_ms": self.recorded_ms,
             "captured_by": self.captured_by,
             "body": self.body,
+            "context": self.context,
             "secrets": self.secrets,
         }
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What makes the event one: its id, and whether it declares the event of that id wrong."""
+        return self.event_id, self.declares
 
     def things(self, place: int) -> list[dict[str, Any]]:
         """Rows of the thing table."""
@@ -120,7 +129,7 @@ class _Group:
         """Decide on every batch, then insert everything at once."""
         rows = [row for batch in self._batches for row in _rows(batch)]
         leaves = [leaf_hash(entry) for batch in self._batches for entry in batch.entries]
-        self._ids = set(self._known(EVENT.c.event_id, [row.event_id for row in rows]))
+        self._ids = self._known_events([row.event_id for row in rows])
         self._places = self._known(ENTRY.c.leaf, leaves)
         stored = [self._place(batch) for batch in self._batches]
         for table, values in ((ENTRY, self._entries), (EVENT, self._events), (THING, self._things)):
@@ -135,11 +144,18 @@ class _Group:
             found |= {row[0]: int(row[1]) for row in self._db.execute(query)}
         return found
 
+    def _known_events(self, wanted: Sequence[str]) -> set[tuple[str, int]]:
+        found: set[tuple[str, int]] = set()
+        for at in range(0, len(wanted), 500):
+            query = select(EVENT.c.event_id, EVENT.c.declares).where(EVENT.c.event_id.in_(wanted[at : at + 500]))
+            found |= {(row[0], int(row[1])) for row in self._db.execute(query)}
+        return found
+
     def _place(self, batch: Batch) -> Stored:
         rows = _rows(batch)
         if rows and len(rows) != len(batch.entries):
             return StoreError("a batch with event rows needs one for each entry")
-        ids = [row.event_id for row in rows]
+        ids = [row.key for row in rows]
         if len(set(ids)) != len(ids) or self._ids.intersection(ids):
             return Known("an event of this batch is already in the log")
         self._ids.update(ids)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from traceability.canon import from_base64, to_base64
+from traceability.epc_uris import canonical_name
 from traceability.events import Event
 from traceability.packs import Leaf, Opening, commit
 
@@ -69,16 +70,19 @@ def seal(event: Event, chain: str) -> LeafOf:
     opened = {
         name: {"salt": to_base64(opening.salt), "value": opening.value} for name, opening in leaf.openings.items()
     }
-    carrier = event.parent if event.kind in _CARRIERS else None
+    carrier = canonical_name(event.parent) if event.parent and event.kind in _CARRIERS else None
     return LeafOf(leaf.entry, json.dumps(opened, ensure_ascii=False), uses, makes, carrier)
 
 
 def flow(event: Event) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Things the event used up and things that left it; what is merely moved or watched leaves it."""
+    """Canonical names of what the event used up and of what left it; what is merely moved or watched leaves it."""
     makes = event.outputs if event.kind == "TransformationEvent" else event.things
     # A unit or lot that starts its life says in its master data what it was made from.
     origin = tuple(str(thing) for thing in (event.body.get("ilmd") or {}).get("tm:origin") or ())
-    return tuple(thing for thing in dict.fromkeys((*event.inputs, *origin)) if thing not in makes), makes
+    left = tuple(dict.fromkeys(map(canonical_name, makes)))
+    return tuple(
+        thing for thing in dict.fromkeys(map(canonical_name, (*event.inputs, *origin))) if thing not in left
+    ), left
 
 
 def _committed(event: Event) -> dict[str, Any]:

@@ -1,48 +1,26 @@
-"""HTTP doors of the chain: capture and query of events, refusals, lots, and the log's static files."""
+"""HTTP doors of the chain beside the repository: refusals, lots, and the log's static files."""
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi import APIRouter, Depends, Response
 
+from cloud.provenance.repository import build_repository
 from cloud.provenance.service import Provenance
 from cloud.who import Role, Who, having
 
 __all__ = ["build_router"]
 
-Tracer = Annotated[Who, Depends(having(Role.TRACER))]
 Reader = Annotated[Who, Depends(having(*Role))]
 
 
 def build_router(provenance: Provenance) -> APIRouter:
     """Routes over `provenance`; the consumer's page itself belongs to the pages."""
     router = APIRouter(tags=["provenance"])
-
-    @router.post("/epcis/v2/capture", status_code=201)
-    def capture(
-        who: Tracer, document: Annotated[dict[str, Any], Body()], chain: Annotated[str | None, Query()] = None
-    ) -> Mapping[str, Any]:
-        """Capture an EPCIS document or event: all of it or nothing. `chain` names the rules that judge it."""
-        receipts = provenance.capture(document, chain=chain, by=who.id)
-        return {"events": [{"eventID": each.event_id, "index": each.index} for each in receipts]}
-
-    @router.get("/epcis/v2/events")
-    def events(
-        who: Reader,  # noqa: ARG001 - the dependency is the check
-        per_page: Annotated[int, Query(alias="perPage", ge=1, le=1000)] = 30,
-        before: Annotated[int | None, Query(alias="nextPageToken", ge=0)] = None,
-    ) -> Mapping[str, Any]:
-        """Captured events, newest first, as an EPCIS query document."""
-        rows = provenance.events(per_page, before)
-        body = {"queryName": "SimpleEventQuery", "resultsBody": {"eventList": [json.loads(row.body) for row in rows]}}
-        token = rows[-1].place if len(rows) == per_page else None
-        return {"type": "EPCISQueryDocument", "schemaVersion": "2.0", "epcisBody": {"queryResults": body}} | (
-            {"nextPageToken": token} if token else {}
-        )
+    router.include_router(build_repository(provenance))
 
     @router.get("/api/v1/trace/refusals")
-    def refusals(who: Reader) -> Mapping[str, Any]:  # noqa: ARG001 - as above
+    def refusals(who: Reader) -> Mapping[str, Any]:  # noqa: ARG001 - the dependency is the check
         """Attempts that a rule refused, with rule, source and earliest legal date."""
         return {"items": provenance.refusals()}
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from traceability.story import Story
 
-__all__ = ["Captured", "Consumer", "LogState", "Lot", "RefusalView"]
+__all__ = ["CaptureJob", "Captured", "Consumer", "LogState", "Lot", "RefusalView"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +14,18 @@ class Captured:
 
     event_id: str
     index: int
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureJob:
+    """What came of a capture (EPCIS 2.0 §12.3); `errors` have pointer, code and detail."""
+
+    id: str
+    created_ms: int
+    finished_ms: int
+    success: bool
+    behaviour: str
+    errors: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

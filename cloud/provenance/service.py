@@ -12,14 +12,17 @@ from typing import Any, Protocol
 
 from sqlalchemy import Engine
 
-from cloud.problems import Invalid, NotFound, Refused
+from cloud.problems import CloudError, Conflict, Invalid, NotFound, Refused, TooLarge
 from cloud.provenance.journal import EventRow, Known
 from cloud.provenance.leaves import LeafOf, flow, seal
 from cloud.provenance.log import LogBook
-from cloud.provenance.schemas import Captured, Consumer, LogState, Lot, RefusalView
+from cloud.provenance.query import EventQuery
+from cloud.provenance.schemas import Captured, CaptureJob, Consumer, LogState, Lot, RefusalView
 from cloud.provenance.store import EventStore, Stored
+from traceability import TraceError
 from traceability.chain_rules import CHAINS, Facts, Verdict, judge
 from traceability.digital_link import parse_link
+from traceability.epc_uris import canonical_name
 from traceability.events import CONTEXT, Document, Event, parse_document
 from traceability.hashing import event_id
 from traceability.packs import Pack, assemble
@@ -81,15 +84,39 @@ class Provenance:
         if chain is not None and chain not in CHAINS:
             raise Invalid(f"no rule pack for the chain {chain!r}; there are: {', '.join(CHAINS)}")
         events = _with_ids(parse_document(document))
-        known = {row.event_id: row.place for row in self._store.by_ids([str(event.id) for event in events])}
-        fresh = list({str(event.id): event for event in events if event.id not in known}.values())
+        known = self._known(events)
+        fresh = list({_key(event): event for event in events if _key(event) not in known}.values())
         for number, event in enumerate(fresh):
-            if chain is not None:
+            self._admit(event, fresh[:number])
+            if chain is not None and not _declares(event):
                 self._judge(chain, event, fresh[:number], facts or Facts(), by)
         known |= self._append(fresh, chain or "other", by)
-        return [Captured(str(event.id), known[str(event.id)]) for event in events]
+        return [Captured(str(event.id), known[_key(event)]) for event in events]
 
-    def _append(self, events: Sequence[Event], chain: str, by: str) -> dict[str, int]:
+    def _known(self, events: Sequence[Event]) -> dict[tuple[str, int], int]:
+        """Places of those events that are already stored. Raises `Conflict` where an id stands for other content."""
+        stored = {(row.event_id, row.declares): row for row in self._store.by_ids([str(event.id) for event in events])}
+        for event in events:
+            row = stored.get(_key(event))
+            if row is not None and _content(json.loads(row.body)) != _content(event.body):
+                raise Conflict(
+                    f"the event {event.id} is stored with other content: correct it by an error declaration",
+                    code="event_differs",
+                )
+        return {key: row.place for key, row in stored.items()}
+
+    def _admit(self, event: Event, earlier: Sequence[Event]) -> None:
+        """A declaration must be of an event that is there."""
+        if not _declares(event) or any(event.id == each.id for each in earlier):
+            return
+        if not self._store.by_ids([str(event.id)]):
+            raise Invalid(
+                f"{event.id} is declared wrong, and no such event was captured",
+                code="unknown_event",
+                pointer="/errorDeclaration",
+            )
+
+    def _append(self, events: Sequence[Event], chain: str, by: str) -> dict[tuple[str, int], int]:
         if not events:
             return {}
         now = self._clock()
@@ -99,9 +126,77 @@ class Provenance:
             places = self._log.append([leaf.entry for leaf in leaves], rows)
         except Known:
             # Somebody else captured one of them between our look and our write: take what is there, add the rest.
-            known = {row.event_id: row.place for row in self._store.by_ids([str(event.id) for event in events])}
-            return known | self._append([event for event in events if event.id not in known], chain, by)
-        return {row.event_id: place for row, place in zip(rows, places, strict=True)}
+            known = self._known(events)
+            return known | self._append([event for event in events if _key(event) not in known], chain, by)
+        return {row.key: place for row, place in zip(rows, places, strict=True)}
+
+    def capture_job(
+        self, document: Mapping[str, Any], *, chain: str | None, by: str, proceed: bool
+    ) -> tuple[CaptureJob, list[Captured]]:
+        """Capture a document and keep what came of it as a job that can be asked for.
+
+        `proceed` takes every event that can be taken and lists the others; otherwise it is all or nothing, and what
+        refuses an event is raised.
+        """
+        started = self._clock()
+        parsed = parse_document(document)
+        errors: list[dict[str, Any]] = []
+        if proceed:
+            receipts, errors = self._capture_each(parsed, chain, by)
+        else:
+            receipts = self.capture(document, chain=chain, by=by)
+        job = CaptureJob(
+            secrets.token_hex(16), started, self._clock(), not errors, "proceed" if proceed else "rollback", errors
+        )
+        self._store.keep_job(job)
+        return job, receipts
+
+    def _capture_each(
+        self, document: Document, chain: str | None, by: str
+    ) -> tuple[list[Captured], list[dict[str, Any]]]:
+        receipts: list[Captured] = []
+        errors: list[dict[str, Any]] = []
+        context = list(document.context)
+        for number, event in enumerate(document.events):
+            try:
+                receipts += self.capture({"@context": context, **event.body}, chain=chain, by=by)
+            except (CloudError, TraceError) as why:
+                code = getattr(why, "code", "invalid")
+                errors.append({"pointer": f"/epcisBody/eventList/{number}", "code": code, "detail": str(why)})
+        return receipts, errors
+
+    def job(self, id: str) -> CaptureJob:  # noqa: A002 - the word of the standard
+        """A capture job. Raises `NotFound`."""
+        found = self._store.job(id)
+        if found is None:
+            raise NotFound(f"no capture job {id[:40]}")
+        return found
+
+    def jobs(self, limit: int = 30) -> list[CaptureJob]:
+        """Capture jobs, newest first."""
+        return self._store.jobs(limit)
+
+    def keep_query(self, name: str, parameters: Mapping[str, str]) -> None:
+        """Keep a named query. Raises `Invalid` where it is none, `Conflict` where the name is taken."""
+        EventQuery.parse({key: [value] for key, value in parameters.items()})
+        if not self._store.keep_query(name, dict(parameters)):
+            raise Conflict(f"a query named {name} exists: delete it first, or choose another name")
+
+    def queries(self) -> dict[str, dict[str, str]]:
+        """Named queries by name."""
+        return self._store.queries()
+
+    def named_query(self, name: str) -> dict[str, str]:
+        """Parameters of a named query. Raises `NotFound`."""
+        found = self._store.queries().get(name)
+        if found is None:
+            raise NotFound(f"no query named {name[:60]}")
+        return found
+
+    def forget_query(self, name: str) -> None:
+        """Delete a named query. Raises `NotFound`."""
+        self.named_query(name)
+        self._store.forget_query(name)
 
     def stage_record(self, arrival: Any) -> None:
         """Keep a gateway's signed farm record (its signature was checked on arrival); durable when this returns."""
@@ -158,7 +253,12 @@ class Provenance:
             )
         pack = self._pack(subject, rows)
         events = [Event(json.loads(LeafOf.load(row.entry, row.secrets).view)) for row in rows]
-        story = tell(events, subject=subject, proven=frozenset(row.event_id for row in rows), now_ms=self._clock())
+        story = tell(
+            events,
+            subject=_as_written(events, subject),
+            proven=frozenset(row.event_id for row in rows),
+            now_ms=self._clock(),
+        )
         names = self._store.product_names().get(parse_link(subject).gtin or "", ("", ""))
         now = self._clock()
         scans, first = self._store.scanned(subject, now) if count_scan else (0, now)
@@ -209,12 +309,22 @@ class Provenance:
         found = []
         for thing, row in self._store.serials():
             zh, en = names.get(parse_link(thing).gtin or "", ("", ""))
-            found.append(Lot(row.chain, thing, thing.removeprefix(CANONICAL), zh, en, row.when_ms))
+            path = parse_link(_as_written([_event(row)], thing)).canonical.removeprefix(CANONICAL)
+            found.append(Lot(row.chain, thing, path, zh, en, row.when_ms))
         return found
 
     def name_product(self, gtin: str, zh: str, en: str) -> None:
         """Give a trade item (14-digit GTIN) the names a consumer reads."""
         self._store.name_product(gtin, zh, en)
+
+    def search(self, query: EventQuery) -> tuple[list[Stored], str | None]:
+        """One page of a query's answer, and the token of the next one. Raises `TooLarge` past the asker's own limit."""
+        rows, after = self._store.search(query)
+        if query.most is not None and len(rows) > query.most:
+            raise TooLarge(f"more than {query.most} events answer the query", code="query_too_large")
+        if query.limit is not None and len(rows) >= query.limit:
+            return rows[: query.limit], None
+        return rows, None if after is None else f"{after[0]}.{after[1]}"
 
     def events(self, limit: int, before: int | None = None, chain: str | None = None) -> list[Stored]:
         """Captured events, newest capture first."""
@@ -243,8 +353,7 @@ class Provenance:
         return self._log.file(path)
 
     def _subject(self, path: str) -> str:
-        link = parse_link(CANONICAL + path)
-        return link.canonical
+        return canonical_name(parse_link(CANONICAL + path).canonical)
 
     def _pack(self, subject: str, rows: Sequence[Stored]) -> Pack:
         checkpoint = self._log.checkpoint()
@@ -266,9 +375,23 @@ def _event(row: Stored) -> Event:
     return Event(json.loads(row.body))
 
 
+def _declares(event: Event) -> bool:
+    return "errorDeclaration" in event.body
+
+
+def _key(event: Event) -> tuple[str, int]:
+    return str(event.id), int(_declares(event))
+
+
+def _content(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be equal for two captures to be of one event; when it was written down is not part of it."""
+    return {name: value for name, value in body.items() if name not in {"recordTime", "eventID", "@context"}}
+
+
 def _row(event: Event, leaf: LeafOf, chain: str, now_ms: int, by: str) -> EventRow:
     return EventRow(
         event_id=str(event.id),
+        declares=int(_declares(event)),
         chain=chain,
         kind=event.kind,
         step=event.step or "",
@@ -276,11 +399,18 @@ def _row(event: Event, leaf: LeafOf, chain: str, now_ms: int, by: str) -> EventR
         recorded_ms=now_ms,
         captured_by=by,
         body=json.dumps(event.body, ensure_ascii=False),
+        context=json.dumps(event.context, ensure_ascii=False),
         secrets=leaf.secrets,
         uses=leaf.uses,
         makes=leaf.makes,
         carrier=leaf.carrier,
     )
+
+
+def _as_written(events: Sequence[Event], name: str) -> str:
+    """How the newest of the events writes the thing of a canonical name: with its lot, where it has one."""
+    written = (thing for event in reversed(events) for thing in event.things if canonical_name(thing) == name)
+    return next(written, name)
 
 
 def _findings(verdict: Verdict) -> list[dict[str, Any]]:

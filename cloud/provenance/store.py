@@ -4,12 +4,16 @@ The rows of an event and its entry of the log are one transaction (`cloud.proven
 is in the log or nowhere. This module holds the tables and every question asked of them.
 """
 
+import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
+    Boolean,
     Column,
+    ColumnElement,
     Engine,
     ForeignKey,
     Index,
@@ -20,16 +24,25 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
+    delete,
     func,
     insert,
+    literal,
     select,
+    tuple_,
     update,
 )
+
+from cloud.provenance.query import EventQuery
+from cloud.provenance.schemas import CaptureJob
 
 __all__ = ["CARRIES", "ENTRY", "EVENT", "THING", "EventStore", "Refusal", "Stored", "metadata"]
 
 # A walk through ancestors that touches more things than this is cut: no real lot has them, a cycle might.
 LARGEST_HISTORY = 5_000
+# Rows looked at in one go while a page is filled.
+SCAN = 500
 
 # How a thing stands to an event.
 USED, LEFT, CARRIES = 0, 1, 2
@@ -46,15 +59,18 @@ EVENT = Table(
     "chain_event",
     metadata,
     Column("place", ForeignKey("chain_entry.place"), primary_key=True, autoincrement=False),
-    Column("event_id", String(160), nullable=False, unique=True),
+    Column("event_id", String(160), nullable=False),
+    Column("declares", Integer, nullable=False),  # 1: a declaration that the event of this id was wrong
     Column("chain", String(20), nullable=False),
     Column("kind", String(200), nullable=False),
     Column("step", String(200), nullable=False),
     Column("when_ms", BigInteger, nullable=False, index=True),
-    Column("recorded_ms", BigInteger, nullable=False),
+    Column("recorded_ms", BigInteger, nullable=False, index=True),
     Column("captured_by", String(120), nullable=False),
     Column("body", Text, nullable=False),  # the event as it came, JSON
+    Column("context", Text, nullable=False),  # JSON-LD context of the document it came in, JSON list
     Column("secrets", Text, nullable=False),  # {"field": {"salt": b64, "value": JSON}}; erasing a field keeps the proof
+    UniqueConstraint("event_id", "declares"),
 )
 THING = Table(
     "chain_thing",
@@ -82,6 +98,22 @@ _PRODUCT = Table(
     Column("gtin", String(14), primary_key=True),
     Column("zh", String(100), nullable=False),
     Column("en", String(100), nullable=False),
+)
+_JOB = Table(
+    "chain_capture",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("created_ms", BigInteger, nullable=False, index=True),
+    Column("finished_ms", BigInteger, nullable=False),
+    Column("success", Boolean, nullable=False),
+    Column("behaviour", String(10), nullable=False),
+    Column("errors", JSON, nullable=False),
+)
+_QUERY = Table(
+    "chain_query",
+    metadata,
+    Column("name", String(60), primary_key=True),
+    Column("parameters", JSON, nullable=False),
 )
 _SCAN = Table(
     "chain_scan",
@@ -118,6 +150,7 @@ class Stored:
 
     place: int
     event_id: str
+    declares: int
     chain: str
     kind: str
     step: str
@@ -125,6 +158,7 @@ class Stored:
     recorded_ms: int
     captured_by: str
     body: str
+    context: str
     secrets: str
     entry: bytes
 
@@ -162,8 +196,26 @@ class EventStore:
             query = query.where(EVENT.c.chain == chain)
         return self._events(query)
 
+    def search(self, query: EventQuery) -> tuple[list[Stored], tuple[int, int] | None]:
+        """One page of a query's answer in its order, and where the next one starts (None: this was the last)."""
+        found: list[Stored] = []
+        after = query.after
+        while True:
+            rows = self._events(_page(query, after))
+            for row in rows:
+                after = (getattr(row, query.by), row.place)
+                if query.accepts(json.loads(row.body)):
+                    found.append(row)
+                    if len(found) == query.per_page:
+                        return found, after
+            if len(rows) < SCAN:
+                return found, None
+
     def history(self, things: Iterable[str]) -> list[Stored]:
-        """All events of `things` and of everything they were made from, by time; the walk ends where nothing is new."""
+        """All events of `things` (canonical names) and of everything they were made from, by time.
+
+        Events declared wrong, and their declarations, are left out; the walk ends where nothing is new.
+        """
         seen: set[str] = set()
         numbers: set[int] = set()
         edge = set(things)
@@ -197,6 +249,41 @@ class EventStore:
         """How many events are stored."""
         with self._engine.connect() as db:
             return int(db.execute(select(func.count()).select_from(EVENT)).scalar_one())
+
+    def keep_job(self, job: CaptureJob) -> None:
+        """Keep what came of a capture."""
+        with self._engine.begin() as db:
+            db.execute(insert(_JOB).values(**asdict(job)))
+
+    def job(self, id: str) -> CaptureJob | None:  # noqa: A002 - the word of the standard
+        """A capture job, None if there is none."""
+        with self._engine.connect() as db:
+            row = db.execute(select(_JOB).where(_JOB.c.id == id)).mappings().first()
+        return None if row is None else CaptureJob(**dict(row))
+
+    def jobs(self, limit: int) -> list[CaptureJob]:
+        """Capture jobs, newest first."""
+        with self._engine.connect() as db:
+            rows = db.execute(select(_JOB).order_by(_JOB.c.created_ms.desc(), _JOB.c.id).limit(limit)).mappings()
+            return [CaptureJob(**dict(row)) for row in rows]
+
+    def keep_query(self, name: str, parameters: dict[str, str]) -> bool:
+        """Keep a named query; False where the name is taken."""
+        with self._engine.begin() as db:
+            if db.execute(select(_QUERY.c.name).where(_QUERY.c.name == name)).first() is not None:
+                return False
+            db.execute(insert(_QUERY).values(name=name, parameters=parameters))
+        return True
+
+    def queries(self) -> dict[str, dict[str, str]]:
+        """Named queries by name."""
+        with self._engine.connect() as db:
+            return {row.name: dict(row.parameters) for row in db.execute(select(_QUERY).order_by(_QUERY.c.name))}
+
+    def forget_query(self, name: str) -> None:
+        """Delete a named query."""
+        with self._engine.begin() as db:
+            db.execute(delete(_QUERY).where(_QUERY.c.name == name))
 
     def name_product(self, gtin: str, zh: str, en: str) -> None:
         """Give a trade item its names; a second call renames it."""
@@ -253,6 +340,40 @@ class EventStore:
     def _events(self, query: Select[tuple[object, ...]]) -> list[Stored]:
         with self._engine.connect() as db:
             return [Stored(**dict(row)) for row in db.execute(query).mappings()]
+
+
+def _stands(place: ColumnElement[int], known_before_ms: int | None = None) -> ColumnElement[bool]:
+    """Whether the event at `place` is none that was declared wrong (before a time), nor such a declaration."""
+    wrong, own = EVENT.alias(), EVENT.alias()
+    declared = select(wrong.c.event_id).where(wrong.c.declares == 1)
+    if known_before_ms is not None:
+        declared = declared.where(wrong.c.recorded_ms < known_before_ms)
+    return place.in_(select(own.c.place).where(own.c.declares == 0, own.c.event_id.not_in(declared)))
+
+
+def _page(query: EventQuery, after: tuple[int, int] | None) -> Select[tuple[object, ...]]:
+    """The part of a query that the store answers by its indexes, from `after` on."""
+    column = EVENT.c[query.by]
+    rows = _whole().limit(SCAN)
+    if query.descending:
+        rows = rows.order_by(column.desc(), EVENT.c.place.desc())
+    else:
+        rows = rows.order_by(column, EVENT.c.place)
+    if after is not None:
+        here, mark = tuple_(column, EVENT.c.place), tuple_(*map(literal, after))
+        rows = rows.where(here < mark if query.descending else here > mark)
+    for name, (low, high) in (("when_ms", query.when_ms), ("recorded_ms", query.recorded_ms)):
+        if low is not None:
+            rows = rows.where(EVENT.c[name] >= low)
+        if high is not None:
+            rows = rows.where(EVENT.c[name] < high)
+    if query.kinds:
+        rows = rows.where(EVENT.c.kind.in_(query.kinds))
+    if query.ids:
+        rows = rows.where(EVENT.c.event_id.in_(query.ids))
+    for names in query.things:
+        rows = rows.where(EVENT.c.place.in_(select(THING.c.place).where(THING.c.thing.in_(names))))
+    return rows if query.mode == "all" else rows.where(_stands(EVENT.c.place, query.recorded_ms[1]))
 
 
 def _whole() -> Select[tuple[object, ...]]:

@@ -13,7 +13,20 @@ from traceability.stores import Batch, StoreError
 
 def row(event_id, uses=(), makes=("thing",), when=1, carrier=None):
     return EventRow(
-        event_id, "fish", "ObjectEvent", "harvest", when, 2, "me", "{}", "{}", tuple(uses), tuple(makes), carrier
+        event_id,
+        0,
+        "fish",
+        "ObjectEvent",
+        "harvest",
+        when,
+        2,
+        "me",
+        "{}",
+        "[]",
+        "{}",
+        tuple(uses),
+        tuple(makes),
+        carrier,
     )
 
 

@@ -3,6 +3,7 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
 from cloud import problems
+from cloud.database import open_database
 from cloud.provenance import LogBook, Provenance, build_router
 from cloud.provenance.store import metadata
 from cloud.who import Grant, Role, Who
@@ -18,7 +19,8 @@ PEOPLE = {
 
 
 @pytest.fixture
-def client(tmp_path, engine):
+def client(tmp_path):
+    engine = open_database(f"sqlite:///{tmp_path / 'chain.db'}")
     metadata.create_all(engine)
     log = LogBook(engine, tmp_path / "ledger", tmp_path / "log.key", "trace.example/log", lambda: NOW)
     service = Provenance(engine, log, site="http://127.0.0.1:1", clock=lambda: NOW)
@@ -33,6 +35,7 @@ def client(tmp_path, engine):
 
     yield TestClient(app)
     service.close()
+    engine.dispose()
 
 
 def test_capture_needs_a_person_and_the_right_one(client):
@@ -40,15 +43,18 @@ def test_capture_needs_a_person_and_the_right_one(client):
     assert client.post("/epcis/v2/capture", json=event).status_code == 401
     assert client.post("/epcis/v2/capture", json=event, headers={"x-who": "viewer"}).status_code == 403
     done = client.post("/epcis/v2/capture?chain=eggs", json=event, headers={"x-who": "tracer"})
-    assert done.status_code == 201
+    assert done.status_code == 202
     assert done.json()["events"][0]["index"] == 0
+    job = client.get(done.headers["location"], headers={"x-who": "viewer"}).json()
+    assert (job["success"], job["running"], job["errors"]) == (True, False, [])
 
 
 def test_a_captured_event_comes_back_equal(client):
     client.post("/epcis/v2/capture", json=dict(EGGS.events[0]), headers={"x-who": "tracer"})
     body = client.get("/epcis/v2/events", headers={"x-who": "viewer"}).json()
     (event,) = body["epcisBody"]["queryResults"]["resultsBody"]["eventList"]
-    event.pop("eventID")
+    assert event.pop("eventID").startswith("ni:///sha-256;")
+    assert event.pop("recordTime")
     assert event == EGGS.events[0]
 
 
@@ -73,3 +79,134 @@ def test_a_wrong_check_digit_and_an_unknown_code_are_told_apart(client):
     unknown = client.get("/api/v1/trace/pack", params={"path": "/01/02000011700010/10/A"})
     assert (wrong.status_code, unknown.status_code) == (422, 404)
     assert unknown.json()["code"] == "unknown_code"
+
+
+def eggs(client):
+    headers = {"x-who": "tracer"}
+    return [client.post("/epcis/v2/events", json=dict(each), headers=headers).json()["eventID"] for each in EGGS.events]
+
+
+def found(client, query):
+    answer = client.get(f"/epcis/v2/{query}", headers={"x-who": "viewer"})
+    assert answer.status_code == 200, answer.text
+    return [each["eventID"] for each in answer.json()["epcisBody"]["queryResults"]["resultsBody"]["eventList"]]
+
+
+def test_queries_by_step_type_thing_time_and_place_find_what_they_name(client):
+    ids = eggs(client)
+    bodies = dict(zip(ids, EGGS.events, strict=True))
+    steps = {body["bizStep"] for body in bodies.values()}
+    for step in steps:
+        wanted = {event for event, body in bodies.items() if body["bizStep"] == step}
+        assert set(found(client, f"events?EQ_bizStep={step}")) == wanted
+        assert set(found(client, f"bizSteps/{step}/events")) == wanted
+    kinds = {event for event, body in bodies.items() if body["type"] == "TransformationEvent"}
+    assert set(found(client, "events?eventType=TransformationEvent")) == kinds
+    assert found(client, f"events?MATCH_anyEPC={EGGS.subject}")
+    assert found(client, "events?MATCH_anyEPC=https://id.gs1.org/01/0200001170001*")
+    assert found(client, "events?MATCH_epc=urn:nobody") == []
+    middle = bodies[ids[2]]["eventTime"]
+    after, before = (
+        found(client, f"events?GE_eventTime={middle.replace('+', '%2B')}"),
+        found(client, f"events?LT_eventTime={middle.replace('+', '%2B')}"),
+    )
+    assert sorted(after + before) == sorted(ids)
+    assert ids[2] in after
+
+
+def test_pages_follow_each_other_without_gap_or_repeat(client):
+    ids = eggs(client)
+    seen, path = [], "/epcis/v2/events?perPage=2&orderBy=eventTime&orderDirection=ASC"
+    while path:
+        answer = client.get(path, headers={"x-who": "viewer"})
+        seen += [e["eventID"] for e in answer.json()["epcisBody"]["queryResults"]["resultsBody"]["eventList"]]
+        path = answer.links.get("next", {}).get("url")
+    assert sorted(seen) == sorted(ids)
+    assert len(seen) == len(set(seen))
+
+
+def test_a_query_parameter_nobody_knows_is_refused_by_name(client):
+    for query in ("EQ_bizStp=shipping", "GE_eventTime=yesterday", "perPage=0", "nextPageToken=x", "EQ_action=MAYBE"):
+        answer = client.get(f"/epcis/v2/events?{query}", headers={"x-who": "viewer"})
+        assert answer.status_code == 422
+        assert query.split("=")[0] in answer.text
+
+
+def test_an_event_declared_wrong_leaves_the_current_view_and_stays_in_the_old_one(client):
+    ids = eggs(client)
+    wrong = dict(EGGS.events[1]) | {"eventID": ids[1]}
+    declaration = wrong | {
+        "errorDeclaration": {"declarationTime": "2026-11-22T10:00:00.000+08:00", "reason": "incorrect_data"}
+    }
+    done = client.post("/epcis/v2/events", json=declaration, headers={"x-who": "tracer"})
+    assert done.status_code == 201, done.text
+    assert ids[1] not in found(client, "events")
+    assert found(client, "events?mode=all").count(ids[1]) == 2
+    assert found(client, "events?mode=all&EXISTS_errorDeclaration=") == [ids[1]]
+
+
+def test_the_same_id_with_other_content_is_a_conflict_and_an_unknown_one_cannot_be_declared_wrong(client):
+    ids = eggs(client)
+    other = dict(EGGS.events[0]) | {"eventID": ids[0], "disposition": "damaged"}
+    assert client.post("/epcis/v2/events", json=other, headers={"x-who": "tracer"}).status_code == 409
+    nowhere = dict(EGGS.events[0]) | {
+        "eventID": "urn:uuid:00000000-0000-4000-8000-000000000000",
+        "errorDeclaration": {"declarationTime": "2026-11-22T10:00:00.000+08:00"},
+    }
+    answer = client.post("/epcis/v2/events", json=nowhere, headers={"x-who": "tracer"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "unknown_event")
+
+
+def document(*events):
+    return {
+        "@context": "https://ref.gs1.org/standards/epcis/epcis-context.jsonld",
+        "type": "EPCISDocument",
+        "schemaVersion": "2.0",
+        "creationDate": "2026-11-22T10:00:00.000Z",
+        "epcisBody": {"eventList": [dict(event) for event in events]},
+    }
+
+
+def test_proceed_takes_what_it_can_and_rollback_takes_all_or_nothing(client):
+    ids = eggs(client)
+    clash = dict(EGGS.events[0]) | {"eventID": ids[0], "disposition": "damaged"}
+    fresh = dict(EGGS.events[0]) | {"eventTime": "2026-11-01T10:00:00.000+08:00"}
+    before = client.get("/api/v1/trace/log").json()["log"]["size"]
+    headers = {"x-who": "tracer"}
+    assert client.post("/epcis/v2/capture", json=document(fresh, clash), headers=headers).status_code == 409
+    assert client.get("/api/v1/trace/log").json()["log"]["size"] == before
+    headers["GS1-Capture-Error-Behaviour"] = "proceed"
+    job = client.post("/epcis/v2/capture", json=document(fresh, clash), headers=headers).json()
+    assert job["success"] is False
+    assert [error["pointer"] for error in job["errors"]] == ["/epcisBody/eventList/1"]
+    assert client.get("/api/v1/trace/log").json()["log"]["size"] == before + 1
+
+
+def test_named_queries_are_kept_run_and_forgotten(client):
+    eggs(client)
+    tracer, viewer = {"x-who": "tracer"}, {"x-who": "viewer"}
+    body = {"name": "layings", "query": {"eventType": ["ObjectEvent"]}}
+    assert client.post("/epcis/v2/queries", json=body, headers=tracer).status_code == 201
+    assert client.post("/epcis/v2/queries", json=body, headers=tracer).status_code == 409
+    assert found(client, "queries/layings/events")
+    assert client.delete("/epcis/v2/queries/layings", headers=tracer).status_code == 204
+    assert client.get("/epcis/v2/queries/layings", headers=viewer).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"type":"ObjectEvent","type":"ObjectEvent"}', "duplicate_key"),
+        (b'{"type":NaN}', "not_a_number"),
+        (b'{"quantity":1e999}', "not_a_number"),
+        (b'{"a":"\\ud800"}', "surrogate"),
+        (b'{"a":' * 60 + b"1" + b"}" * 60, "too_deep"),
+        (b'{"a":' * 60_000 + b"1" + b"}" * 60_000, "too_deep"),
+        (b"\xff\xfe", "not_json"),
+        (b"[]", "not_json"),
+        (b"{", "not_json"),
+    ],
+)
+def test_what_two_readers_could_read_in_two_ways_is_refused(client, body, code):
+    answer = client.post("/epcis/v2/capture", content=body, headers={"x-who": "tracer"})
+    assert (answer.status_code, answer.json()["code"]) == (422, code)

@@ -1,0 +1,357 @@
+"""EPCIS 2.0 event queries: what the parameters mean, and which of them the store can answer by an index.
+
+`EventQuery.parse` takes the parameters of a URL (lists separated by "|") or of a query document and refuses what it
+does not know: a filter that is silently ignored is how wrong recalls are made. Times, type, id and things become SQL;
+everything else is a predicate over the event's JSON, asked row by row in the order of the answer. Names are compared in
+canonical form (`traceability.epc_uris`), so that a URN finds the Digital Link of the same thing; a name ending in "*"
+matches by its beginning.
+
+Two parameters are ours: `as_of` (a time: answer as the repository would have then) and `mode` (`current`, the default,
+leaves out events declared wrong; `all` shows them and their declarations).
+
+Source: EPCIS 2.0 §8.2.7.1 (simple event query), §12.6 (REST binding).
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cloud.problems import Invalid
+from traceability.epc_uris import canonical_name
+from traceability.epcis_checks import read_time
+from traceability.epcis_shape import check_query
+
+__all__ = ["EventQuery"]
+
+Body = Mapping[str, Any]
+Predicate = Callable[[Body], bool]
+
+MOST_PER_PAGE: Final = 1_000
+_PAGING: Final = frozenset({"perPage", "nextPageToken", "as_of", "mode", "orderBy", "orderDirection"})
+_LIMITS: Final = frozenset({"eventCountLimit", "maxEventCount"})
+_WHOLE: Final = re.compile(r"-?\d+")
+_TIMES: Final = {
+    "GE_eventTime": ("when_ms", 1),
+    "LT_eventTime": ("when_ms", -1),
+    "GE_recordTime": ("recorded_ms", 1),
+    "LT_recordTime": ("recorded_ms", -1),
+}
+_COMPARE: Final[Mapping[str, Callable[[float, float], bool]]] = {
+    "GT": lambda a, b: a > b,
+    "GE": lambda a, b: a >= b,
+    "LT": lambda a, b: a < b,
+    "LE": lambda a, b: a <= b,
+}
+# MATCH parameter -> the lists of single things and of lots in which it looks.
+_MATCH: Final = {
+    "epc": ("epcList", "childEPCs"),
+    "parentID": ("parentID",),
+    "inputEPC": ("inputEPCList",),
+    "outputEPC": ("outputEPCList",),
+    "anyEPC": ("epcList", "childEPCs", "inputEPCList", "outputEPCList", "parentID"),
+    "epcClass": ("quantityList", "childQuantityList"),
+    "inputEPCClass": ("inputQuantityList",),
+    "outputEPCClass": ("outputQuantityList",),
+    "anyEPCClass": ("quantityList", "childQuantityList", "inputQuantityList", "outputQuantityList"),
+}
+_QUANTITIES: Final = _MATCH["anyEPCClass"]
+
+
+@dataclass(frozen=True)
+class EventQuery:
+    """A query: limits the store knows, predicates it does not, order and page."""
+
+    when_ms: tuple[int | None, int | None] = (None, None)
+    recorded_ms: tuple[int | None, int | None] = (None, None)
+    kinds: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    things: tuple[tuple[str, ...], ...] = ()
+    predicates: tuple[Predicate, ...] = field(default=(), repr=False)
+    by: str = "recorded_ms"
+    descending: bool = True
+    per_page: int = 30
+    limit: int | None = None
+    most: int | None = None
+    after: tuple[int, int] | None = None
+    mode: str = "current"
+
+    @classmethod
+    def parse(cls, parameters: Mapping[str, Sequence[str]]) -> "EventQuery":
+        """A query of URL parameters. Raises `Invalid` with a pointer to the first parameter that is not one."""
+        own = {name: _one(name, values) for name, values in parameters.items() if name in _PAGING | _LIMITS}
+        asked = {name: _typed(name, values) for name, values in parameters.items() if name not in own}
+        for problem in check_query(asked) or ():
+            raise Invalid(f"{problem.pointer} {problem.message}", code="bad_query", pointer=f"/query{problem.pointer}")
+        return cls(
+            when_ms=_span(asked, "when_ms"),
+            recorded_ms=_as_of(_span(asked, "recorded_ms"), own.get("as_of")),
+            kinds=tuple(asked.get("eventType", ())),
+            ids=tuple(asked.get("EQ_eventID", ())),
+            things=_indexed(asked),
+            predicates=tuple(_predicate(name, value) for name, value in asked.items() if name not in _BY_STORE),
+            by=_order(own.get("orderBy", "recordTime")),
+            descending=_direction(own.get("orderDirection", "DESC")),
+            per_page=_whole("perPage", own.get("perPage", "30"), 1, MOST_PER_PAGE),
+            limit=_limit(own.get("eventCountLimit"), "eventCountLimit"),
+            most=_limit(own.get("maxEventCount"), "maxEventCount"),
+            after=_token(own.get("nextPageToken")),
+            mode=_mode(own.get("mode", "current")),
+        )
+
+    def accepts(self, body: Body) -> bool:
+        """Whether an event passes everything that the store could not ask."""
+        return all(predicate(body) for predicate in self.predicates)
+
+
+_BY_STORE: Final = frozenset({*_TIMES, "eventType", "EQ_eventID", "@context"})
+
+
+def _one(name: str, values: Sequence[str]) -> str:
+    if len(values) != 1:
+        raise Invalid(f"{name} stands {len(values)} times", code="bad_query", pointer=f"/query/{name}")
+    return values[0]
+
+
+def _typed(name: str, values: Sequence[str]) -> Any:
+    """The value of a URL parameter in the form that a query document would have."""
+    text = _one(name, values)
+    if name.startswith("EXISTS_"):
+        return None
+    if name.startswith(("GT_", "GE_", "LT_", "LE_")):
+        return _number(text) if _is_number(text) else text
+    if name == "EQ_booleanValue":
+        return {"true": True, "false": False}.get(text, text)
+    parts = [part for part in text.split("|") if part]
+    if name.startswith(("EQ_quantity", "EQ_value_")) and all(map(_is_number, parts)):
+        return [_number(part) for part in parts]
+    return parts
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.strip("+-").lower() not in {"nan", "inf", "infinity"}
+
+
+def _number(text: str) -> int | float:
+    return int(text) if _WHOLE.fullmatch(text) else float(text)
+
+
+def _whole(name: str, text: str, low: int, high: int) -> int:
+    if not _WHOLE.fullmatch(text) or not low <= int(text) <= high:
+        raise Invalid(f"{name} must be a whole number in {low}..{high}", code="bad_query", pointer=f"/query/{name}")
+    return int(text)
+
+
+def _limit(text: str | None, name: str) -> int | None:
+    return None if text is None else _whole(name, text, 0, 1_000_000_000)
+
+
+def _order(text: str) -> str:
+    columns = {"eventTime": "when_ms", "recordTime": "recorded_ms"}
+    if text not in columns:
+        raise Invalid(f"events can be ordered by {' or '.join(columns)}", code="bad_query", pointer="/query/orderBy")
+    return columns[text]
+
+
+def _direction(text: str) -> bool:
+    if text not in {"ASC", "DESC"}:
+        raise Invalid("orderDirection is ASC or DESC", code="bad_query", pointer="/query/orderDirection")
+    return text == "DESC"
+
+
+def _mode(text: str) -> str:
+    if text not in {"current", "all"}:
+        raise Invalid("mode is current or all", code="bad_query", pointer="/query/mode")
+    return text
+
+
+def _token(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    key, _, place = text.partition(".")
+    if not (_WHOLE.fullmatch(key) and _WHOLE.fullmatch(place)):
+        raise Invalid("the page token is not one of ours", code="bad_query", pointer="/query/nextPageToken")
+    return int(key), int(place)
+
+
+def _span(asked: Mapping[str, Any], column: str) -> tuple[int | None, int | None]:
+    found: dict[int, int] = {}
+    for name, (of, side) in _TIMES.items():
+        if of == column and name in asked:
+            found[side] = _ms(asked[name])
+    return found.get(1), found.get(-1)
+
+
+def _as_of(span: tuple[int | None, int | None], text: str | None) -> tuple[int | None, int | None]:
+    if text is None:
+        return span
+    try:
+        moment = _ms(text) + 1
+    except ValueError as why:
+        raise Invalid("as_of must be a date and time with its zone", code="bad_query", pointer="/query/as_of") from why
+    return span[0], moment if span[1] is None else min(moment, span[1])
+
+
+def _ms(text: str) -> int:
+    return round(read_time(text).timestamp() * 1000)
+
+
+def _indexed(asked: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+    """One group of canonical names for each MATCH parameter without a wildcard; the event must touch one of each."""
+    groups = [value for name, value in asked.items() if name.startswith("MATCH_")]
+    return tuple(tuple(map(canonical_name, names)) for names in groups if not any("*" in name for name in names))
+
+
+# -- predicates --------------------------------------------------------------------------------------------------------
+
+
+def _predicate(name: str, value: Any) -> Predicate:
+    comparison, _, rest = name.partition("_")
+    if comparison == "MATCH":
+        return _touches(_MATCH[rest], value)
+    if comparison == "EXISTS":
+        return lambda body: bool(_values(body, rest))
+    if comparison in _COMPARE:
+        return _measure(_COMPARE[comparison], rest, value)
+    if comparison == "WD":
+        return lambda body: any(_below(found, value) for found in _values(body, rest))
+    wanted = frozenset(_plain(each) for each in (value if isinstance(value, list) else [value]))
+    return lambda body: any(_plain(found) in wanted for found in _values(body, rest))
+
+
+def _touches(lists: Iterable[str], names: Sequence[str]) -> Predicate:
+    exact = frozenset(canonical_name(name) for name in names if not name.endswith("*"))
+    starts = tuple(name[:-1].replace(":idpat:", ":id:") for name in names if name.endswith("*"))
+
+    def touches(body: Body) -> bool:
+        found = [thing for each in lists for thing in _things(body.get(each))]
+        return any(canonical_name(thing) in exact or (starts and thing.startswith(starts)) for thing in found)
+
+    return touches
+
+
+def _things(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    return [item if isinstance(item, str) else str(item.get("epcClass", "")) for item in value or ()]
+
+
+def _below(place: Any, wanted: Sequence[str]) -> bool:
+    return any(str(place) == each or str(place).startswith(each.rstrip("/") + "/") for each in wanted)
+
+
+def _measure(compare: Callable[[float, float], bool], rest: str, limit: Any) -> Predicate:
+    """A comparison: of numbers where the limit is one, else of times."""
+    bound = float(limit) if isinstance(limit, int | float) else float(_ms(str(limit)))
+    timed = not isinstance(limit, int | float)
+
+    def holds(body: Body) -> bool:
+        return any(
+            compare(found, bound) for found in map(_as_number(timed=timed), _values(body, rest)) if found is not None
+        )
+
+    return holds
+
+
+def _as_number(*, timed: bool) -> Callable[[Any], float | None]:
+    def read(value: Any) -> float | None:
+        if timed and isinstance(value, str):
+            try:
+                return float(_ms(value))
+            except ValueError:
+                return None
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and not timed else None
+
+    return read
+
+
+def _plain(value: Any) -> Any:
+    """A value in the form that is compared: a word of the standard without its prefix, a name canonical."""
+    if not isinstance(value, str):
+        return value
+    word = re.fullmatch(
+        r"(?:urn:epcglobal:cbv:(?:bizstep|disp|er|btt|sdt):|https://ref\.gs1\.org/cbv/\w+-|cbv:\w+-|gs1:)(.+)", value
+    )
+    return word.group(1) if word else canonical_name(value)
+
+
+def _reports(body: Body) -> list[Any]:
+    return [report for each in body.get("sensorElementList") or () for report in each.get("sensorReport") or ()]
+
+
+_PLAIN_PATHS: Final[Mapping[str, Callable[[Body], list[Any]]]] = {
+    "readPoint": lambda body: _ids(body.get("readPoint")),
+    "bizLocation": lambda body: _ids(body.get("bizLocation")),
+    "persistentDisposition_set": lambda body: list((body.get("persistentDisposition") or {}).get("set") or ()),
+    "persistentDisposition_unset": lambda body: list((body.get("persistentDisposition") or {}).get("unset") or ()),
+    "errorReason": lambda body: _some((body.get("errorDeclaration") or {}).get("reason")),
+    "correctiveEventID": lambda body: list((body.get("errorDeclaration") or {}).get("correctiveEventIDs") or ()),
+    "errorDeclaration_Time": lambda body: _some((body.get("errorDeclaration") or {}).get("declarationTime")),
+    "quantity": lambda body: [q.get("quantity") for name in _QUANTITIES for q in body.get(name) or ()],
+}
+_INNER: Final[Mapping[str, Callable[[Body], list[Any]]]] = {
+    "ILMD_": lambda body: _some(body.get("ilmd")),
+    "ERROR_DECLARATION_": lambda body: _some(body.get("errorDeclaration")),
+    "SENSORELEMENT_": lambda body: list(body.get("sensorElementList") or ()),
+    "SENSORMETADATA_": lambda body: [each.get("sensorMetadata") or {} for each in body.get("sensorElementList") or ()],
+    "SENSORREPORT_": _reports,
+    "readPoint_": lambda body: _some(body.get("readPoint")),
+    "bizLocation_": lambda body: _some(body.get("bizLocation")),
+}
+_TYPED_LISTS: Final = {
+    "bizTransaction_": ("bizTransactionList", "bizTransaction"),
+    "source_": ("sourceList", "source"),
+    "destination_": ("destinationList", "destination"),
+}
+
+
+def _values(body: Body, rest: str) -> list[Any]:
+    """Every value an event has under a parameter's name; empty where it has none."""
+    if rest in _PLAIN_PATHS:
+        return _PLAIN_PATHS[rest](body)
+    for prefix, (listed, key) in _TYPED_LISTS.items():
+        if rest.startswith(prefix):
+            return [e.get(key) for e in body.get(listed) or () if _plain(e.get("type")) == rest.removeprefix(prefix)]
+    if re.fullmatch(r"quantity_[A-Z0-9]{2,4}", rest):
+        unit = rest.removeprefix("quantity_")
+        return [
+            q["quantity"] for n in _QUANTITIES for q in body.get(n) or () if q.get("uom") == unit and "quantity" in q
+        ]
+    deep = rest.startswith("INNER_")
+    rest = rest.removeprefix("INNER_")
+    roots: list[Any] = [body]
+    for prefix, inside in _INNER.items():
+        if rest.startswith(prefix):
+            rest, roots = rest.removeprefix(prefix), inside(body)
+    if ":" in rest:
+        return _named(roots, rest, deep=deep)
+    if body.get(rest) is not None:
+        return _some(body[rest])
+    name, _, unit = rest.partition("_")
+    return [r[name] for r in _reports(body) if name in r and (not unit or r.get("uom") == unit)]
+
+
+def _named(roots: list[Any], name: str, *, deep: bool) -> list[Any]:
+    found: list[Any] = []
+    for root in roots:
+        if isinstance(root, Mapping):
+            found += _some(root.get(name))
+            if deep:
+                found += _named(list(root.values()), name, deep=True)
+        elif isinstance(root, list):
+            found += _named(root, name, deep=deep)
+    return found
+
+
+def _ids(value: Any) -> list[Any]:
+    return [value["id"]] if isinstance(value, Mapping) and "id" in value else []
+
+
+def _some(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]

@@ -1,0 +1,90 @@
+"""The strict door for captured documents: what two readers could understand in two ways is refused.
+
+Events keep their fractions, so this is wider than the log's own canonical JSON. A key that stands twice, NaN, half a
+surrogate pair, or nesting that no honest document has would let a signature, a rule and a reader see different events.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from cloud.problems import Invalid
+from traceability.epcis_xml import read_xml
+
+__all__ = ["read_document"]
+
+DEEPEST = 40
+LONGEST_NUMBER = 40
+
+
+def read_document(data: bytes, content_type: str = "application/json") -> dict[str, Any]:
+    """A captured body as JSON; EPCIS XML becomes its JSON form. Raises `Invalid` or `TraceError` and where."""
+    if "xml" in content_type:
+        return read_xml(data)
+    try:
+        value = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_refuse,
+            parse_float=_float,
+            parse_int=_int,
+        )
+    except UnicodeDecodeError as why:
+        raise Invalid(f"the body is not UTF-8 at byte {why.start}", code="not_json") from why
+    except RecursionError as why:
+        raise Invalid(f"the body is nested deeper than {DEEPEST}", code="too_deep") from why
+    except json.JSONDecodeError as why:
+        raise Invalid(f"the body is not JSON: {why.msg} at character {why.pos}", code="not_json") from why
+    if not isinstance(value, dict):
+        raise Invalid("the body must be one JSON object", code="not_json")
+    _check(value, "", DEEPEST)
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Invalid(f"the key {twice!r} stands twice in one object", code="duplicate_key")
+    return found
+
+
+def _refuse(text: str) -> Any:
+    raise Invalid(f"{text} is no JSON number", code="not_a_number")
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if len(text) > LONGEST_NUMBER or number in {float("inf"), float("-inf")}:
+        raise Invalid(f"the number {text[:LONGEST_NUMBER]} cannot be kept exactly", code="not_a_number")
+    return number
+
+
+def _int(text: str) -> int:
+    if len(text) > LONGEST_NUMBER:
+        raise Invalid(f"the number {text[:LONGEST_NUMBER]}... is too long", code="not_a_number")
+    return int(text)
+
+
+def _check(value: Any, pointer: str, depth: int) -> None:
+    if depth < 0:
+        raise Invalid(f"nested deeper than {DEEPEST}", code="too_deep", pointer=pointer[:120])
+    children: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict):
+        children = value.items()
+        for key in value:
+            _whole(key, pointer)
+    elif isinstance(value, list):
+        children = enumerate(value)
+    elif isinstance(value, str):
+        _whole(value, pointer)
+    for key, child in children:
+        _check(child, f"{pointer}/{key}", depth - 1)
+
+
+def _whole(text: str, pointer: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as why:
+        raise Invalid("text holds half a surrogate pair", code="surrogate", pointer=pointer) from why

@@ -1,0 +1,212 @@
+"""The EPCIS 2.0 repository under `/epcis/v2`: capture, jobs, events, the resource paths, named queries.
+
+Source: EPCIS 2.0 §12 (REST binding). Answers are JSON-LD documents; XML is read at capture and not written.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from cloud.problems import Invalid, NotFound, TooLarge
+from cloud.provenance.query import EventQuery
+from cloud.provenance.reading import read_document
+from cloud.provenance.schemas import CaptureJob
+from cloud.provenance.service import Provenance
+from cloud.provenance.store import Stored
+from cloud.who import Role, Who, having
+from traceability.events import CONTEXT
+
+__all__ = ["build_repository"]
+
+Tracer = Annotated[Who, Depends(having(Role.TRACER))]
+Reader = Annotated[Who, Depends(having(*Role))]
+ROOT = "/epcis/v2"
+LARGEST_DOCUMENT = 8 * 1024 * 1024
+VERSIONS = {"GS1-EPCIS-Version": "2.0", "GS1-CBV-Version": "2.0", "GS1-EPCIS-Min": "2.0", "GS1-EPCIS-Max": "2.0"}
+# Resource paths of the standard -> the query parameter they stand for.
+RESOURCES = {
+    "eventTypes": "eventType",
+    "epcs": "MATCH_anyEPC",
+    "bizSteps": "EQ_bizStep",
+    "bizLocations": "EQ_bizLocation",
+    "readPoints": "EQ_readPoint",
+    "dispositions": "EQ_disposition",
+}
+
+
+def build_repository(provenance: Provenance) -> APIRouter:
+    """Routes of the repository over `provenance`."""
+    router = APIRouter(prefix=ROOT, tags=["epcis"])
+    _capture_routes(router, provenance)
+    _query_routes(router, provenance)
+    _named_routes(router, provenance)
+    return router
+
+
+def _capture_routes(router: APIRouter, provenance: Provenance) -> None:
+    @router.post("/capture", status_code=202)
+    async def capture(
+        request: Request,
+        who: Tracer,
+        chain: str | None = None,
+        behaviour: Annotated[str, Header(alias="GS1-Capture-Error-Behaviour")] = "rollback",
+    ) -> Response:
+        """Capture a document, JSON-LD or XML. `chain` names the rules that judge it; `proceed` takes what it can."""
+        if behaviour not in {"rollback", "proceed"}:
+            raise Invalid("GS1-Capture-Error-Behaviour is rollback or proceed", pointer="/headers")
+        document = await _document(request)
+        proceed = behaviour == "proceed"
+        job, receipts = await run_in_threadpool(
+            provenance.capture_job, document, chain=chain, by=who.id, proceed=proceed
+        )
+        body = _job(job) | {"events": [{"eventID": each.event_id, "index": each.index} for each in receipts]}
+        return JSONResponse(body, 202, {"Location": f"{ROOT}/capture/{job.id}", **VERSIONS})
+
+    @router.get("/capture")
+    def jobs(who: Reader) -> list[dict[str, Any]]:  # noqa: ARG001 - the dependency is the check
+        """Capture jobs, newest first."""
+        return [_job(job) for job in provenance.jobs()]
+
+    @router.get("/capture/{job}")
+    def job(who: Reader, job: str) -> dict[str, Any]:  # noqa: ARG001 - as above
+        """One capture job."""
+        return _job(provenance.job(job))
+
+    @router.post("/events", status_code=201)
+    async def event(request: Request, who: Tracer, chain: str | None = None) -> Response:
+        """Capture one event and wait until it is provable."""
+        document = await _document(request)
+        (receipt,) = await run_in_threadpool(provenance.capture, document, chain=chain, by=who.id)
+        location = f"{ROOT}/events/{quote(receipt.event_id, safe='')}"
+        return JSONResponse(
+            {"eventID": receipt.event_id, "index": receipt.index}, 201, {"Location": location, **VERSIONS}
+        )
+
+
+def _query_routes(router: APIRouter, provenance: Provenance) -> None:
+    @router.get("/events")
+    def events(request: Request, who: Reader) -> Response:  # noqa: ARG001 - as above
+        """Events by the parameters of the simple event query, newest capture first."""
+        return _answer(request, provenance, _parameters(request))
+
+    @router.get("/events/{event:path}")
+    def event(request: Request, who: Reader, event: str) -> Response:  # noqa: ARG001 - as above
+        """One event by its id."""
+        answer = _answer(request, provenance, {"EQ_eventID": [event], "mode": ["all"]})
+        if b'"eventList":[]' in bytes(answer.body):
+            raise NotFound(f"no event {event[:120]}")
+        return answer
+
+    @router.get("/{resource}/{value:path}/events")
+    def under(request: Request, who: Reader, resource: str, value: str) -> Response:  # noqa: ARG001 - as above
+        """Events of one resource: an EPC, a business step, a place, a type, a disposition."""
+        if resource == "queries":
+            return _answer(request, provenance, _stored(provenance, value) | _parameters(request))
+        if resource not in RESOURCES:
+            raise NotFound(f"no resource {resource[:40]}; there are: {', '.join(RESOURCES)}, queries")
+        return _answer(request, provenance, _parameters(request) | {RESOURCES[resource]: [value]})
+
+
+def _named_routes(router: APIRouter, provenance: Provenance) -> None:
+    @router.post("/queries", status_code=201)
+    def keep(who: Tracer, body: dict[str, Any]) -> Response:  # noqa: ARG001 - as above
+        """Keep a query under a name: {"name": ..., "query": {parameter: value}}."""
+        name, query = body.get("name"), body.get("query")
+        if not isinstance(name, str) or not name.isidentifier() or not isinstance(query, dict):
+            raise Invalid("a named query has a name of letters, digits and _ and a query object", pointer="/body")
+        texts = {str(key): "|".join(value) if isinstance(value, list) else str(value) for key, value in query.items()}
+        provenance.keep_query(name, texts)
+        return JSONResponse({"name": name}, 201, {"Location": f"{ROOT}/queries/{name}"})
+
+    @router.get("/queries")
+    def queries(who: Reader) -> dict[str, Any]:  # noqa: ARG001 - as above
+        """Named queries."""
+        return {"queries": [{"name": name, "query": query} for name, query in provenance.queries().items()]}
+
+    @router.get("/queries/{name}")
+    def query(who: Reader, name: str) -> dict[str, Any]:  # noqa: ARG001 - as above
+        """One named query."""
+        return {"name": name, "query": provenance.named_query(name)}
+
+    @router.delete("/queries/{name}", status_code=204)
+    def forget(who: Tracer, name: str) -> None:  # noqa: ARG001 - as above
+        """Delete a named query."""
+        provenance.forget_query(name)
+
+
+async def _document(request: Request) -> dict[str, Any]:
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > LARGEST_DOCUMENT:
+            raise TooLarge(f"a document has at most {LARGEST_DOCUMENT} bytes")
+    return await run_in_threadpool(read_document, bytes(data), request.headers.get("content-type", ""))
+
+
+def _parameters(request: Request) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, value in request.query_params.multi_items():
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def _stored(provenance: Provenance, name: str) -> dict[str, list[str]]:
+    return {key: [value] for key, value in provenance.named_query(name).items()}
+
+
+def _answer(request: Request, provenance: Provenance, parameters: Mapping[str, list[str]]) -> Response:
+    accepted = request.headers.get("accept", "*/*")
+    if not any(kind in accepted for kind in ("*/*", "application/json", "application/ld+json", "application/*")):
+        raise Invalid("events are answered as application/ld+json or application/json", code="not_acceptable")
+    rows, token = provenance.search(EventQuery.parse(parameters))
+    result = {"queryName": "SimpleEventQuery", "resultsBody": {"eventList": [_event(row) for row in rows]}}
+    body = {
+        "@context": _context(rows),
+        "type": "EPCISQueryDocument",
+        "schemaVersion": "2.0",
+        "creationDate": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "epcisBody": {"queryResults": result},
+    }
+    headers = dict(VERSIONS)
+    if token is not None:
+        following = urlencode(
+            {**{name: "|".join(values) for name, values in parameters.items()}, "nextPageToken": token}
+        )
+        headers["Link"] = f'<{request.url.path}?{following}>; rel="next"'
+    return JSONResponse(body, headers=headers, media_type="application/ld+json")
+
+
+def _context(rows: list[Stored]) -> list[Any]:
+    """The contexts of all events of the answer, each once, in order."""
+    found: list[Any] = []
+    for context in (CONTEXT, *(json.loads(row.context) for row in rows)):
+        found += [each for each in context if each not in found]
+    return found
+
+
+def _event(row: Stored) -> dict[str, Any]:
+    """The event as it came, with the time this repository wrote it down where it brought none."""
+    body: dict[str, Any] = json.loads(row.body)
+    return body if "recordTime" in body else body | {"recordTime": _time(row.recorded_ms)}
+
+
+def _job(job: CaptureJob) -> dict[str, Any]:
+    return {
+        "captureID": job.id,
+        "createdAt": _time(job.created_ms),
+        "finishedAt": _time(job.finished_ms),
+        "running": False,
+        "success": job.success,
+        "captureErrorBehaviour": job.behaviour,
+        "errors": job.errors,
+    }
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
