@@ -51,14 +51,14 @@ def services(tmp_path_factory, request):
     built = build(settings)
     demo.prepare_person(built)
     demo.prepare_gateways(built)
-    for farm in demo.FARMS:
-        seed_readings(built, farm.gateway, farm.farm)
     if request.config.getoption("--screenshots", default=False):
         demo.detect_county(built.land, demo.COUNTY)
     else:
         built.land.import_detections(Batch.from_geojson(county(), region=str(demo.COUNTY["region"])))
     demo.play_land_loop(built)
     demo.play_chains(built)
+    for farm in demo.FARMS:
+        seed_readings(built, farm.gateway, farm.farm)
     yield built
     built.close()
 

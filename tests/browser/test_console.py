@@ -66,7 +66,8 @@ def test_a_click_on_the_overviews_map_leads_to_the_parcel(console):
     page = console()
     page.wait_for_selector("#map[data-ready='120']")
     box = page.locator("#map").bounding_box()
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 + 9)
+    across, down = page.evaluate(INSIDE_A_PARCEL)
+    page.mouse.click(box["x"] + across, box["y"] + down)
     page.wait_for_url("**/console/map?parcel=SYN-*")
     page.wait_for_selector("#parcel .facts")
 
@@ -185,6 +186,19 @@ def test_names_from_outside_are_text_and_never_markup(console, services):
         assert page.locator("main img").count() == 0
     finally:
         services.registry.change_gateway("nanan-pond", name="南岸示范鱼塘")
+
+
+# The middle of some converted parcel, in pixels from the map's corner (device pixels are CSS pixels here).
+INSIDE_A_PARCEL = """() => {
+  const canvas = document.querySelector("#map canvas");
+  const pen = canvas.getContext("2d");
+  const { data, width, height } = pen.getImageData(0, 0, canvas.width, canvas.height);
+  const is = (x, y) => data[4 * (y * width + x)] === 0x3b && data[4 * (y * width + x) + 2] === 0xa3;
+  for (let y = 8; y < height - 8; y += 1)
+    for (let x = 8; x < width - 8; x += 1)
+      if (is(x, y) && is(x - 5, y) && is(x + 5, y) && is(x, y - 5) && is(x, y + 5)) return [x, y];
+  return [0, 0];
+}"""
 
 
 def painted(page):

@@ -18,7 +18,8 @@ def folder(request):
 
 
 def test_a_picture_of_the_console(console, folder):
-    page = console(viewport={"width": 1280, "height": 860})
+    page = console(viewport={"width": 1280, "height": 1210})
+    page.wait_for_selector("#map[data-ready]")
     page.screenshot(path=folder / "console.png")
 
 
