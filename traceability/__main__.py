@@ -8,22 +8,21 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Final
 
-from traceability import TraceError, labels
+from traceability import TraceError
 from traceability.canon import to_base64
 from traceability.keys import KeyKind, SigningKey, load_key, save_key
 from traceability.monitor import Contradiction, LogAway, Monitor, files_at
-from traceability.packs import BadPack, Pack, Proven, ProvenEvent
+from traceability.packs import BadPack, Pack
 from traceability.policy import Policy
+from traceability.report import TEXTS, report_lines, report_table, shown_time
 from traceability.stores import FileHead
 from traceability.witness import open_witness, serve
 
 _SCRIPT: Final = re.compile(rb"<script\b([^>]*)>(.*?)</script", re.DOTALL | re.IGNORECASE)
 _MARKS: Final = frozenset({b'type="application/tianmai-pack+json"', b'id="pack"'})
-_CHINA: Final = timezone(timedelta(hours=8))
 _MAX_FILE_BYTES: Final = 8 * 1024 * 1024
 _GOOD, _NOT_VERIFIED, _USAGE = 0, 1, 2
 
@@ -34,7 +33,8 @@ class BadInput(TraceError):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 good, 1 not verified, 2 wrong use."""
-    arguments = _parser().parse_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    arguments = _parser(with_labels=given[:1] == ["labels"]).parse_args(given)
     try:
         result: int = arguments.job(arguments)
     except TraceError as why:
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return result
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(*, with_labels: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tianmai-trace", description="Check what Tianmai says, without asking Tianmai."
     )
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         "--policy", type=Path, required=True, help="whom you trust: logs, witnesses, quorum (TOML or JSON)"
     )
     verify.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    verify.add_argument("--lang", choices=sorted(_TEXTS), default="zh", help="language of the report (default: zh)")
+    verify.add_argument("--lang", choices=sorted(TEXTS), default="zh", help="language of the report (default: zh)")
     verify.set_defaults(job=_verify)
 
     monitor = commands.add_parser("monitor", help="follow a log, read every entry, and keep its heads")
@@ -77,6 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     witness.add_argument("--listen", default="127.0.0.1:8390", metavar="HOST:PORT", help="(default: 127.0.0.1:8390)")
     witness.set_defaults(job=_witness)
 
+    labels = commands.add_parser("labels", help="issue serials and print their QR labels as PDF, SVG or PNG")
+    if with_labels:
+        from traceability import labels as printing  # noqa: PLC0415  drawing is heavy, and a checker draws nothing
+
+        printing.add_arguments(labels)
+        labels.set_defaults(job=printing.run)
+
     keys = commands.add_parser("keys", help="make a key, or show the public half of one")
     deeds = keys.add_subparsers(required=True, metavar="new|show")
     new = deeds.add_parser("new", help="write a new signing key to a file that only you may read")
@@ -87,143 +94,32 @@ def _parser() -> argparse.ArgumentParser:
     show = deeds.add_parser("show", help="print the verifier key that belongs to a signing key")
     show.add_argument("file", type=Path, metavar="FILE")
     show.set_defaults(job=_show_key)
-
-    sheet = commands.add_parser("labels", help="issue serials and print their QR labels as PDF, SVG or PNG")
-    labels.add_arguments(sheet)
-    sheet.set_defaults(job=labels.run)
     return parser
 
 
 # -- verify ------------------------------------------------------------------------------------------------------------
 
-_TEXTS: Final = {
-    "zh": {
-        "good": "已证实：{count} 条记录，标的 {subject}",
-        "bad": "未通过核验：{why}",
-        "log": "日志 {origin}，共 {size} 条；签名密钥 {key}",
-        "seen": "见证人 {name} 于 {time} 签认",
-        "unseen": "没有见证人签认：日志所有者一人即可另立一本",
-        "event": "{number}. {time}  {what}（日志第 {index} 条）",
-        "who": "登记者",
-        "where": "地点",
-        "lot": "批次",
-        "product": "产品",
-        "quantity": "数量",
-        "inputs": "用入",
-        "outputs": "产出",
-        "event_id": "事件号",
-        "withheld": "未出示（有承诺，不可改）：{names}",
-        "proven": "已证明：上述记录当时就在日志中，顺序与内容此后一字未改；出示的字段与当时承诺一致。",
-        "claimed": "仅为申报：记录内容是否属实由登记者负责，日志只证明没有事后改动。",
-    },
-    "en": {
-        "good": "Verified: {count} events about {subject}",
-        "bad": "Not verified: {why}",
-        "log": "Log {origin}, {size} entries; signed by {key}",
-        "seen": "Witness {name} cosigned at {time}",
-        "unseen": "No witness cosigned: the owner of the log alone could keep a second one",
-        "event": "{number}. {time}  {what} (log entry {index})",
-        "who": "recorded by",
-        "where": "place",
-        "lot": "lot",
-        "product": "product",
-        "quantity": "quantity",
-        "inputs": "used",
-        "outputs": "gave",
-        "event_id": "event id",
-        "withheld": "not shown (committed to, cannot change): {names}",
-        "proven": "Proven: these records stood in the log then, and neither order nor content changed since; "
-        "what is shown is what was committed to.",
-        "claimed": "Only claimed: whether what was recorded is true is on whoever recorded it; "
-        "the log proves that nothing was changed afterwards.",
-    },
-}
-_SHOWN: Final = ("who", "where", "lot", "product", "quantity", "inputs", "outputs")
-
 
 def _verify(arguments: argparse.Namespace) -> int:
     policy = Policy.load(arguments.policy)
     data = _read(arguments.file)
-    words = _TEXTS[arguments.lang]
     try:
         proven = Pack.parse(_pack_in(data)).verify(policy, now_ms=_now_ms())
     except BadPack as why:
         if arguments.json:
             print(json.dumps({"verified": False, "event": why.event, "reason": str(why)}, ensure_ascii=False))
         else:
-            print(words["bad"].format(why=why))
+            print(TEXTS[arguments.lang]["bad"].format(why=why))
         return _NOT_VERIFIED
     if arguments.json:
-        print(json.dumps(_as_table(proven), ensure_ascii=False))
+        print(json.dumps(report_table(proven), ensure_ascii=False))
     else:
-        print("\n".join(_report(proven, words)))
+        print("\n".join(report_lines(proven, arguments.lang)))
     return _GOOD
-
-
-def _report(proven: Proven, words: dict[str, str]) -> list[str]:
-    accepted = proven.accepted
-    lines = [words["good"].format(count=len(proven.events), subject=proven.subject)]
-    lines.append(
-        words["log"].format(origin=accepted.checkpoint.origin, size=accepted.checkpoint.size, key=accepted.log.name)
-    )
-    lines += [words["seen"].format(name=name, time=_shown_time(seen)) for name, seen in accepted.witnesses]
-    if not accepted.witnesses:
-        lines.append(words["unseen"])
-    for event in proven.events:
-        lines += _event_lines(event, words)
-    return [*lines, words["proven"], words["claimed"]]
-
-
-def _event_lines(event: ProvenEvent, words: dict[str, str]) -> list[str]:
-    when = _shown_time(event.when_ms)
-    lines = [words["event"].format(number=event.number, time=when, what=event.what, index=event.index)]
-    own = {name: event.get(name) for name in _SHOWN if event.get(name) not in (None, [])}
-    known = {"when", "what", *own, "inputs", "outputs"}
-    rest = {name: event.get(name) for name in sorted({*event.public, *event.disclosed} - known)}
-    lines += [f"   {words.get(name, name)}: {_plain(value)}" for name, value in {**own, **rest}.items()]
-    if event.withheld:
-        lines.append("   " + words["withheld"].format(names=", ".join(event.withheld)))
-    return lines
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return ", ".join(value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _shown_time(time_ms: int) -> str:
-    try:
-        return datetime.fromtimestamp(time_ms / 1000, tz=_CHINA).strftime("%Y-%m-%d %H:%M:%S +08:00")
-    except (OverflowError, ValueError, OSError):
-        return f"{time_ms} ms"
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _as_table(proven: Proven) -> dict[str, object]:
-    accepted = proven.accepted
-    return {
-        "verified": True,
-        "subject": proven.subject,
-        "log": {"origin": accepted.checkpoint.origin, "size": accepted.checkpoint.size, "key": accepted.log.vkey},
-        "witnesses": [
-            {"name": name, "time": datetime.fromtimestamp(seen / 1000, tz=UTC).isoformat()}
-            for name, seen in accepted.witnesses
-        ],
-        "events": [
-            {
-                "number": event.number,
-                "index": event.index,
-                "public": event.public,
-                "disclosed": event.disclosed,
-                "withheld": event.withheld,
-            }
-            for event in proven.events
-        ],
-    }
 
 
 def _read(path: Path) -> bytes:
@@ -276,11 +172,11 @@ def _look(monitor: Monitor, wanted: str | None) -> None:
     except LogAway as why:
         if why.code != LogAway.default_code:
             raise
-        print(f"{_shown_time(_now_ms())}  {why}", flush=True)
+        print(f"{shown_time(_now_ms())}  {why}", flush=True)
         return
     checkpoint = step.accepted.checkpoint
     told = f"{step.new} entries ({step.new - step.old} new), root {to_base64(checkpoint.root)}"
-    print(f"{_shown_time(_now_ms())}  {checkpoint.origin}: {told}", flush=True)
+    print(f"{shown_time(_now_ms())}  {checkpoint.origin}: {told}", flush=True)
 
 
 def _witness(arguments: argparse.Namespace) -> int:

@@ -20,8 +20,8 @@ WITNESS = SigningKey.new("witness.example", KeyKind.COSIGNATURE)
 SUBJECT = "https://t.example/01/06901234567892/10/L7"
 
 
-def make_pack(key=KEY):
-    egg = commit({"when": 1000, "what": "collecting", "inputs": [], "outputs": ["lot:eggs"]}, {"who": "王小明"})
+def make_pack(key=KEY, who="王小明"):
+    egg = commit({"when": 1000, "what": "collecting", "inputs": [], "outputs": ["lot:eggs"]}, {"who": who})
     box = commit(
         {"when": 2000, "what": "packing", "inputs": ["lot:eggs"], "outputs": [SUBJECT]}, {"who": "<李>", "tel": 1}
     )
@@ -72,6 +72,15 @@ def test_the_report_is_given_in_english_and_as_json(pack, policy, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["verified"] is True
     assert [event["disclosed"] for event in told["events"]] == [{"who": "王小明"}, {"who": "<李>"}]
+
+
+def test_a_value_cannot_steer_the_terminal_nor_flood_it(tmp_path, policy, capsys):
+    (tmp_path / "odd.json").write_bytes(make_pack(who="\x1b[2Jfine" + "x" * 999))
+    assert main(["verify", str(tmp_path / "odd.json"), "--policy", str(policy)]) == 0
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert "\\x1b[2Jfine" in said
+    assert max(map(len, said.splitlines())) < 250
 
 
 def test_a_saved_page_is_checked_by_the_pack_in_it(tmp_path, policy, capsys):

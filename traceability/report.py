@@ -1,0 +1,127 @@
+"""What a verified pack says, for people (Chinese, English) and for programs.
+
+A report keeps two things apart that are easily taken for one: what is *proven* (these records stood in the log,
+unchanged, since a witness saw it) and what is only *claimed* (that what was recorded is true).
+"""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Final
+
+from traceability.packs import Proven, ProvenEvent
+
+_CHINA: Final = timezone(timedelta(hours=8))
+TEXTS: Final = {
+    "zh": {
+        "good": "已证实：{count} 条记录，标的 {subject}",
+        "bad": "未通过核验：{why}",
+        "log": "日志 {origin}，共 {size} 条；签名密钥 {key}",
+        "seen": "见证人 {name} 于 {time} 签认",
+        "unseen": "没有见证人签认：日志所有者一人即可另立一本",
+        "event": "{number}. {time}  {what}（日志第 {index} 条）",
+        "who": "登记者",
+        "where": "地点",
+        "lot": "批次",
+        "product": "产品",
+        "quantity": "数量",
+        "inputs": "用入",
+        "outputs": "产出",
+        "event_id": "事件号",
+        "withheld": "未出示（有承诺，不可改）：{names}",
+        "proven": "已证明：上述记录当时就在日志中，顺序与内容此后一字未改；出示的字段与当时承诺一致。",
+        "claimed": "仅为申报：记录内容是否属实由登记者负责，日志只证明没有事后改动。",
+    },
+    "en": {
+        "good": "Verified: {count} events about {subject}",
+        "bad": "Not verified: {why}",
+        "log": "Log {origin}, {size} entries; signed by {key}",
+        "seen": "Witness {name} cosigned at {time}",
+        "unseen": "No witness cosigned: the owner of the log alone could keep a second one",
+        "event": "{number}. {time}  {what} (log entry {index})",
+        "who": "recorded by",
+        "where": "place",
+        "lot": "lot",
+        "product": "product",
+        "quantity": "quantity",
+        "inputs": "used",
+        "outputs": "gave",
+        "event_id": "event id",
+        "withheld": "not shown (committed to, cannot change): {names}",
+        "proven": "Proven: these records stood in the log then, and neither order nor content changed since; "
+        "what is shown is what was committed to.",
+        "claimed": "Only claimed: whether what was recorded is true is on whoever recorded it; "
+        "the log proves that nothing was changed afterwards.",
+    },
+}
+_LONGEST: Final = 160
+_SHOWN: Final = ("who", "where", "lot", "product", "quantity", "inputs", "outputs")
+
+
+def report_lines(proven: Proven, lang: str) -> list[str]:
+    """A report for people in `lang`, a key of `TEXTS`."""
+    words = TEXTS[lang]
+    accepted = proven.accepted
+    lines = [words["good"].format(count=len(proven.events), subject=proven.subject)]
+    lines.append(
+        words["log"].format(origin=accepted.checkpoint.origin, size=accepted.checkpoint.size, key=accepted.log.name)
+    )
+    lines += [words["seen"].format(name=name, time=shown_time(seen)) for name, seen in accepted.witnesses]
+    if not accepted.witnesses:
+        lines.append(words["unseen"])
+    for event in proven.events:
+        lines += _event_lines(event, words)
+    return [*lines, words["proven"], words["claimed"]]
+
+
+def _event_lines(event: ProvenEvent, words: dict[str, str]) -> list[str]:
+    when = shown_time(event.when_ms)
+    lines = [words["event"].format(number=event.number, time=when, what=event.what, index=event.index)]
+    own = {name: event.get(name) for name in _SHOWN if event.get(name) not in (None, [])}
+    known = {"when", "what", *own, "inputs", "outputs"}
+    rest = {name: event.get(name) for name in sorted({*event.public, *event.disclosed} - known)}
+    lines += [f"   {words.get(name, name)}: {_plain(value)}" for name, value in {**own, **rest}.items()]
+    if event.withheld:
+        lines.append("   " + words["withheld"].format(names=", ".join(event.withheld)))
+    return lines
+
+
+def _plain(value: object) -> str:
+    """One line for any value: no control characters that a terminal would obey, no pages of JSON."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        text = ", ".join(value)
+    else:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)}, --json)"
+
+
+def shown_time(time_ms: int) -> str:
+    """A time (ms UTC) as it is shown: in China's zone."""
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, tz=_CHINA).strftime("%Y-%m-%d %H:%M:%S +08:00")
+    except (OverflowError, ValueError, OSError):
+        return f"{time_ms} ms"
+
+
+def report_table(proven: Proven) -> dict[str, object]:
+    """The same for programs, as JSON values."""
+    accepted = proven.accepted
+    return {
+        "verified": True,
+        "subject": proven.subject,
+        "log": {"origin": accepted.checkpoint.origin, "size": accepted.checkpoint.size, "key": accepted.log.vkey},
+        "witnesses": [
+            {"name": name, "time": datetime.fromtimestamp(seen / 1000, tz=UTC).isoformat()}
+            for name, seen in accepted.witnesses
+        ],
+        "events": [
+            {
+                "number": event.number,
+                "index": event.index,
+                "public": event.public,
+                "disclosed": event.disclosed,
+                "withheld": event.withheld,
+            }
+            for event in proven.events
+        ],
+    }
