@@ -53,6 +53,11 @@ class Finding:
     record: str
 
     @property
+    def id(self) -> str:
+        """SHA-256 of the record: the same finding is the same finding, whichever batch brings it."""
+        return sha256(self.record.encode()).hexdigest()
+
+    @property
     def outline(self) -> str:
         """SHA-256 of the outline."""
         return sha256(self.geometry.encode()).hexdigest()

@@ -6,9 +6,9 @@ This is all that a machine may do to the loop: open a candidate, or point again 
 import json
 import uuid
 from dataclasses import dataclass
-from hashlib import sha256
+from typing import Any, Final
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, RowMapping, Table, insert, select, update
 
 from cloud.land.batch import Batch, Finding, Imported, is_candidate, status_of
 from cloud.land.cycle import Action, State
@@ -20,6 +20,7 @@ from cloud.land.store import batches, cases, detections, parcels
 __all__ = ["open_candidate", "show", "take"]
 
 MACHINE = "system"
+_CHUNK: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,49 +36,123 @@ class Clue:
 
 def take(desk: Desk, batch: Batch, by: str) -> Imported:
     """Store a batch in one transaction. What is already known, byte for byte, changes nothing."""
-    refused: list[str] = []
-    number, now = uuid.uuid4().hex, desk.clock()
-    new_parcels = new_detections = known = candidates = reopened = 0
     with desk.engine.begin() as db:
-        header = {"profile": batch.profile, "model": batch.model, "calibration": batch.calibration}
-        db.execute(
-            insert(batches).values(
-                id=number, imported_ms=now, accuracy=batch.accuracy, synthetic=batch.synthetic, **header
-            )
+        return _Intake(desk, db, batch).run(by)
+
+
+class _Intake:
+    """One import: first everything is judged, then written in bulk, then each new finding is followed up."""
+
+    def __init__(self, desk: Desk, db: Connection, batch: Batch) -> None:
+        self._desk = desk
+        self._db = db
+        self._batch = batch
+        self._number = uuid.uuid4().hex
+        self._now = desk.clock()
+        self._refused: list[str] = []
+        self._regions: dict[str, bool] = {}
+        self._outlines = {row.id: row.outline for row in db.execute(select(parcels.c.id, parcels.c.outline))}
+
+    def run(self, by: str) -> Imported:
+        header = {"profile": self._batch.profile, "model": self._batch.model, "calibration": self._batch.calibration}
+        about = header | {"accuracy": self._batch.accuracy, "synthetic": self._batch.synthetic}
+        self._db.execute(insert(batches).values(id=self._number, imported_ms=self._now, **about))
+        good = {finding.id: finding for finding in self._batch.findings(self._refused) if self._fits(finding)}
+        stored = self._stored(list(good))
+        fresh = [finding for number, finding in good.items() if number not in stored]
+        unseen = [finding for finding in fresh if finding.parcel not in self._outlines]
+        self._write(parcels, [self._parcel_row(finding) for finding in unseen])
+        self._write(detections, [self._detection_row(finding) for finding in fresh])
+        done = [self._follow_up(finding) for finding in fresh]
+        counts = {"detections": len(fresh), "candidates": done.count(State.CANDIDATE), "refused": len(self._refused)}
+        self._desk.audit(self._db, by, "land.imported", self._number, header | counts, self._batch.region)
+        return Imported(
+            batch=self._number,
+            parcels=len(unseen),
+            detections=len(fresh),
+            known=len(good) - len(fresh),
+            candidates=done.count(State.CANDIDATE),
+            reopened=done.count(State.REOPENED),
+            refused=tuple(self._refused),
         )
-        outlines = {row.id: row.outline for row in db.execute(select(parcels.c.id, parcels.c.outline))}
-        regions: dict[str, bool] = {}
-        for finding in batch.findings(refused):
-            if not _known(desk, db, regions, finding.region):
-                refused.append(f"parcel {finding.parcel}: region {finding.region} is unknown; import it first")
-                continue
-            outline = outlines.get(finding.parcel)
-            if outline is None:
-                _add_parcel(db, finding, synthetic=batch.synthetic)
-                new_parcels += 1
-            elif outline != finding.outline:
-                refused.append(
-                    f"parcel {finding.parcel} is known with another outline; a changed parcel needs a new survey number"
-                )
-                continue
-            added = _add_detection(db, finding, number, now)
-            if added is None:
-                known += 1
-                continue
-            new_detections += 1
-            show(db, finding.parcel)
-            done = _follow_up(desk, db, finding, added)
-            candidates += done is State.CANDIDATE
-            reopened += done is State.REOPENED
-        counts = {"detections": new_detections, "candidates": candidates, "refused": len(refused)}
-        desk.audit(db, by, "land.imported", number, header | counts, batch.region)
-    return Imported(number, new_parcels, new_detections, known, candidates, reopened, tuple(refused))
 
+    def _fits(self, finding: Finding) -> bool:
+        """Whether region and outline agree with what is stored; else a line is added to the refusals."""
+        region, outline = finding.region, self._outlines.get(finding.parcel)
+        if region not in self._regions:
+            self._regions[region] = self._desk.known(self._db, region)
+        if not self._regions[region]:
+            self._refused.append(f"parcel {finding.parcel}: region {region} is unknown; import it first")
+        elif outline is not None and outline != finding.outline:
+            self._refused.append(
+                f"parcel {finding.parcel} is known with another outline; a changed parcel needs a new survey number"
+            )
+        else:
+            return True
+        return False
 
-def _known(desk: Desk, db: Connection, asked: dict[str, bool], region: str) -> bool:
-    if region not in asked:
-        asked[region] = desk.known(db, region)
-    return asked[region]
+    def _stored(self, numbers: list[str]) -> set[str]:
+        stored: set[str] = set()
+        for start in range(0, len(numbers), _CHUNK):
+            some = numbers[start : start + _CHUNK]
+            stored |= set(self._db.execute(select(detections.c.id).where(detections.c.id.in_(some))).scalars())
+        return stored
+
+    def _write(self, table: Table, rows: list[dict[str, Any]]) -> None:
+        for start in range(0, len(rows), _CHUNK):
+            self._db.execute(insert(table), rows[start : start + _CHUNK])
+
+    def _parcel_row(self, finding: Finding) -> dict[str, Any]:
+        west, south, east, north = finding.box
+        return {
+            "id": finding.parcel,
+            "region": finding.region,
+            "geometry": finding.geometry,
+            "outline": finding.outline,
+            "west": west,
+            "south": south,
+            "east": east,
+            "north": north,
+            "area_m2": finding.area_m2,
+            "basic_farmland": finding.basic_farmland,
+            "synthetic": self._batch.synthetic,
+            "status": str(status_of(finding.class_name, finding.observability)),
+            "verified": False,
+            "detection": finding.id,
+        }
+
+    def _detection_row(self, finding: Finding) -> dict[str, Any]:
+        return {
+            "id": finding.id,
+            "batch": self._number,
+            "parcel": finding.parcel,
+            "crop_year": finding.crop_year,
+            "class_name": finding.class_name,
+            "observability": finding.observability,
+            "probability": finding.probability,
+            "record": finding.record,
+            "imported_ms": self._now,
+        }
+
+    def _follow_up(self, finding: Finding) -> State | None:
+        """What a new finding sets off: the map, and at most a candidate or a second look at a closed case."""
+        seen_before = finding.parcel in self._outlines
+        if seen_before:
+            show(self._db, finding.parcel)
+        if not is_candidate(finding, self._desk.rules):
+            return None
+        if seen_before:
+            if open_case_on(self._db, finding.parcel) is not None:
+                return None
+            closed = _last_closed(self._db, finding.parcel)
+            if closed is not None:
+                if crop_year_end_ms(finding.crop_year) <= closed["closed_ms"]:
+                    return None  # what was seen then, people have looked at since
+                _reopen(self._desk, self._db, closed["id"], closed["region"], finding.id)
+                return State.REOPENED
+        clue = Clue(finding.parcel, finding.region, finding.id, finding.crop_year, finding.probability)
+        open_candidate(self._desk, self._db, clue, MACHINE)
+        return State.CANDIDATE
 
 
 def show(db: Connection, parcel: str) -> None:
@@ -126,66 +201,11 @@ def open_candidate(desk: Desk, db: Connection, clue: Clue, by: str) -> str:
     return number
 
 
-def _add_parcel(db: Connection, finding: Finding, *, synthetic: bool) -> None:
-    west, south, east, north = finding.box
-    status = status_of(finding.class_name, finding.observability)
-    db.execute(
-        insert(parcels).values(
-            id=finding.parcel,
-            region=finding.region,
-            geometry=finding.geometry,
-            outline=finding.outline,
-            west=west,
-            south=south,
-            east=east,
-            north=north,
-            area_m2=finding.area_m2,
-            basic_farmland=finding.basic_farmland,
-            synthetic=synthetic,
-            status=str(status),
-            verified=False,
-        )
+def _last_closed(db: Connection, parcel: str) -> RowMapping | None:
+    query = select(cases.c.id, cases.c.region, cases.c.closed_ms).where(
+        cases.c.parcel == parcel, cases.c.state == str(State.CLOSED)
     )
-
-
-def _add_detection(db: Connection, finding: Finding, batch: str, now: int) -> str | None:
-    """The new finding's id, or None where this very finding is there already."""
-    number = sha256(finding.record.encode()).hexdigest()
-    if db.execute(select(detections.c.id).where(detections.c.id == number)).first() is not None:
-        return None
-    db.execute(
-        insert(detections).values(
-            id=number,
-            batch=batch,
-            parcel=finding.parcel,
-            crop_year=finding.crop_year,
-            class_name=finding.class_name,
-            observability=finding.observability,
-            probability=finding.probability,
-            record=finding.record,
-            imported_ms=now,
-        )
-    )
-    return number
-
-
-def _follow_up(desk: Desk, db: Connection, finding: Finding, detection: str) -> State | None:
-    if not is_candidate(finding, desk.rules) or open_case_on(db, finding.parcel) is not None:
-        return None
-    closed = db.execute(
-        select(cases)
-        .where(cases.c.parcel == finding.parcel, cases.c.state == str(State.CLOSED))
-        .order_by(cases.c.closed_ms.desc())
-        .limit(1)
-    ).one_or_none()
-    if closed is None:
-        clue = Clue(finding.parcel, finding.region, detection, finding.crop_year, finding.probability)
-        open_candidate(desk, db, clue, MACHINE)
-        return State.CANDIDATE
-    if crop_year_end_ms(finding.crop_year) <= closed.closed_ms:
-        return None  # what was seen then, people have looked at since
-    _reopen(desk, db, closed.id, closed.region, detection)
-    return State.REOPENED
+    return db.execute(query.order_by(cases.c.closed_ms.desc()).limit(1)).mappings().one_or_none()
 
 
 def _reopen(desk: Desk, db: Connection, case: str, region: str, detection: str) -> None:
