@@ -1,9 +1,9 @@
 """The broker's side of ingest: receive, batch, hand over, acknowledge, tell the watermark.
 
-Two threads. paho's own receives and only fills a bounded queue; when that is full it blocks, the broker's window fills,
-and in the end the gateways' disks do, which is where data is safe. The other takes what has come (2,000 messages, or
+Three threads. paho's own only fills a bounded queue; when that is full it blocks, the broker's window fills,
+and in the end the gateways' disks do, which is where data is safe. The second takes what has come (2,000 messages, or
 what arrived within 50 ms), gives it to the pipeline, and acknowledges to the broker only what is durable. While a store
-is down it keeps its batch and tries again; nothing is dropped and nothing more is read.
+is down it keeps its batch and tries again; nothing is dropped and nothing more is read. The third sums up hours.
 
 The session is clean and everything is subscribed on each connect: what the broker forgets, the gateways send again,
 because the watermark has not moved. MQTT 5 is offered first (its receive-maximum lets more than a broker's default
@@ -44,6 +44,7 @@ _ACK_EVERY_S = 0.2
 _RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _RECONNECT_S = 0.5
 _WELCOME_S = 3.0
+_ROLL_UP_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class Ingest:
         self._pipeline = Pipeline(
             readings, registry, clock=clock, on_record=on_record, on_stored=on_stored, refusals=refusals
         )
+        self._readings = readings
         self._registry = registry
         self._broker = broker
         self._clock = clock
@@ -107,13 +109,13 @@ class Ingest:
 
     def start(self) -> None:
         """Begin. An absent broker is waited for, never an error."""
-        for work in (self._stay_connected, self._work):
+        for work in (self._stay_connected, self._work, self._keep_house):
             thread = Thread(target=work, name=f"ingest{work.__name__}", daemon=True)
             thread.start()
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """End both threads; what was not acknowledged will come again."""
+        """End all threads; what was not acknowledged will come again."""
         self._stop.set()
         self._gone.set()
         for thread in self._threads:
@@ -265,6 +267,14 @@ class Ingest:
                 return None
             found |= acks
         return found
+
+    def _keep_house(self) -> None:
+        """Sum up the hours that ended, so that long questions stay quick."""
+        while not self._stop.wait(_ROLL_UP_S):
+            try:
+                self._readings.roll_up(self._clock())
+            except CloudError as why:
+                _LOG.warning("hours could not be summed up now: %s", why)
 
     def _note(self, acks: dict[str, Ack]) -> None:
         self._acks |= acks

@@ -117,7 +117,7 @@ class Pipeline:
             self._letters.keep(batch.letters)
             self._registry.keep_events(batch.events)
             done = self._readings.append(batch.arrivals)
-            self._letters.keep(self._impostors(done, batch))
+            self._letters.keep([*self._impostors(done, batch), *_rejected(done, batch)])
         except DBAPIError as why:
             raise StoreUnavailable(f"the relational store does not answer: {why.orig}") from why
         if self._on_stored is not None and batch.arrivals:
@@ -318,6 +318,18 @@ class Pipeline:
         body = _json_object(message.payload)
         self._registry.note_meta(gateway.id, str(topic.name), body, message.received_ms)
         return None
+
+
+def _rejected(done: Appended, batch: _Batch) -> list[Letter]:
+    """The messages behind readings that the store's server refuses for good."""
+    found: dict[PackKey, Letter] = {}
+    for series, time_ms, why in done.rejected:
+        for arrival in batch.arrivals:
+            here = (arrival.points.series == series) & (arrival.points.time_ms == time_ms)
+            if arrival.key is not None and here.any():
+                detail = f"the readings store refuses series {series} at {time_ms} ms: {why}"
+                found[arrival.key] = Letter(batch.sources[arrival.key], "store_refused", detail, arrival.key.gateway)
+    return list(found.values())
 
 
 def _unsound(reading: Reading, latest_ms: int) -> tuple[str, str] | None:

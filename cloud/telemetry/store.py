@@ -31,8 +31,10 @@ __all__ = [
     "Buckets",
     "Capabilities",
     "Conflicting",
+    "Floats",
     "Groups",
     "Health",
+    "Ints",
     "PackKey",
     "Points",
     "ReadingsStore",
@@ -112,6 +114,7 @@ class Appended:
     conflicts: int = 0  # another value at an occupied (series, ms): kept out and recorded
     known: frozenset[PackKey] = frozenset()  # packs that were there already
     reused: frozenset[PackKey] = frozenset()  # of those, the ones whose content differs: an alarm, not stored
+    rejected: tuple[tuple[int, int, str], ...] = ()  # (series, ms, why) that a server refuses for good: for people
 
 
 @dataclass(frozen=True, slots=True)
