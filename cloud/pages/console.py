@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.routing import APIRoute
 
 from cloud.pages.chain import lot_rows, refusal_texts
@@ -12,16 +12,19 @@ from cloud.pages.land import LandView, land_view, latest_case, light_parcels, pa
 from cloud.pages.legend import PALETTE
 from cloud.pages.render import Renderer
 from cloud.problems import CloudError, NotFound
-from cloud.who import SignedIn, Who
+from cloud.who import Role, SignedIn, Who, having
 
 if TYPE_CHECKING:
+    from cloud.land import CaseDetail
     from cloud.wiring import Services
 
 __all__ = ["build_console"]
 
 _PAGE = 50
+_MOST_RINGING = 4
 _ALL = "all"
 _RECENT_EVENTS = 30
+Operator = Annotated[Who, Depends(having(Role.OPERATOR))]
 Hours = Annotated[int, Query(ge=1, le=24 * 31)]
 
 
@@ -36,6 +39,7 @@ def build_console(services: "Services", renderer: Renderer, route: type[APIRoute
             return code
 
     _farm_pages(router, services, renderer, region_name)
+    _alarm_pages(router, services, renderer)
     _land_pages(router, services, renderer, region_name)
     _trace_pages(router, services, renderer)
     return router
@@ -46,7 +50,13 @@ def _farm_pages(router: APIRouter, services: "Services", renderer: Renderer, reg
 
     def farms(request: Request, who: Who) -> dict[str, Any]:
         found = farm_views(telemetry, who.regions(), renderer.speech(request), region_name)
-        return {"farms": found, "late": sum(farm.state != "live" for farm in found)}
+        ringing = services.alarms.board(who.regions(), open_only=True).items
+        return {
+            "farms": found,
+            "late": sum(farm.state != "live" for farm in found),
+            "alarms": ringing[:_MOST_RINGING],
+            "ringing": len(ringing),
+        }
 
     def side(request: Request, who: Who, fields: LandView) -> dict[str, Any]:
         refusals = refusal_texts(provenance, renderer.language(request))
@@ -98,6 +108,26 @@ def _farm_pages(router: APIRouter, services: "Services", renderer: Renderer, reg
         if reading is None:
             raise NotFound(f"gateway {gateway} has no readings yet")
         return JSONResponse(series_columns(telemetry, reading, hours, who.regions(), speech))
+
+
+def _alarm_pages(router: APIRouter, services: "Services", renderer: Renderer) -> None:
+    alarms = services.alarms
+
+    @router.get("/alarms")
+    def board(
+        request: Request, who: SignedIn, before: Annotated[int | None, Query(ge=1)] = None, show: str | None = None
+    ) -> Response:
+        """Which farm is in danger, since when, and what should be done?"""
+        found = alarms.board(who.regions(), open_only=show != _ALL, before=before, limit=_PAGE)
+        may_answer = bool(who.regions(Role.ADMIN, Role.OPERATOR))
+        content = {"here": "alarms", "alarms": found.items, "next": found.next, "every": show == _ALL}
+        return renderer.page(request, "alarms.html", {**content, "may_answer": may_answer})
+
+    @router.post("/alarms/{alarm}/acknowledge")
+    def acknowledge(who: Operator, alarm: int) -> Response:
+        """Say that one looks after it; back to the board."""
+        alarms.acknowledge([alarm], who.id, scope=who.regions(Role.ADMIN, Role.OPERATOR))
+        return RedirectResponse("/console/alarms", status_code=303)
 
 
 def _land_pages(router: APIRouter, services: "Services", renderer: Renderer, region_name: RegionName) -> None:
@@ -161,7 +191,8 @@ def _land_pages(router: APIRouter, services: "Services", renderer: Renderer, reg
     @router.get("/cases/{case:path}")
     def one_case(request: Request, who: SignedIn, case: str) -> Response:
         """What happened, on what evidence, and who signed?"""
-        content = {"here": "cases", "detail": land.case(who, case)}
+        detail = land.case(who, case)
+        content = {"here": "cases", "detail": detail, "names": services.accounts.names(_people_of(detail))}
         return renderer.page(request, "case.html", content)
 
 
@@ -180,6 +211,12 @@ def _trace_pages(router: APIRouter, services: "Services", renderer: Renderer) ->
             "events": provenance.events(_RECENT_EVENTS),
         }
         return renderer.page(request, "trace.html", content)
+
+
+def _people_of(detail: "CaseDetail") -> set[str]:
+    """Everybody who did something in a case."""
+    people = {step.who for step in detail.steps} | {photo.collector for photo in detail.evidence}
+    return people | {verdict.signer for verdict in detail.verdicts}
 
 
 def _chosen(farm: FarmView, series: str | None) -> ReadingView | None:

@@ -95,6 +95,7 @@ def _content(found: "Consumer", words: "Words") -> dict[str, Any]:
         "fallback": asset("dist/ed25519.js") if has_asset("dist/ed25519.js") else None,
         "words": words.section("verdict"),
     }
+    policy = Policy.parse(found.policy.encode())
     return {
         "story": story,
         "chain": found.chain,
@@ -104,9 +105,10 @@ def _content(found: "Consumer", words: "Words") -> dict[str, Any]:
         "scans": found.scans,
         "first_scan_ms": found.first_scan_ms,
         "fingerprint": found.fingerprint,
+        "whole_key": policy.logs[0].trusted.key.vkey,
         "code": found.path,
         "pack": Markup(found.pack),  # noqa: S704 - packs.py writes every "<" as an escape, for this very place
-        "policy": _data(json.loads(Policy.parse(found.policy.encode()).to_json())),
+        "policy": _data(json.loads(policy.to_json())),
         "told": _data(told),
     }
 

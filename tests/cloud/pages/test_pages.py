@@ -1,5 +1,7 @@
 """The pages' doors over real services in memory: who is let in, which headers go out, what a strange address gets."""
 
+import time
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -9,7 +11,11 @@ from cloud.pages.console import build_console
 from cloud.pages.problem_pages import page_route
 from cloud.pages.render import Renderer
 from cloud.settings import Settings
-from cloud.wiring import build
+from cloud.telemetry import Arrival
+from cloud.telemetry.store import Points, columns
+from cloud.who import Role
+from cloud.wiring import build, build_watch, utc_now_ms
+from edge.rules import Sample
 
 SITE = "http://127.0.0.1:8600"
 
@@ -41,20 +47,20 @@ def official(app, services):
 
 
 def console_paths(services):
-    given = {"{gateway}": "nanan-pond", "{parcel}": "P1", "{case:path}": "C1"}
+    given = {"{gateway}": "nanan-pond", "{parcel}": "P1", "{case:path}": "C1", "{alarm}": "1"}
     renderer = Renderer(services.clock)
     for route in build_console(services, renderer, page_route(renderer)).routes:
         path = route.path
         for name, value in given.items():
             path = path.replace(name, value)
-        yield path
+        yield min(route.methods), path
 
 
 def test_every_page_of_the_console_is_closed_to_strangers(stranger, services):
     paths = list(console_paths(services))
     assert len(paths) >= 10
-    for path in paths:
-        answer = stranger.get(path, params={"series": "x"})
+    for method, path in paths:
+        answer = stranger.request(method, path, params={"series": "x"})
         assert answer.status_code == 401, path
         assert "请先登录" in answer.text
 
@@ -122,3 +128,73 @@ def test_a_report_about_an_unknown_code_is_refused(stranger):
     answer = stranger.post("/report", data={"code": "javascript:alert(1)", "text": "x"})
     assert answer.status_code in {404, 422}
     assert "javascript:alert(1)" not in answer.text.replace("&#39;", "'").partition("href=")[2].partition(">")[0]
+
+
+@pytest.fixture
+def gasping(tmp_path):
+    """A pond out of oxygen, found out by the real watch over stored readings."""
+    built = build(Settings(var=tmp_path, readings_url="memory://"))
+    demo.prepare_person(built)
+    demo.prepare_gateways(built)
+    name, now = "pond1/dissolved_oxygen", utc_now_ms()
+    series = built.registry.ensure_series(built.registry.gateway("nanan-pond"), {name: "mg/L"})[name].id
+    times = list(range(now - 2 * 3_600_000, now, 60_000))
+    points = Points(*columns([series] * len(times), times, [1.2] * len(times), [0] * len(times)))
+    built.readings.append([Arrival(key=None, points=points, received_ms=now)])
+    watch = build_watch(built)
+    watch.start()
+    watch.tell("nanan-pond", [Sample(name, at, 1.2) for at in times])
+    wait_until(lambda: built.alarms.board(open_only=True).items)
+    watch.stop()
+    yield built
+    built.close()
+
+
+def wait_until(happened):
+    """Look every 50 ms, for ten seconds at most."""
+    for _ in range(200):
+        if happened():
+            return
+        time.sleep(0.05)
+    pytest.fail("it did not happen within ten seconds")
+
+
+def test_an_alarm_is_told_on_the_overview_and_answered_on_the_board(gasping):
+    client = TestClient(create_app(gasping), base_url=SITE)
+    client.get("/sign-in/" + gasping.accounts.issue_sign_in(demo.PERSON))
+    alarm = gasping.alarms.board(open_only=True).items[0]
+    assert alarm.zh in client.get("/console").text
+    board = client.get("/console/alarms").text
+    assert alarm.action_zh in board
+    assert "未应答" in board
+    answer = client.post(f"/console/alarms/{alarm.id}/acknowledge", headers={"Origin": SITE})
+    assert answer.status_code == 200
+    assert "已有人处理" in client.get("/console/alarms?show=all").text
+    assert alarm.en in client.get("/console/alarms?lang=en").text
+
+
+def test_who_may_only_look_cannot_answer_an_alarm(gasping):
+    viewer = gasping.accounts.person("看", id="viewer")
+    gasping.accounts.grant(viewer, Role.VIEWER, "500108", by="test")
+    client = TestClient(create_app(gasping), base_url=SITE)
+    client.get("/sign-in/" + gasping.accounts.issue_sign_in(viewer))
+    alarm = gasping.alarms.board(open_only=True).items[0]
+    assert "我来处理" not in client.get("/console/alarms").text
+    answer = client.post(f"/console/alarms/{alarm.id}/acknowledge", headers={"Origin": SITE})
+    assert answer.status_code == 403
+    assert "没有这项权限" in answer.text
+
+
+def test_somebody_of_another_district_sees_neither_farm_nor_alarm(gasping):
+    other = gasping.accounts.person("云阳的人", id="elsewhere")
+    gasping.accounts.grant(other, Role.OPERATOR, "500235", by="test")
+    client = TestClient(create_app(gasping), base_url=SITE)
+    client.get("/sign-in/" + gasping.accounts.issue_sign_in(other))
+    alarm = gasping.alarms.board(open_only=True).items[0]
+    text = client.get("/console").text
+    assert "云阳示范柑橘园" in text
+    assert "南岸示范鱼塘" not in text
+    assert alarm.zh not in text
+    assert client.get("/console/gateways/nanan-pond").status_code == 404
+    answer = client.post(f"/console/alarms/{alarm.id}/acknowledge", headers={"Origin": SITE})
+    assert answer.status_code == 404

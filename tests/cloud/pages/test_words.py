@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 from string import Formatter
+from typing import get_args
 
 import pytest
 
+from cloud.alarms.schemas import AlarmState
 from cloud.land.cycle import Action, State
 from cloud.land.model import Status, VerdictKind
 from cloud.pages import words as words_module
@@ -68,9 +70,18 @@ def test_every_plain_key_is_used_somewhere():
         "units",
         "signer",
     }
-    by_name |= {"step", "chain", "part", "verdict", "problem", "age", "span"}
+    by_name |= {"alarm", "step", "chain", "part", "verdict", "problem", "age", "span"}
     plain = {key for key in KEYS if key.split(".")[0] not in by_name}
-    built = {"overview.live", "overview.silent", "overview.never", "nav.overview", "nav.map", "nav.cases", "nav.trace"}
+    built = {
+        "overview.live",
+        "overview.silent",
+        "overview.never",
+        "nav.overview",
+        "nav.map",
+        "nav.cases",
+        "nav.trace",
+        "nav.alarms",
+    }
     built |= {key for key in plain if re.match(r"trace\.earliest_|gateway\.range_|case\.view_", key)}
     assert sorted(key for key in plain - built if f'"{key}"' not in text and f"'{key}'" not in text) == []
 
@@ -85,6 +96,7 @@ def test_every_plain_key_is_used_somewhere():
         ("verdict_kind", [*VerdictKind]),
         ("quality", [str(int(quality)) for quality in Quality]),
         ("chain", [*CHAINS]),
+        ("alarm", ["warning", "critical", *get_args(AlarmState)]),
     ],
 )
 def test_every_word_of_the_domain_has_its_translation(section, names):
