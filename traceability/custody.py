@@ -141,18 +141,19 @@ class Genealogy:
         whole). A loop in the data counts as whole. Knots are weighed like things, so parts of parts come out right.
         """
         found = dict.fromkeys(seeds, 1.0)
-        scope = set(found)
-        queue = list(found)
+        scope, queue = set(found), list(found)
         for thing in queue:
-            following = [other for other in self._products.get(thing, ()) if other not in scope]
-            scope.update(following)
-            queue += following
+            for other in self._products.get(thing, ()):
+                if other not in scope:
+                    scope.add(other)
+                    queue.append(other)
         for thing in queue:
-            sources = self._sources.get(thing, {})
-            if len(sources) == 1 and thing not in found and (only := next(iter(sources))) in found:
-                found[thing] = found[only]  # most things: a pack of one lot
-            elif thing not in found:
-                self._weigh(thing, scope, found)
+            if thing not in found:
+                sources = self._sources[thing]
+                if len(sources) == 1 and (share := found.get(next(iter(sources)))) is not None:
+                    found[thing] = share  # most things: a pack of one lot
+                else:
+                    self._weigh(thing, scope, found)
         containers = {c: 1.0 for thing in scope for c in self._packed_in.get(thing, ()) if c not in found}
         return {thing: share for thing, share in (found | containers).items() if not thing.startswith(_KNOT)}
 
@@ -215,8 +216,7 @@ class Genealogy:
             return "sold"
         if seen.word in _GONE:
             return "gone"
-        used_ms = self._used.get(thing)
-        if used_ms is not None and used_ms >= seen.time_ms and self.account(thing).left_g <= 0:
+        if thing in self._used and self._used[thing] >= seen.time_ms and self.account(thing).left_g <= 0:
             return "used"
         return "in_transit" if seen.word == "in_transit" else "on_hand"
 

@@ -16,6 +16,7 @@ The method is GS1 CBV 2.0 §8.9; where its text leaves room, we do what the publ
 import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, timedelta
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -41,6 +42,7 @@ _URN_WORDS: Final = {
     "urn:epcglobal:cbv:er:": f"{_CBV}ER-",
 }
 _CURIES: Final = {"gs1:": _VOC, "cbv:": _CBV}
+_CURIE_LENGTH: Final = 4
 
 _EPCS: Final[Order] = {"epc": None}
 _LOTS: Final[Order] = {"quantityElement": {"epcClass": None, "quantity": None, "uom": None}}
@@ -165,6 +167,8 @@ def _nodes(name: str, value: Any, prefixes: Mapping[str, str]) -> list[_Node]:
     """One JSON member as nodes: lists repeat the name, except the standard's lists, which wrap named items."""
     if name in _ITEM_NAMES and isinstance(value, list):
         item = _ITEM_NAMES[name]
+        if item == "epc":
+            return [_Node(name, "", [_Node("", f"epc={_canonical(str(each).strip())}", []) for each in value if each])]
         return [_Node(name, "", [node for each in value for node in _nodes(item, each, prefixes)])]
     if name in _TYPED and isinstance(value, list):
         return [_Node(name, "", [_typed(name, each) for each in value])]
@@ -203,12 +207,11 @@ def _text(name: str, value: Any) -> str:
         known, address = _BARE[name]
         if text in known:
             return address + text
-    for curie, address in _CURIES.items():
-        if text.startswith(curie):
-            return address + text[len(curie) :]
-    return text.strip()
+    front = _CURIES.get(text[:_CURIE_LENGTH])
+    return text.strip() if front is None else front + text[_CURIE_LENGTH:]
 
 
+@lru_cache(maxsize=65_536)
 def _canonical(text: str) -> str:
     if text.startswith("urn:epcglobal:cbv:"):
         for urn, address in _URN_WORDS.items():
@@ -236,22 +239,32 @@ def _ordered(children: list[_Node], order: Order, *, inner: bool) -> tuple[str, 
     if inner and len(children) > 1:
         own = [node for node in children if node.name.startswith("{") and "/}" in node.name]
         children = [node for node in children if node not in own] if own else children
-    rest = [node for node in children if node.name not in order]
+    rest: list[_Node] = []
+    named: dict[str, list[_Node]] = {}
+    for node in children:
+        if node.name in order:
+            named.setdefault(node.name, []).append(node)
+        else:
+            rest.append(node)
     text = ""
-    for name, below in order.items():
+    for name in order:
+        if name not in named:
+            continue
         pieces = []
-        for node in children:
-            if node.name == name:
-                piece, left = _known(node, below)
-                pieces.append(piece)
-                if left:
-                    rest.append(_Node(name, "", left))
+        for node in named[name]:
+            piece, left = _known(node, order[name])
+            pieces.append(piece)
+            if left:
+                rest.append(_Node(name, "", left))
         pieces.sort()
         text += "".join(pieces)
-    return text + _generic(own), rest
+    return text + (_generic(own) if own else ""), rest
 
 
 def _known(node: _Node, order: Order | None) -> tuple[str, list[_Node]]:
+    if order is _EPCS:
+        names = sorted(child.text for child in node.children)
+        return (node.name + "".join(names) if names else ""), []
     inside, left = ("", node.children) if order is None else _ordered(node.children, order, inner=True)
     text = node.text
     if text:

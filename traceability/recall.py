@@ -19,6 +19,7 @@ from traceability.custody import Genealogy, Whereabouts
 __all__ = ["Affected", "Drill", "RecallScope", "UnknownSeed", "drill", "recall_scope"]
 
 HOUR_MS: Final = 3_600_000
+_REACHABLE: Final = frozenset({"on_hand", "in_transit"})
 START_HOURS: Final = {1: 24, 2: 48, 3: 72}
 
 
@@ -50,7 +51,7 @@ class RecallScope:
     @property
     def to_fetch(self) -> tuple[Affected, ...]:
         """What can still be taken back: neither sold, used up nor destroyed."""
-        return tuple(each for each in self.affected if each.where.state in {"on_hand", "in_transit", "unknown"})
+        return tuple(each for each in self.affected if each.where.state in _REACHABLE or each.where.state == "unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +75,18 @@ def recall_scope(genealogy: Genealogy, seeds: Iterable[str], *, known_ms: int, g
     if not any(genealogy.knows(seed) for seed in named):
         raise UnknownSeed(f"no event names {', '.join(named) or 'anything'}")
     shares = genealogy.shares(named)
-    affected = tuple(Affected(thing, genealogy.whereabouts(thing), share) for thing, share in shares.items())
+    affected: list[Affected] = []
     holders: dict[str, int] = defaultdict(int)
     states: dict[str, int] = defaultdict(int)
-    for each in affected:
-        states[each.where.state] += 1
-        if each.where.state in {"on_hand", "in_transit"}:
-            holders[each.where.holder or each.where.place or "?"] += 1
+    for thing, share in shares.items():
+        where = genealogy.whereabouts(thing)
+        affected.append(Affected(thing, where, share))
+        states[where.state] += 1
+        if where.state in _REACHABLE:
+            holders[where.holder or where.place or "?"] += 1
     back = dict.fromkeys(source for seed in named for source in genealogy.sources(seed) if source not in shares)
     start_by = known_ms + START_HOURS[grade] * HOUR_MS
-    return RecallScope(named, affected, dict(holders), dict(states), tuple(back), start_by)
+    return RecallScope(named, tuple(affected), dict(holders), dict(states), tuple(back), start_by)
 
 
 def drill(
