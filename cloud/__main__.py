@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     regions.add_argument("file", type=Path)
     as_of = "the day from which the list holds (default: today)"
     regions.add_argument("--as-of", type=date.fromisoformat, metavar="YYYY-MM-DD", help=as_of)
+    command("migrate", _migrate, "bring the database to this program's revision (every start does this too)")
     command("sign-in", _sign_in, "print a one-time sign-in link for the administrator of the whole city")
     return parser
 
@@ -184,10 +185,12 @@ def _add_gateway(args: argparse.Namespace, settings: Settings) -> int:
     import secrets  # noqa: PLC0415
 
     from cloud.database import open_database  # noqa: PLC0415
+    from cloud.migrations import migrate  # noqa: PLC0415
     from cloud.telemetry import Registry  # noqa: PLC0415
 
-    registry = Registry(open_database(settings.database))
-    registry.create()
+    engine = open_database(settings.database)
+    migrate(engine)
+    registry = Registry(engine)
     secret = secrets.token_hex(32).encode()
     gateway = registry.add_gateway(args.gateway, farm=args.farm, region=args.region, secret=secret)
     args.secret_file.touch(mode=0o600)
@@ -200,6 +203,15 @@ def _import_regions(args: argparse.Namespace, settings: Settings) -> int:
     from cloud.wiring import build_office  # noqa: PLC0415
 
     print(build_office(settings).regions.import_file(args.file, args.as_of))
+    return 0
+
+
+def _migrate(_args: argparse.Namespace, settings: Settings) -> int:
+    from cloud.database import open_database  # noqa: PLC0415
+    from cloud.migrations import head, migrate  # noqa: PLC0415
+
+    before = migrate(open_database(settings.database))
+    print(f"{before or 'empty'} -> {head()}")
     return 0
 
 

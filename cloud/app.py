@@ -6,7 +6,7 @@ from fastapi import FastAPI, Request
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
 
-from cloud import accounts, alarms, land, problems, provenance, regions, telemetry
+from cloud import accounts, alarms, catalogue, land, problems, provenance, regions, telemetry
 from cloud.pages import build_pages
 from cloud.wiring import Services
 from edge import EdgeError
@@ -36,6 +36,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(telemetry.build_router(services.telemetry))
     app.include_router(alarms.build_router(services.alarms))
     app.include_router(land.build_router(services.land))
+    app.include_router(catalogue.build_router(services.catalogue))
     app.include_router(provenance.build_router(services.provenance))
     app.include_router(build_pages(services))
 

@@ -75,7 +75,7 @@ class Jobs:
 
     def find(self, key: str) -> Job | None:
         """The job of that key, or None."""
-        with self._engine.connect() as db:
+        with self._engine.connect().execution_options(reading=True) as db:
             row = db.execute(select(_JOB).where(_JOB.c.key == key)).mappings().first()
         return None if row is None else _job(row)
 

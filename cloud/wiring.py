@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from cloud import jobs as job_table
 from cloud.accounts import Accounts
 from cloud.alarms import Alarms, AlarmStore, Teller, Watch, Watched, email, log, webhook
+from cloud.catalogue import Catalogue
 from cloud.database import open_database
 from cloud.jobs import Jobs
 from cloud.land import Land
+from cloud.migrations import migrate
 from cloud.problems import CloudError
 from cloud.provenance import LogBook, Provenance
-from cloud.provenance.store import metadata as provenance_tables
 from cloud.regions import Regions
 from cloud.settings import Settings
 from cloud.telemetry import Arrival, Broker, Ingest, ReadingsStore, Registry, Telemetry, open_readings
@@ -48,6 +48,7 @@ class Office:
     accounts: Accounts
     regions: Regions
     land: Land
+    catalogue: Catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Services:
     accounts: Accounts
     regions: Regions
     land: Land
+    catalogue: Catalogue
     readings: ReadingsStore
     registry: Registry
     telemetry: Telemetry
@@ -77,15 +79,16 @@ class Services:
 def build_office(settings: Settings, clock: Clock = utc_now_ms) -> Office:
     """Open the relational store and the contexts that need nothing else."""
     engine = open_database(settings.database)
-    job_table.metadata.create_all(engine)
+    migrate(engine)
     regions = Regions(engine, clock)
     accounts = Accounts(engine, clock, inside=regions.codes_under)
-    provenance_tables.create_all(engine)
-    AlarmStore(engine).create()
     land = Land(engine, settings.photos_dir, clock, accounts.audit, inside=regions.codes_under)
-    for context in (regions, accounts, land):
+    producers = {"parcels": land.parcel_rows, "cases": land.case_rows}
+    returns = settings.var / "returns"
+    catalogue = Catalogue(engine, returns, clock, accounts.audit, inside=regions.codes_under, producers=producers)
+    for context in (regions, accounts, land, catalogue):
         context.prepare()
-    return Office(settings, clock, engine, Jobs(engine, clock), accounts, regions, land)
+    return Office(settings, clock, engine, Jobs(engine, clock), accounts, regions, land, catalogue)
 
 
 def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
@@ -93,7 +96,6 @@ def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
     office = build_office(settings, clock)
     readings = open_readings(settings.readings, database=office.engine)
     registry = Registry(office.engine)
-    registry.create()
 
     def covers(region: str, granted: frozenset[str]) -> bool:
         return any(office.regions.covers(grant, region) for grant in granted)
@@ -110,6 +112,7 @@ def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
         office.accounts,
         office.regions,
         office.land,
+        office.catalogue,
         readings,
         registry,
         telemetry,

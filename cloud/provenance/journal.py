@@ -90,13 +90,13 @@ class SqlJournal:
 
     def count(self) -> int:
         """See `EntryStore`."""
-        with self._engine.connect() as db:
+        with self._engine.connect().execution_options(reading=True) as db:
             return _count(db)
 
     def read(self, start: int, stop: int) -> Sequence[bytes]:
         """See `EntryStore`."""
         query = select(ENTRY.c.place, ENTRY.c.entry).where(ENTRY.c.place >= start, ENTRY.c.place < stop)
-        with self._engine.connect() as db:
+        with self._engine.connect().execution_options(reading=True) as db:
             rows = db.execute(query.order_by(ENTRY.c.place)).all()
         for wanted, row in enumerate(rows, start):
             if row.place != wanted:

@@ -16,6 +16,8 @@ from traceability.stores import DirectoryTiles, FileHead
 
 __all__ = ["LogBook"]
 
+# The files can be made again from the journal, so callers need not wait for them; readers see them this much later.
+PUBLISH_EVERY_S = 0.5
 _PUBLIC_NAME = re.compile(r"checkpoint|tile/[a-z0-9/.]+")
 
 
@@ -26,8 +28,10 @@ class LogBook:
         self._public = folder / "public"
         self._clock = clock
         self._key = _key(key_file, origin)
-        journal = SqlJournal(engine)
-        self._ledger = Ledger(journal, DirectoryTiles(self._public), FileHead(self._public / "checkpoint"), self._key)
+        head = FileHead(self._public / "checkpoint")
+        self._ledger = Ledger(
+            SqlJournal(engine), DirectoryTiles(self._public), head, self._key, publish_every_s=PUBLISH_EVERY_S
+        )
 
     def append(self, entries: Sequence[bytes], rows: tuple[EventRow, ...]) -> list[int]:
         """Put the events' entries into the log; durable and provable when this returns. Raises `Known` for a repeat."""

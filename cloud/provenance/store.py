@@ -219,7 +219,7 @@ class EventStore:
         seen: set[str] = set()
         numbers: set[int] = set()
         edge = set(things)
-        with self._engine.connect() as db:
+        with self._engine.connect().execution_options(reading=True) as db:
             while edge and len(seen) < LARGEST_HISTORY:
                 seen |= edge
                 made = select(THING.c.place, THING.c.role).where(THING.c.thing.in_(edge))
@@ -240,14 +240,14 @@ class EventStore:
             .order_by(func.max(THING.c.place).desc())
             .limit(limit)
         )
-        with self._engine.connect() as db:
+        with self._engine.connect().execution_options(reading=True) as db:
             things = {int(row.place): str(row.thing) for row in db.execute(newest)}
         rows = {row.place: row for row in self._events(_whole().where(EVENT.c.place.in_(things)))}
         return [(thing, rows[place]) for place, thing in things.items()]
 
     def count(self) -> int:
         """How many events are stored."""
-        with self._engine.connect() as db:
+        with self._engine.connect().execution_options(reading=True) as db:
             return int(db.execute(select(func.count()).select_from(EVENT)).scalar_one())
 
     def keep_job(self, job: CaptureJob) -> None:
@@ -257,13 +257,13 @@ class EventStore:
 
     def job(self, id: str) -> CaptureJob | None:  # noqa: A002 - the word of the standard
         """A capture job, None if there is none."""
-        with self._engine.connect() as db:
+        with self._engine.connect().execution_options(reading=True) as db:
             row = db.execute(select(_JOB).where(_JOB.c.id == id)).mappings().first()
         return None if row is None else CaptureJob(**dict(row))
 
     def jobs(self, limit: int) -> list[CaptureJob]:
         """Capture jobs, newest first."""
-        with self._engine.connect() as db:
+        with self._engine.connect().execution_options(reading=True) as db:
             rows = db.execute(select(_JOB).order_by(_JOB.c.created_ms.desc(), _JOB.c.id).limit(limit)).mappings()
             return [CaptureJob(**dict(row)) for row in rows]
 
@@ -277,7 +277,7 @@ class EventStore:
 
     def queries(self) -> dict[str, dict[str, str]]:
         """Named queries by name."""
-        with self._engine.connect() as db:
+        with self._engine.connect().execution_options(reading=True) as db:
             return {row.name: dict(row.parameters) for row in db.execute(select(_QUERY).order_by(_QUERY.c.name))}
 
     def forget_query(self, name: str) -> None:
@@ -296,7 +296,7 @@ class EventStore:
 
     def product_names(self) -> dict[str, tuple[str, str]]:
         """Names (zh, en) of every trade item by its 14-digit GTIN."""
-        with self._engine.connect() as db:
+        with self._engine.connect().execution_options(reading=True) as db:
             return {row.gtin: (row.zh, row.en) for row in db.execute(select(_PRODUCT))}
 
     def refuse(self, refusal: Mapping[str, object]) -> None:
@@ -311,7 +311,7 @@ class EventStore:
 
     def refusals(self, limit: int = 50) -> list[Refusal]:
         """Refused attempts, newest first."""
-        with self._engine.connect() as db:
+        with self._engine.connect().execution_options(reading=True) as db:
             rows = db.execute(select(_REFUSAL).order_by(_REFUSAL.c.tried_ms.desc()).limit(limit)).mappings()
             return [Refusal(**dict(row)) for row in rows]
 
@@ -338,7 +338,7 @@ class EventStore:
                 db.execute(insert(_RECORD).values(**row))
 
     def _events(self, query: Select[tuple[object, ...]]) -> list[Stored]:
-        with self._engine.connect() as db:
+        with self._engine.connect().execution_options(reading=True) as db:
             return [Stored(**dict(row)) for row in db.execute(query).mappings()]
 
 
