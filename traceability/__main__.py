@@ -13,6 +13,7 @@ from typing import Final
 
 from traceability import TraceError
 from traceability.canon import to_base64
+from traceability.key_lists import follow_log
 from traceability.keys import KeyKind, SigningKey, load_key, save_key
 from traceability.monitor import Contradiction, LogAway, Monitor, files_at
 from traceability.packs import BadPack, Pack
@@ -84,8 +85,8 @@ def _parser(*, with_labels: bool) -> argparse.ArgumentParser:
         printing.add_arguments(labels)
         labels.set_defaults(job=printing.run)
 
-    keys = commands.add_parser("keys", help="make a key, or show the public half of one")
-    deeds = keys.add_subparsers(required=True, metavar="new|show")
+    keys = commands.add_parser("keys", help="make a key, show its public half, or follow a log to its next key")
+    deeds = keys.add_subparsers(required=True, metavar="new|show|follow")
     new = deeds.add_parser("new", help="write a new signing key to a file that only you may read")
     new.add_argument("name", help="key name, as in trace.example/2026")
     new.add_argument("file", type=Path, metavar="FILE")
@@ -94,6 +95,10 @@ def _parser(*, with_labels: bool) -> argparse.ArgumentParser:
     show = deeds.add_parser("show", help="print the verifier key that belongs to a signing key")
     show.add_argument("file", type=Path, metavar="FILE")
     show.set_defaults(job=_show_key)
+    follow = deeds.add_parser("follow", help="print your policy with the key lists that its log announced")
+    follow.add_argument("log", metavar="LOG", help="address (http...) or folder of the log's static files")
+    follow.add_argument("--policy", type=Path, required=True, help="whom you trust now")
+    follow.set_defaults(job=_follow_keys)
     return parser
 
 
@@ -211,6 +216,14 @@ def _new_key(arguments: argparse.Namespace) -> int:
 
 def _show_key(arguments: argparse.Namespace) -> int:
     print(load_key(arguments.file).verifier.vkey)
+    return _GOOD
+
+
+def _follow_keys(arguments: argparse.Namespace) -> int:
+    policy, refused = follow_log(Policy.load(arguments.policy), files_at(arguments.log), now_ms=_now_ms())
+    for why in refused:
+        print(f"not followed: {why}", file=sys.stderr)
+    print(policy.to_json().decode())
     return _GOOD
 
 

@@ -25,7 +25,7 @@ from queue import Empty, SimpleQueue
 from typing import Final, Self
 
 from traceability import TraceError
-from traceability.keys import SigningKey
+from traceability.keys import SigningKey, VerifierKey
 from traceability.merkle import HASH_BYTES, consistency_proof, leaf_hash, right_edge
 from traceability.notes import Checkpoint, Note
 from traceability.stores import (
@@ -112,17 +112,20 @@ class Ledger:
         key: SigningKey,
         *,
         origin: str | None = None,
+        former: Sequence[VerifierKey] = (),
         publish_every_s: float = 0.0,
     ) -> None:
         """Open the log of these stores, and take up what a crash left unfinished.
 
-        `key` signs heads; `origin` names the log (default: the key's name). With `publish_every_s` above 0 callers are
+        `key` signs heads; `origin` names the log (default: the key's name); a head that one of the `former` keys
+        signed is signed anew (see `key_lists`). With `publish_every_s` above 0 callers are
         answered before the files are written, which happens at most that often; a head that cannot be written then is
         tried again, and told by `trouble`. Raises `BadLedger` when the stores contradict the published head.
         """
         self.origin = origin or key.verifier.name
         self.trouble: TraceError | None = None
         self._entries, self._tiles, self._head_store, self._key = entries, tiles, head, key
+        self._former = tuple(former)
         self._reader = TileReader(self._load_tile, keep=_KEEP_TILES)
         self._edge = lru_cache(maxsize=64)(lambda size: right_edge(size, self._reader.node(size)))
         self._pause_s = publish_every_s
@@ -353,7 +356,7 @@ class Ledger:
         note = self._head_store.read()
         if note is None:
             return
-        checkpoint = _own_checkpoint(note, self.origin, self._key)
+        checkpoint = _own_checkpoint(note, self.origin, (self._key.verifier, *self._former))
         size, count = checkpoint.size, self._entries.count()
         if count < size:
             raise BadLedger(
@@ -363,6 +366,7 @@ class Ledger:
         growth = self._grown_from_tiles(size)
         if growth is not None and growth.root == checkpoint.root:
             self._head = self._shown = _Head(growth, note)
+            self._sign_anew(checkpoint)
             return
         growth = self._grown_from_journal(size)
         if growth.root != checkpoint.root:
@@ -370,6 +374,12 @@ class Ledger:
                 f"the first {size} entries of the journal are not those the signed head covers", code="forged"
             )
         self._head, self._shown = _Head(growth, note), _Head(Growth(), note)  # every file is written anew
+        self._sign_anew(checkpoint)
+
+    def _sign_anew(self, checkpoint: Checkpoint) -> None:
+        signed = checkpoint.sign(self._key).whole
+        if signed != self._head.note:  # by a former key; Ed25519 signs the same text always alike
+            self._head = _Head(self._head.growth, signed)
 
     def _grown_from_tiles(self, size: int) -> Growth | None:
         try:
@@ -385,28 +395,35 @@ class Ledger:
         return growth
 
 
-def open_ledger(folder: Path, key: SigningKey, *, origin: str | None = None, publish_every_s: float = 0.0) -> Ledger:
+def open_ledger(
+    folder: Path,
+    key: SigningKey,
+    *,
+    origin: str | None = None,
+    former: Sequence[VerifierKey] = (),
+    publish_every_s: float = 0.0,
+) -> Ledger:
     """A ledger in a folder: ``journal`` for itself, ``public/`` to be served as static files (C2SP tlog-tiles)."""
     public = folder / "public"
     tiles = DirectoryTiles(public)
     entries = DirectoryEntries(folder / "journal")
     try:
         head = FileHead(public / "checkpoint")
-        return Ledger(entries, tiles, head, key, origin=origin, publish_every_s=publish_every_s)
+        return Ledger(entries, tiles, head, key, origin=origin, former=former, publish_every_s=publish_every_s)
     except TraceError:
         entries.close()
         raise
 
 
-def _own_checkpoint(note: str, origin: str, key: SigningKey) -> Checkpoint:
+def _own_checkpoint(note: str, origin: str, keys: Sequence[VerifierKey]) -> Checkpoint:
     try:
         parsed = Note.parse(note)
-        signed = parsed.signed_by([key.verifier])
+        signed = parsed.signed_by(keys)
         checkpoint = Checkpoint.parse(parsed.text)
     except TraceError as why:
         raise BadLedger(f"the head is damaged: {why}", code="forged") from why
     if not signed:
-        raise BadLedger(f"the head is not signed by {key.verifier.name}", code="forged")
+        raise BadLedger(f"the head is not signed by {keys[0].name}", code="forged")
     if checkpoint.origin != origin:
         raise BadLedger(f"the head is of the log {checkpoint.origin!r}, not {origin!r}")
     return checkpoint

@@ -131,23 +131,27 @@ class Monitor:
         return growth
 
     def _entries(self, start: int, stop: int, shown: str) -> Iterator[tuple[int, list[bytes]]]:
-        """New entries, a bundle at a time, with the index of the first."""
-        for number in range(start // WIDTH, -(-stop // WIDTH)):
-            first = number * WIDTH
-            width = min(WIDTH, stop - first)
-            try:
-                held = self._bundle(number, width)
-            except BadTile as why:
-                raise Contradiction(str(why), code="damaged", kept=self._head.read() or "", shown=shown) from why
-            fresh = max(start, first)
-            yield fresh, held[fresh - first : width]
+        try:
+            yield from entries_of(self._read, start, stop)
+        except BadTile as why:
+            raise Contradiction(str(why), code="damaged", kept=self._head.read() or "", shown=shown) from why
 
-    def _bundle(self, number: int, width: int) -> list[bytes]:
-        for named in dict.fromkeys((width, WIDTH)):  # the partial one goes when the full one is there
-            data = self._read(tile_name("entries", number, named))
-            if data is not None and len(held := unpack_bundle(data)) >= width:
-                return held
-        raise BadTile(f"{tile_name('entries', number, width)} is missing or cut short")
+
+def entries_of(read: Read, start: int, stop: int) -> Iterator[tuple[int, list[bytes]]]:
+    """Entries from `start` to `stop` - 1 as the files have them, unverified: by bundle, with the first index."""
+    for number in range(start // WIDTH, -(-stop // WIDTH)):
+        first = number * WIDTH
+        width = min(WIDTH, stop - first)
+        fresh = max(start, first)
+        yield fresh, _bundle(read, number, width)[fresh - first : width]
+
+
+def _bundle(read: Read, number: int, width: int) -> list[bytes]:
+    for named in dict.fromkeys((width, WIDTH)):  # the partial one goes when the full one is there
+        data = read(tile_name("entries", number, named))
+        if data is not None and len(held := unpack_bundle(data)) >= width:
+            return held
+    raise BadTile(f"{tile_name('entries', number, width)} is missing or cut short")
 
 
 def files_at(place: str) -> Read:

@@ -1,0 +1,120 @@
+"""Changing the log's key: the list of its keys is itself an entry of the log, signed by a key that was trusted before.
+
+A log announces its next key while the old one still signs, well before the change; whoever follows the log finds the
+list and makes a new policy of the old one. There is no time at which two keys must sign one head: a reader who
+followed knows both with their times, one who did not can still follow later, because the list is signed by the key
+he has.
+
+An entry is a signed note:
+
+    tianmai-keys@1
+    trace.example/2026                                   the log's origin
+    <vkey> <from, ms UTC, or -> <until, ms UTC, or ->    one line a key
+    (empty line, signature lines: one of a key known before, and one of every key that is new)
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from traceability import TraceError
+from traceability.keys import KeyKind, SigningKey, VerifierKey
+from traceability.monitor import LogAway, Monitor, Read, entries_of
+from traceability.notes import Checkpoint, Note
+from traceability.policy import Policy, Trusted, TrustedLog
+from traceability.stores import MemoryHead
+
+TITLE: Final = "tianmai-keys@1"
+_LINE: Final = re.compile(r"(\S+) (-|[0-9]{1,16}) (-|[0-9]{1,16})")
+
+
+class BadKeyList(TraceError):
+    """A key list that must not be followed."""
+
+    default_code = "bad_key_list"
+
+
+def key_list(origin: str, keys: Sequence[Trusted], signers: Sequence[SigningKey]) -> bytes:
+    """The entry that announces which keys speak for `origin`, and when; an old key and each new one must sign it."""
+    lines = [f"{item.key.vkey} {_shown(item.from_ms)} {_shown(item.until_ms)}" for item in keys]
+    note = Note("\n".join([TITLE, origin, *lines, ""]), ())
+    for signer in signers:
+        note = note.with_signature(signer)
+    return note.whole.encode()
+
+
+def is_key_list(entry: bytes) -> bool:
+    """Whether a log entry claims to be a key list."""
+    return entry.startswith(f"{TITLE}\n".encode())
+
+
+def follow(policy: Policy, entry: bytes) -> Policy:
+    """The policy with the keys of a list; the caller has seen the entry in the log (a proof, or a monitor's reading).
+
+    A key the policy has may get a new time, a new one is added; keys of other logs, witnesses and quorum stay. Raises
+    `BadKeyList` if no key trusted for that log signed the list, or a new key did not sign it itself.
+    """
+    try:
+        note = Note.parse(entry.decode())
+    except (TraceError, UnicodeDecodeError) as why:
+        raise BadKeyList(f"not a signed list: {why}") from why
+    title, origin, *lines = note.text.removesuffix("\n").split("\n")
+    listed = [_parse(line) for line in lines]
+    if title != TITLE or not listed:
+        raise BadKeyList(f"not a list of the form {TITLE}")
+    known = {log.trusted.key for log in policy.logs if log.origin == origin}
+    named = {item.key for item in listed}
+    try:
+        signed = note.signed_by(known | named).keys()
+    except TraceError as why:
+        raise BadKeyList(str(why)) from why
+    if not signed & known:
+        raise BadKeyList(f"no key that is trusted for {origin} signed the list")
+    if unproven := named - known - signed:
+        raise BadKeyList(f"the new key {min(key.name for key in unproven)} did not sign the list itself")
+    kept = tuple(log for log in policy.logs if log.origin != origin or log.trusted.key not in named)
+    return replace(policy, logs=(*kept, *(TrustedLog(origin, item) for item in listed)))
+
+
+def follow_log(policy: Policy, read: Read, *, now_ms: int) -> tuple[Policy, tuple[str, ...]]:
+    """The policy that a whole log leads to, and what was found but not followed.
+
+    Every list counts that is signed by a key trusted so far; the head over all entries must be signed by a key that is
+    trusted in the end. Raises what `Monitor.step` raises.
+    """
+    data = read("checkpoint")
+    if data is None:
+        raise LogAway("the log shows no checkpoint")
+    size = Checkpoint.parse(Note.parse(data.decode(errors="replace")).text).size
+    refused = []
+    for first, entries in entries_of(read, 0, size):
+        for index, entry in enumerate(entries, first):
+            if is_key_list(entry):
+                try:
+                    policy = follow(policy, entry)
+                except BadKeyList as why:
+                    refused.append(f"entry {index}: {why}")
+    Monitor(read, policy, MemoryHead()).step(now_ms=now_ms)
+    return policy, tuple(refused)
+
+
+def _parse(line: str) -> Trusted:
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise BadKeyList(f"not a line of a key list: {line[:60]!r}")
+    try:
+        key = VerifierKey.parse(match[1])
+    except TraceError as why:
+        raise BadKeyList(str(why)) from why
+    if key.kind is not KeyKind.NOTE:
+        raise BadKeyList(f"{key.name} is no key of a log")
+    return Trusted(key, _time(match[2]), _time(match[3]))
+
+
+def _shown(time_ms: int | None) -> str:
+    return "-" if time_ms is None else str(time_ms)
+
+
+def _time(text: str) -> int | None:
+    return None if text == "-" else int(text)
