@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from edge import EdgeError
 from edge.clock import Clock, ClockQuality, Step, SystemTime
 from edge.commands import Desk
-from edge.drivers import Driver, Sample
+from edge.drivers import Driver, Report, Sample
 from edge.guard import Guard
 from edge.health import disk_free_bytes, rss_bytes
 from edge.quality import judge
@@ -54,6 +54,7 @@ _TICK_S = 0.2
 @dataclass(frozen=True, slots=True)
 class _Batch:
     samples: Sequence[Sample]
+    reports: Sequence[Report]
 
 
 class Agent:
@@ -107,10 +108,10 @@ class Agent:
             self._turn()
         self._leave()
 
-    def _emit(self, samples: Sequence[Sample]) -> None:
+    def _emit(self, samples: Sequence[Sample], reports: Sequence[Report] = ()) -> None:
         while not self._stop_drivers.is_set():
             if self._room.acquire(timeout=0.5):
-                self._inbox.put(_Batch(samples))
+                self._inbox.put(_Batch(samples, reports))
                 return
 
     def _turn(self) -> None:
@@ -139,6 +140,8 @@ class Agent:
             self._room.release()
             for sample in item.samples:
                 self._take_sample(sample)
+            for kind, body, time_ms in item.reports:
+                self.report(kind, body, time_ms=time_ms)
         elif isinstance(item, Message):
             self._take_message(item)
         else:

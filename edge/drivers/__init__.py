@@ -6,10 +6,10 @@ samples; judging, time and storage are the agent's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Protocol
+from typing import Any, Protocol
 
 from edge.wire import Quality
 
@@ -31,7 +31,14 @@ class Sample:
     calibration: str | None = None
 
 
-Emit = Callable[[Sequence[Sample]], None]
+Report = tuple[str, dict[str, Any], int | None]  # kind of event, its body, its time (UTC ms, None = now)
+
+
+class Emit(Protocol):
+    """How a driver hands over what it saw; may block while the agent is busy, which slows the polling down."""
+
+    def __call__(self, samples: Sequence[Sample], reports: Sequence[Report] = ()) -> None:
+        """Samples, and events to report."""
 
 
 @dataclass(slots=True)
@@ -48,8 +55,7 @@ class DriverHealth:
 class Driver(Protocol):
     """A source of samples.
 
-    ``run`` reads until ``stop`` is set and returns; it survives any fault of its devices. ``emit`` may block
-    while the agent is busy: that slows the polling down instead of filling memory.
+    ``run`` reads until ``stop`` is set and returns; it survives any fault of its devices.
     """
 
     name: str

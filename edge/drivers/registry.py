@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edge.drivers.chirpstack import make_chirpstack
 from edge.drivers.csv_log import make_csv_log
 from edge.drivers.simulator import SimulatorDriver
 from edge.settings import DriverSettings, Settings, SettingsError, Table
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def make_driver(row: DriverSettings, settings: Settings, clock: Clock) -> Driver:
     """The driver of that row; raises ``SettingsError`` where its options are wrong."""
     options = Table(f"driver {row.name!r}", row.options)
-    makers = {"simulator": _simulator, "csv": make_csv_log}
+    makers = {"simulator": _simulator, "csv": make_csv_log, "chirpstack": make_chirpstack}
     if row.kind not in makers:
         raise SettingsError(f"driver {row.name!r}: kind must be one of {', '.join(makers)}, not {row.kind!r}")
     driver = makers[row.kind](row, options, settings, clock)

@@ -248,6 +248,15 @@ def _apply(op: str, args: list[float]) -> Value:
     return value if math.isfinite(value) else None
 
 
+def calculate(node: Expression, values: Mapping[str, float]) -> Value:
+    """A plain formula (no windows, no schedule) for given inputs; None where arithmetic has no answer."""
+    if node.op in {"number", "input"}:
+        return node.value if node.op == "number" else values[node.name]
+    args = [calculate(arg, values) for arg in node.args]
+    numbers = [arg for arg in args if arg is not None]
+    return _apply(node.op, numbers) if len(numbers) == len(args) else None
+
+
 def _month_of(days: int) -> int:
     """Month of a day counted from 1970-01-01 (Howard Hinnant's civil calendar, months from March)."""
     day_of_era = (days + 719_468) % 146_097
