@@ -29,6 +29,7 @@ __all__ = ["build_scan"]
 LINKSET = "application/linkset+json"
 # Who speaks for others' goods rather than for his own.
 INDEPENDENT = frozenset({"vet", "official", "lab", "device"})
+_STEPS_IN_LARGE_TYPE = 4
 _FRESH = Reply(cache="no-store", remember_language=False)
 
 
@@ -69,7 +70,10 @@ def build_scan(services: "Services", renderer: Renderer, route: type[APIRoute]) 
         except (NotFound, TraceError) as error:
             status = 404 if isinstance(error, NotFound) else 422
             return show(request, "unknown.html", {"code": path, "detail": str(error)}, status=status)
-        return show(request, "scan.html", _content(found, renderer.speech(request).words))
+        content = _content(found, renderer.speech(request).words)
+        folded = request.query_params.get("size") == "large"
+        content["first_steps"] = _STEPS_IN_LARGE_TYPE if folded else len(found.story.journey)
+        return show(request, "scan.html", content)
 
     @router.post("/report")
     def report(

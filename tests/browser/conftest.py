@@ -1,11 +1,7 @@
 """A real Tianmai in this process, seeded through the services' own doors, and a real Chromium in front of it."""
 
-import json
 import math
 import random
-import re
-import tomllib
-from importlib.resources import files
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -19,6 +15,7 @@ from cloud.supervisor import Server
 from cloud.telemetry import Arrival
 from cloud.telemetry.store import Points, columns
 from cloud.wiring import build, utc_now_ms
+from edge.farms import load_farm
 
 HOUR_MS = 3_600_000
 # Where the made-up parcels lie: near Yunyang, in a grid of 12 columns.
@@ -127,24 +124,21 @@ def lots(services):
 
 def seed_readings(services, gateway, farm):
     """Seven hours of readings of one farm at its sensors' own pace, with an hour's gap in the middle."""
-    table = tomllib.loads(files("edge").joinpath("farms", f"{farm}.toml").read_text(encoding="utf-8"))
-    from edge.quantities import quantity_of  # noqa: PLC0415 - beside its only use
-
+    rows = load_farm(farm).series.values()
     owner = services.registry.gateway(gateway)
-    units = {row["name"]: quantity_of(row["name"]).unit for row in table["series"]}
-    series = services.registry.ensure_series(owner, units)
+    series = services.registry.ensure_series(owner, {row.name: row.unit for row in rows})
     now, chance = utc_now_ms(), random.Random(farm)
     ids, times, values = [], [], []
-    for row in table["series"]:
-        like, step = row["simulate"], int(row["interval_s"] * 1000)
-        for at in range(now - 7 * HOUR_MS, now + 1, step):
+    for row in rows:
+        like = row.simulate
+        for at in range(now - 7 * HOUR_MS, now + 1, row.interval_s * 1000):
             if 3 * HOUR_MS < now - at < 4 * HOUR_MS:
                 continue
             hour = (at / HOUR_MS + 8) % 24
-            curve = like["base"] + like["day"] * math.cos((hour - like["peak"]) / 24 * 2 * math.pi)
-            ids.append(series[row["name"]].id)
+            curve = like.base + like.day * math.cos((hour - like.peak) / 24 * 2 * math.pi)
+            ids.append(series[row.name].id)
             times.append(at)
-            values.append(round(curve + chance.gauss(0, like["noise"]), 3))
+            values.append(round(curve + chance.gauss(0, like.noise), 3))
     points = Points(*columns(ids, times, values, np.zeros(len(ids))))
     services.readings.append([Arrival(key=None, points=points, received_ms=now)])
 
@@ -200,8 +194,3 @@ def probabilities(class_name):
     """Most of the weight on one class."""
     names = ("cultivated", "idle_season", "abandoned", "converted", "natural")
     return {name: 0.92 if name == class_name else 0.02 for name in names}
-
-
-def pack_of(html):
-    """The proof pack that a page carries."""
-    return json.loads(re.search(r'id="pack">(.*?)</script>', html, re.DOTALL).group(1))

@@ -104,7 +104,10 @@ def test_a_closed_case_shows_steps_photos_and_who_signed(console):
     page = console()
     page.goto("/console/cases?state=closed")
     page.click("tbody a >> nth=0")
+    page.wait_for_url("**/console/cases/*")
+    page.wait_for_load_state("load")
     text = page.inner_text("main")
+    assert "演示审核员" in text
     assert "撂荒两年以上" in text
     assert "已销号" in text
     assert page.locator(".photos img").count() == 3
