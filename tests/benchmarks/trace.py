@@ -308,7 +308,8 @@ def measure_kills(args, report, folder):
 
 
 async def post_until_killed(port, token, left, answers, api, after_s):
-    """Capture over 8 connections until the process is gone; what was not answered stays in `left`."""
+    """Capture over 8 connections, kill after its first answer; `left` keeps what is open."""
+    answered = asyncio.Event()
 
     async def client():
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
@@ -317,11 +318,13 @@ async def post_until_killed(port, token, left, answers, api, after_s):
                 document = left.pop()
                 try:
                     answers.update(await post(reader, writer, token, document))
+                    answered.set()
                 except (OSError, asyncio.IncompleteReadError):
                     left.append(document)
                     raise
 
     clients = [asyncio.create_task(client()) for _ in range(8)]
+    await asyncio.wait_for(answered.wait(), 60)
     await asyncio.sleep(after_s)
     api.kill()
     await asyncio.gather(*clients)
