@@ -47,6 +47,7 @@ _STANDARD_PREFIXES: Final = (
     *(f"https://ref.gs1.org/cbv/{kind}-" for kind in ("BizStep", "Disp", "BTT", "SDT", "ER", "Comp")),
     "https://gs1.org/voc/", "https://ref.gs1.org/voc/",
 )  # fmt: skip
+_GS1: Final = {"gs1": "https://gs1.org/voc/", "cbv": "https://ref.gs1.org/cbv/"}
 _NO_PREFIX: Final = frozenset({"http", "https", "urn", "ni", ""})
 _SCHEMA_INSTANCE: Final = "http://www.w3.org/2001/XMLSchema-instance"
 
@@ -158,7 +159,8 @@ class _Reader:
 
     def document(self, root: _Element, body: _Element, events: _Element, kind: str) -> dict[str, Any]:
         out: dict[str, Any] = {
-            "@context": [EPCIS_CONTEXT, {prefix: uri for uri, prefix in self._prefixes.items()}],
+            # XML uses the two short names of GS1's own words without declaring them; JSON declares what it uses.
+            "@context": [EPCIS_CONTEXT, _GS1 | {prefix: uri for uri, prefix in self._prefixes.items()}],
             "type": kind,
             "schemaVersion": root.attributes.get("schemaVersion", ""),
             "creationDate": root.attributes.get("creationDate", ""),

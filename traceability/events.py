@@ -34,6 +34,7 @@ __all__ = [
     "parse_document",
     "parse_event",
     "transformation_event",
+    "unchecked_document",
 ]
 
 EPCIS_CONTEXT: Final = "https://ref.gs1.org/standards/epcis/epcis-context.jsonld"
@@ -221,8 +222,19 @@ def parse_document(value: Any) -> Document:
     problems = check_document(value)
     if problems:
         raise EventError(problems)
-    context = _context(value.get("@context"))
-    return Document(value, context, tuple(Event(each, context) for each in _events_of(value)))
+    return unchecked_document(value)
+
+
+def unchecked_document(value: Any) -> Document:
+    """The events of a document whose form somebody else vouches for: for naming or reading them, never for capture.
+
+    Raises `EventError` only where there are no events to be found.
+    """
+    try:
+        context = _context(value.get("@context"))
+        return Document(value, context, tuple(Event(each, context) for each in _events_of(value)))
+    except (AttributeError, KeyError, TypeError) as why:
+        raise EventError([Problem("/epcisBody", "holds no list of events")]) from why
 
 
 def parse_event(value: Any, context: Iterable[Any] = ()) -> Event:

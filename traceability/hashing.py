@@ -10,6 +10,7 @@ The method is GS1 CBV 2.0 §8.9; where its text leaves room, we do what the publ
 - standard fields come first, in a fixed order; inside a list equal names are sorted by their text;
 - own fields inside a standard structure stay at the end of that structure, if their namespace ends in a slash;
 - whatever is left over (the typed lists, ``ilmd``, own fields of the event) follows, sorted by its text;
+- short names of values are spelled out only for GS1's own namespaces, and only where the document declares them;
 - numbers lose leading and trailing zeros through an IEEE double, times become UTC with three decimals.
 """
 
@@ -41,8 +42,7 @@ _URN_WORDS: Final = {
     "urn:epcglobal:cbv:sdt:": f"{_CBV}SDT-",
     "urn:epcglobal:cbv:er:": f"{_CBV}ER-",
 }
-_CURIES: Final = {"gs1:": _VOC, "cbv:": _CBV}
-_CURIE_LENGTH: Final = 4
+_GS1_NAMESPACES: Final = ("https://ref.gs1.org/", "https://gs1.org/")
 
 _EPCS: Final[Order] = {"epc": None}
 _LOTS: Final[Order] = {"quantityElement": {"epcClass": None, "quantity": None, "uom": None}}
@@ -155,7 +155,7 @@ def pre_hash(event: Mapping[str, Any], context: Iterable[Any] = CONTEXT, ignore:
 
 
 def _prefixes(context: Iterable[Any]) -> dict[str, str]:
-    found = {"cbvmda": "urn:epcglobal:cbv:mda"}
+    found: dict[str, str] = {}
     for entry in context:
         for each in entry if isinstance(entry, list) else (entry,):
             if isinstance(each, dict):
@@ -178,8 +178,8 @@ def _nodes(name: str, value: Any, prefixes: Mapping[str, str]) -> list[_Node]:
     if isinstance(value, dict):
         inside = [node for k, v in value.items() if k not in _COMMENTS for node in _nodes(k, v, prefixes)]
         text = value.get("#text")
-        return [_Node(full, "" if text is None else _text(name, text), inside)]
-    return [_Node(full, _text(name, value), [])]
+        return [_Node(full, "" if text is None else _text(name, text, prefixes), inside)]
+    return [_Node(full, _text(name, value, prefixes), [])]
 
 
 def _full(name: str, prefixes: Mapping[str, str]) -> str:
@@ -197,7 +197,7 @@ def _typed(list_name: str, entry: Mapping[str, Any]) -> _Node:
     return _Node("", f"{front}{value_name}={_canonical(str(entry[value_name]))}", [])
 
 
-def _text(name: str, value: Any) -> str:
+def _text(name: str, value: Any, prefixes: Mapping[str, str]) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -207,8 +207,10 @@ def _text(name: str, value: Any) -> str:
         known, address = _BARE[name]
         if text in known:
             return address + text
-    front = _CURIES.get(text[:_CURIE_LENGTH])
-    return text.strip() if front is None else front + text[_CURIE_LENGTH:]
+    prefix, colon, local = text.partition(":")
+    if colon and prefix in prefixes and prefixes[prefix].startswith(_GS1_NAMESPACES):
+        return prefixes[prefix] + local
+    return text.strip()
 
 
 @lru_cache(maxsize=65_536)
