@@ -277,14 +277,12 @@ def whole_log(port, policy, size):
 
 def events_held(client):
     """Ids of all events, by the paging of the API."""
-    page = {"perPage": 1000}
-    while True:
-        answer = client.get("/epcis/v2/events", params=page, timeout=60).raise_for_status().json()
-        for event in answer["epcisBody"]["queryResults"]["resultsBody"]["eventList"]:
+    address = "/epcis/v2/events?perPage=1000"
+    while address is not None:
+        answer = client.get(address, timeout=60).raise_for_status()
+        for event in answer.json()["epcisBody"]["queryResults"]["resultsBody"]["eventList"]:
             yield event["eventID"]
-        if "nextPageToken" not in answer:
-            return
-        page["nextPageToken"] = answer["nextPageToken"]
+        address = answer.links.get("next", {}).get("url")
 
 
 # -- killed while it captures ----------------------------------------------------------
