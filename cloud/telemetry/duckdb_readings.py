@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from cloud.telemetry import duckdb_rollups
 from cloud.telemetry.duckdb_rollups import hour_of, mark, marks_of, marks_table, parts, recompute, registered
+from cloud.telemetry.gate import Gate, sync
 from cloud.telemetry.newest import Cuts, Newest
 from cloud.telemetry.spans import Spans
 from cloud.telemetry.store import (
@@ -57,6 +58,15 @@ _SCHEMA = (
     "create table if not exists cut (series integer, t bigint)",
     *duckdb_rollups.SCHEMA,
 )
+_ORDERS = {
+    # A day's readings lie together, and in it a series' readings: short questions of either kind read little.
+    "reading": f"t // {24 * HOUR_MS}, series, t",
+    "pack": "gateway, epoch, first",
+    "conflict": "received",
+    "cut": "series",
+    "dirty": "hour",
+    "hour": f"hour // {24 * 30}, series, hour",
+}
 # Closed ranges of each epoch's numbers, merged where they touch: one row for a healthy gateway.
 _ISLANDS = """
 select gateway, epoch, min(first), max(last), max(max(received)) over (partition by gateway, epoch) as heard from (
@@ -92,7 +102,11 @@ class DuckReadings:
 
     def __init__(self, path: Path | None, *, memory_mb: int = 384, threads: int = 2) -> None:
         self._path = path
+        self._limits = (memory_mb, threads)
+        if path is not None:
+            _beside(path).unlink(missing_ok=True)  # a compaction that did not finish
         self._database = _open(path, memory_mb, threads)
+        self._gate = Gate()
         self._writer = self._database.cursor()
         self._write = Lock()
         self._queue = Lock()
@@ -290,6 +304,31 @@ class DuckReadings:
                 self._dirty.difference_update(some.tolist())
         return len(marks)
 
+    def compact(self) -> None:
+        """Write the file anew in the order (day, series, time), without what was deleted, and swap it in.
+
+        DuckDB never gives space back by itself. Writers wait meanwhile (their callers keep their batches), readers only
+        for the swap. A crash at any line leaves one whole file: the old or the new.
+        """
+        if self._path is None:
+            return
+        fresh = _beside(self._path)
+        with self._write:
+            self._writer.execute(f"attach '{fresh}' as fresh").fetchall()
+            for statement in _SCHEMA:
+                self._writer.execute(statement.replace("not exists ", "not exists fresh.", 1)).fetchall()
+            for table, order in _ORDERS.items():
+                self._writer.execute(f"insert into fresh.{table} select * from {table} order by {order}").fetchall()
+            self._writer.execute("detach fresh").fetchall()
+            with self._gate.alone():
+                self._writer.close()
+                self._database.close()
+                sync(fresh)
+                fresh.replace(self._path)
+                sync(self._path.parent)
+                self._database = _open(self._path, *self._limits)
+                self._writer = self._database.cursor()
+
     # --- reading ------------------------------------------------------------------------------------
 
     def last(self, series: Ints) -> Points:
@@ -368,14 +407,15 @@ class DuckReadings:
 
     @contextmanager
     def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        try:
-            cursor = self._database.cursor()
-        except duckdb.Error as why:
-            raise StoreUnavailable(f"the readings store is closed: {why}") from why
-        try:
-            yield cursor
-        finally:
-            cursor.close()
+        with self._gate.shared():
+            try:
+                cursor = self._database.cursor()
+            except duckdb.Error as why:
+                raise StoreUnavailable(f"the readings store is closed: {why}") from why
+            try:
+                yield cursor
+            finally:
+                cursor.close()
 
     @contextmanager
     def _moment(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -390,6 +430,11 @@ class DuckReadings:
         with self._write:
             self._writer.close()
             self._database.close()
+
+
+def _beside(path: Path) -> Path:
+    """Where a compaction writes before the swap."""
+    return path.with_name(path.name + ".compact")
 
 
 def _open(path: Path | None, memory_mb: int, threads: int) -> duckdb.DuckDBPyConnection:

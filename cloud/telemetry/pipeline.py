@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cloud.problems import CloudError, Invalid
 from cloud.telemetry.dead_letters import DeadLetters, Letter, Message
+from cloud.telemetry.fast_packs import columns_of
 from cloud.telemetry.registry import Gateway, Registry, Series
 from cloud.telemetry.store import Appended, Arrival, PackKey, Points, ReadingsStore, StoreUnavailable, columns
 from edge.quantities import quantity_of
@@ -97,6 +98,7 @@ class Pipeline:
         self._on_record = on_record
         self._on_stored = on_stored
         self._refusals = refusals
+        self._known: dict[str, dict[tuple[str, str], int]] = {}
         self._handlers: Mapping[Kind, Callable[[Message, Topic, Gateway, _Batch], Arrival | None]] = {
             Kind.DATA: self._data,
             Kind.RECORD: self._record,
@@ -203,6 +205,10 @@ class Pipeline:
     # --- one handler per kind of topic --------------------------------------------------------------
 
     def _data(self, message: Message, topic: Topic, gateway: Gateway, batch: _Batch) -> Arrival | None:
+        known = self._known.setdefault(gateway.id, {})
+        points = columns_of(message.payload, f"urn:dev:org:32473-{gateway.id}:", known, self._clock() + MAX_AHEAD_MS)
+        if points is not None:
+            return _arrival(message, topic, points)
         pack = decode_pack(message.payload)
         if pack.gateway != topic.gateway:
             raise _Refused("wrong_gateway", f"the topic is {topic.gateway}'s, the pack says {pack.gateway}")
@@ -233,6 +239,7 @@ class Pipeline:
             if reading.calibration is not None and reading.calibration != series.calibration:
                 self._registry.note_calibration(series, reading.calibration)
                 known[reading.name] = self._registry.series_of(owner.id, reading.name) or series
+            self._known.setdefault(owner.id, {})[reading.name, reading.unit] = series.id
             value = float("nan") if reading.value is None else reading.value
             rows.append((series.id, reading.time_ms, value, int(reading.quality)))
         return (Points(*columns(*zip(*rows, strict=True))) if rows else Points.none()), refused

@@ -11,6 +11,7 @@ from cloud.telemetry.schemas import (
     GatewayView,
     Latest,
     Page,
+    RegionStatistics,
     SensorView,
     SeriesPoints,
     SeriesView,
@@ -63,6 +64,16 @@ def _questions(router: APIRouter, telemetry: Telemetry) -> None:
     ) -> SeriesPoints:
         """A stretch of one series in at most `max_points` rows, with its coverage."""
         return telemetry.points(series, start_ms, end_ms, max_points, who.regions())
+
+    @router.get("/statistics")
+    def statistics(
+        who: SignedIn,
+        quantity: str,
+        start_ms: Annotated[int, Query(alias="from", ge=0)],
+        end_ms: Annotated[int, Query(alias="to", ge=0)],
+    ) -> Page[RegionStatistics]:
+        """One quantity by region, over a stretch of time."""
+        return Page(items=telemetry.statistics(quantity, start_ms, end_ms, who.regions()))
 
     @router.get("/latest")
     def latest(who: SignedIn, gateway: str | None = None, region: str | None = None) -> Page[Latest]:

@@ -14,6 +14,7 @@ __all__ = [
     "Latest",
     "Page",
     "Point",
+    "RegionStatistics",
     "SensorView",
     "SeriesPoints",
     "SeriesView",
@@ -117,6 +118,19 @@ class SeriesPoints(_View):
     coverage: float | None = Field(description="share of the readings expected that are there, 0..1")
     points: list[Point]
     buckets: list[Bucket]
+
+
+class RegionStatistics(_View):
+    """One quantity over all series of one region and a stretch of time."""
+
+    region: str
+    quantity: str
+    unit: str
+    series: int
+    n: int
+    mean: float | None
+    low: float | None
+    high: float | None
 
 
 class DeadLetterView(_View):

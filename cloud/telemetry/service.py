@@ -23,6 +23,7 @@ from cloud.telemetry.schemas import (
     GatewayView,
     Latest,
     Point,
+    RegionStatistics,
     SensorView,
     SeriesPoints,
     SeriesView,
@@ -216,6 +217,39 @@ class Telemetry:
             _, n, mean, low, high = held.get(at, (at, 0, None, None, None))
             length = min(step, end_ms - at)
             yield Bucket(time_ms=at, n=n, mean=mean, low=low, high=high, coverage=_coverage(n, interval, length))
+
+    def statistics(self, quantity: str, start_ms: int, end_ms: int, scope: Scope = None) -> list[RegionStatistics]:
+        """Mean, low and high of one quantity by the region of its gateways, over `[start_ms, end_ms)`.
+
+        Regions without a usable reading stand with n = 0: silence is an answer. Raises `Invalid`, `TooLarge`.
+        """
+        _check(start_ms, end_ms, 2)
+        regions = {one.id: one.region for one in self._visible(scope)}
+        series = [
+            one
+            for one in self._registry.series(gateways=list(regions))
+            if one.name.rpartition("/")[2].partition(".")[0] == quantity
+        ]
+        # A unit is part of a quantity: what is measured differently is never averaged together.
+        keys = sorted({(regions[one.gateway], one.unit) for one in series})
+        labels = [keys.index((regions[one.gateway], one.unit)) for one in series]
+        ids = np.array([one.id for one in series], dtype=np.int64)
+        found = self._readings.group(ids, np.array(labels, dtype=np.int64), start_ms, end_ms)
+        columns = (column.tolist() for column in (found.label, found.n, found.total, found.low, found.high))
+        sums = {row[0]: row[1:] for row in zip(*columns, strict=True)}
+        return [
+            RegionStatistics(
+                region=region,
+                quantity=quantity,
+                unit=unit,
+                series=labels.count(label),
+                n=sums[label][0] if label in sums else 0,
+                mean=sums[label][1] / sums[label][0] if label in sums else None,
+                low=sums[label][2] if label in sums else None,
+                high=sums[label][3] if label in sums else None,
+            )
+            for label, (region, unit) in enumerate(keys)
+        ]
 
     def _interval_ms(self, series: int) -> int | None:
         """The usual time between readings: the median of the latest ones. None below three readings."""

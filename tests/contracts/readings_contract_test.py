@@ -350,6 +350,22 @@ class TestDuckReadings(ReadingsContract):
     def open(self, place):
         return DuckReadings(place / "readings.duckdb")
 
+    def test_a_compacted_file_is_smaller_and_says_the_same(self, tmp_path):
+        store = self.open(tmp_path)
+        for minute in range(20):
+            store.append([pack(minute + 1, *((s, minute * 60, s + minute / 8) for s in range(1, 2001)))])
+        store.roll_up(T0 + 7_200_000)
+        store.delete_before(ids(*range(1000, 2001)), T0 + 7_200_000)
+        before = self.all(store, 1, 2, 1000), ranges(store.ledger("gw")), store.health().readings
+        store.compact()
+        assert (self.all(store, 1, 2, 1000), ranges(store.ledger("gw")), store.health().readings) == before
+        assert store.append([pack(5), pack(21, (1, 5000, 1.0))]).known
+        store.close()
+        again = self.open(tmp_path)
+        assert again.health().readings == before[2] + 1
+        assert len(again.downsample(1500, T0 - T0 % 3_600_000, T0 + 7_200_000, 3_600_000).n) > 0
+        again.close()
+
     def test_everything_is_there_after_opening_again(self, tmp_path):
         store = self.open(tmp_path)
         store.append([pack(1, (1, 0, 1.0), (1, 1, None, 4)), pack(2, (1, 0, 2.0)), pack(5, skips=(3, 3))])

@@ -138,6 +138,21 @@ def test_daily_means_are_those_of_days_in_china(cloud):
     assert cloud.telemetry.daily_mean("urn:site:elsewhere", 0, NOW) == {}
 
 
+def test_statistics_are_by_region_and_never_mix_units(cloud):
+    cloud.send("pond", (NOW - HOUR, 10.0), (NOW - 2 * HOUR, 20.0))
+    cloud.send("barn", (NOW - HOUR, 30.0))
+    cloud.send("barn", (NOW - 40 * DAY, 1.0), name="p2/water_temperature")
+    found = cloud.telemetry.statistics("water_temperature", NOW - DAY, NOW)
+    assert [(one.region, one.n, one.mean, one.series) for one in found] == [
+        ("500108", 2, 15.0, 1),
+        ("500153", 1, 30.0, 2),
+    ]
+    assert [
+        one.region for one in cloud.telemetry.statistics("water_temperature", NOW - DAY, NOW, frozenset({"500153"}))
+    ] == ["500153"]
+    assert cloud.telemetry.statistics("ph", NOW - DAY, NOW) == []
+
+
 def test_conflicts_name_their_series(cloud):
     cloud.send("pond", (NOW, 1.0))
     cloud.send("pond", (NOW, 2.0))
