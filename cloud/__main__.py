@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     regions.add_argument("file", type=Path)
     as_of = "the day from which the list holds (default: today)"
     regions.add_argument("--as-of", type=date.fromisoformat, metavar="YYYY-MM-DD", help=as_of)
+    command("fsck", _fsck, "read the whole log again and name the first event that is not as it was signed")
     command("migrate", _migrate, "bring the database to this program's revision (every start does this too)")
     command("sign-in", _sign_in, "print a one-time sign-in link for the administrator of the whole city")
     return parser
@@ -204,6 +205,20 @@ def _import_regions(args: argparse.Namespace, settings: Settings) -> int:
 
     print(build_office(settings).regions.import_file(args.file, args.as_of))
     return 0
+
+
+def _fsck(_args: argparse.Namespace, settings: Settings) -> int:
+    from cloud.database import open_database  # noqa: PLC0415
+    from cloud.provenance import audit_log  # noqa: PLC0415
+    from cloud.wiring import log_place  # noqa: PLC0415
+
+    findings = audit_log(open_database(settings.database), log_place(settings))
+    for finding in findings:
+        where = "" if finding.index is None else f"event {finding.index}: "
+        print(f"{finding.code}: {where}{finding.message}")
+    if not findings:
+        print("journal, tiles and signed head agree")
+    return 1 if findings else 0
 
 
 def _migrate(_args: argparse.Namespace, settings: Settings) -> int:

@@ -50,6 +50,13 @@ class Settings:
     ledger_origin: str = "trace.tianmai.example/log1"
     """The log's name in every checkpoint. A schema-less URL under a domain of yours; it can never be changed."""
 
+    witnesses: str = ""
+    """Who cosigns the log's heads: `VKEY=URL` of each witness, separated by spaces. Without one, only the operator's
+    word stands against a rewritten log."""
+
+    quorum: int = 0
+    """How many of the witnesses a verification policy asks for. Above the number that answer, no code verifies."""
+
     timezone: str = "Asia/Shanghai"
     """Zone in which times are shown. Stored times are always UTC."""
 
@@ -109,7 +116,7 @@ def load(file: Path | None = None, environment: Mapping[str, str] | None = None,
 
 
 _TYPES = {field.name: type(field.default) for field in fields(Settings) if field.default is not MISSING}
-_RANGES = {"http_port": (0, 65535), "mqtt_port": (1, 65535), "sign_in_minutes": (1, 1440)}
+_RANGES = {"http_port": (0, 65535), "mqtt_port": (1, 65535), "sign_in_minutes": (1, 1440), "quorum": (0, 16)}
 
 
 def _from_file(file: Path) -> dict[str, object]:

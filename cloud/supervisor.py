@@ -2,6 +2,7 @@
 
     this process        API, pages, ingest, readings store, ledger
     ├── broker          mosquitto, else amqtt
+    ├── witness         cosigns the log's heads with a key of its own
     ├── worker          satellite detection, so that the API stays quick
     └── four gateways   the real agent on a simulated farm
 
@@ -23,8 +24,10 @@ from cloud.app import create_app
 from cloud.broker import broker_command
 from cloud.problems import Unavailable
 from cloud.processes import Family, free_port, wait_for_port
+from cloud.provenance import open_key
 from cloud.settings import Settings
 from cloud.wiring import Services, build, build_ingest
+from traceability.keys import KeyKind
 
 __all__ = ["Run", "run"]
 
@@ -100,6 +103,7 @@ def run(settings: Settings, *, broker: str, until: Callable[[Run, threading.Even
         command = broker_command(settings.var / "broker", settings.mqtt_port, broker)
         child = family.start("broker", command, logs / "broker.log")
         wait_for_port(child, settings.mqtt_port, host=settings.mqtt_host)
+        settings = _with_witness(family, settings, logs)
         services = build(settings)
         ingest = build_ingest(services)
         try:
@@ -133,6 +137,25 @@ def _with_ports(settings: Settings, say: Say) -> Settings:
     if http != settings.http_port != 0:
         say(f"端口 {settings.http_port} 已被占用,改用 {http}。 Port {settings.http_port} is taken; using {http}.")
     return replace(settings, http_port=http, mqtt_port=free_port(settings.mqtt_port))
+
+
+def _with_witness(family: Family, settings: Settings, logs: Path) -> Settings:
+    """Settings with a witness of this run, unless others are named: its own process, key and memory of heads.
+
+    On the same machine it proves nothing to a stranger; it is there so that the whole protocol runs.
+    """
+    if settings.witnesses:
+        return settings
+    folder, port = settings.var / "witness", free_port()
+    own = open_key(folder / "witness.key", "demo-witness", KeyKind.COSIGNATURE)
+    log = open_key(settings.keys_dir / "log.key", settings.ledger_origin)
+    policy = folder / "logs.toml"
+    known = f'[[logs]]\norigin = "{settings.ledger_origin}"\nvkey = "{log.verifier.vkey}"\n'
+    policy.write_text(f'format = "tianmai-policy@1"\nquorum = 0\n\n{known}', "utf-8")
+    place = ["--key", str(folder / "witness.key"), "--policy", str(policy), "--state", str(folder / "heads")]
+    command = [sys.executable, "-m", "traceability", "witness", *place, "--listen", f"127.0.0.1:{port}"]
+    wait_for_port(family.start("witness", command, logs / "witness.log"), port)
+    return replace(settings, witnesses=f"{own.verifier.vkey}=http://127.0.0.1:{port}", quorum=1)
 
 
 def _start_children(family: Family, settings: Settings, files: list[Path], logs: Path) -> None:

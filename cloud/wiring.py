@@ -19,7 +19,7 @@ from cloud.jobs import Jobs
 from cloud.land import Land
 from cloud.migrations import migrate
 from cloud.problems import CloudError
-from cloud.provenance import LogBook, Provenance
+from cloud.provenance import LogBook, LogPlace, Provenance, read_witnesses
 from cloud.regions import Regions
 from cloud.settings import Settings
 from cloud.telemetry import Arrival, Broker, Ingest, ReadingsStore, Registry, Telemetry, open_readings
@@ -27,7 +27,7 @@ from edge.farms import FarmError, load_farm
 from edge.rules import Sample
 from traceability import TraceError
 
-__all__ = ["Clock", "Office", "Services", "build", "build_ingest", "build_office", "utc_now_ms"]
+__all__ = ["Clock", "Office", "Services", "build", "build_ingest", "build_office", "log_place", "utc_now_ms"]
 
 Clock = Callable[[], int]
 
@@ -91,6 +91,13 @@ def build_office(settings: Settings, clock: Clock = utc_now_ms) -> Office:
     return Office(settings, clock, engine, Jobs(engine, clock), accounts, regions, land, catalogue)
 
 
+def log_place(settings: Settings) -> LogPlace:
+    """Where the log lives and who cosigns it. Raises `Invalid` for a witness that is none."""
+    key = settings.keys_dir / "log.key"
+    witnesses = read_witnesses(settings.witnesses)
+    return LogPlace(settings.ledger_dir, key, settings.ledger_origin, witnesses, settings.quorum)
+
+
 def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
     """Everything, wired once. Raises `CloudError` where a store cannot be opened."""
     office = build_office(settings, clock)
@@ -101,7 +108,7 @@ def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
         return any(office.regions.covers(grant, region) for grant in granted)
 
     telemetry = Telemetry(readings, registry, clock=clock, covers=covers)
-    log = LogBook(office.engine, settings.ledger_dir, settings.keys_dir / "log.key", settings.ledger_origin, clock)
+    log = LogBook(office.engine, log_place(settings), clock)
     settings.policy_file.write_text(log.policy_text, "utf-8")
     provenance = Provenance(office.engine, log, site=settings.site, clock=clock, daily_mean=telemetry.daily_mean)
     return Services(

@@ -1,7 +1,7 @@
 """The chain's side of the cloud: capture and query of events, refusals, codes, scans; it hosts the log."""
 
-from cloud.provenance.log import LogBook
+from cloud.provenance.log import LogBook, LogPlace, audit_log, open_key, read_witnesses
 from cloud.provenance.router import build_router
 from cloud.provenance.service import Provenance
 
-__all__ = ["LogBook", "Provenance", "build_router"]
+__all__ = ["LogBook", "LogPlace", "Provenance", "audit_log", "build_router", "open_key", "read_witnesses"]

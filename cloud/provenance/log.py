@@ -1,45 +1,71 @@
-"""The log's key, its folder and its public face, opened once by the process that owns the log."""
+"""The log's key, its folder, its witnesses and its public face, opened once by the process that owns the log."""
 
 import re
+import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Engine
 
-from cloud.problems import NotFound
+from cloud.problems import Invalid, NotFound
 from cloud.provenance.journal import EventRow, SqlJournal
 from cloud.provenance.schemas import LogState
-from traceability.keys import SigningKey, load_key, save_key
+from traceability import TraceError
+from traceability.audit import Finding, audit
+from traceability.keys import KeyKind, SigningKey, VerifierKey, load_key, save_key
 from traceability.ledger import Ledger
 from traceability.notes import Checkpoint, Note
 from traceability.stores import DirectoryTiles, FileHead
+from traceability.witness import Cosigned, WitnessClient, cosign, post_to
 
-__all__ = ["LogBook"]
+__all__ = ["LogBook", "LogPlace", "audit_log", "open_key", "read_witnesses"]
 
 # The files can be made again from the journal, so callers need not wait for them; readers see them this much later.
 PUBLISH_EVERY_S = 0.5
+# A witness that did not answer is not asked again for the same head before this time is over.
+PATIENCE_MS = 30_000
 _PUBLIC_NAME = re.compile(r"checkpoint|tile/[a-z0-9/.]+")
 
 
-class LogBook:
-    """The ledger over the relational journal, with tiles and checkpoint as static files in `folder`/public."""
+@dataclass(frozen=True, slots=True)
+class LogPlace:
+    """Where a log lives, what it is called, and who cosigns it. `quorum` of `witnesses` must have signed a head."""
 
-    def __init__(self, engine: Engine, folder: Path, key_file: Path, origin: str, clock: Callable[[], int]) -> None:
-        self._public = folder / "public"
+    folder: Path
+    key_file: Path
+    origin: str
+    witnesses: tuple[WitnessClient, ...] = ()
+    quorum: int = 0
+
+    @property
+    def public(self) -> Path:
+        """The part that any web server may hand out."""
+        return self.folder / "public"
+
+
+class LogBook:
+    """The ledger over the relational journal, with tiles and checkpoint as static files."""
+
+    def __init__(self, engine: Engine, place: LogPlace, clock: Callable[[], int]) -> None:
+        self._place = place
         self._clock = clock
-        self._key = _key(key_file, origin)
-        head = FileHead(self._public / "checkpoint")
+        self._key = open_key(place.key_file, place.origin)
+        head = FileHead(place.public / "checkpoint")
         self._ledger = Ledger(
-            SqlJournal(engine), DirectoryTiles(self._public), head, self._key, publish_every_s=PUBLISH_EVERY_S
+            SqlJournal(engine), DirectoryTiles(place.public), head, self._key, publish_every_s=PUBLISH_EVERY_S
         )
+        self._attesting = threading.Lock()
+        self._attested = Cosigned(Note.parse(self._ledger.checkpoint()), {})
+        self._asked_ms = 0
 
     def append(self, entries: Sequence[bytes], rows: tuple[EventRow, ...]) -> list[int]:
         """Put the events' entries into the log; durable and provable when this returns. Raises `Known` for a repeat."""
         return [receipt.index for receipt in self._ledger.append(entries, companion=rows)]
 
     def checkpoint(self) -> str:
-        """The newest signed head."""
-        return self._ledger.checkpoint()
+        """The newest signed head, with the cosignatures that could be had."""
+        return self._attest().note.whole
 
     def prove(self, index: int, size: int) -> Sequence[bytes]:
         """Inclusion proof of an entry in the tree of `size`."""
@@ -47,16 +73,17 @@ class LogBook:
 
     def file(self, name: str) -> bytes:
         """A public file of the log. Raises `NotFound`; a name cannot lead out of the folder."""
-        path = self._public / name
+        path = self._place.public / name
         if not _PUBLIC_NAME.fullmatch(name) or ".." in name or not path.is_file():
             raise NotFound(f"the log has no file {name[:80]!r}")
         return path.read_bytes()
 
     @property
     def policy_text(self) -> str:
-        """A policy file (`traceability.policy`) that trusts this log's key and asks for no witness."""
+        """A policy file (`traceability.policy`) that trusts this log's key and its witnesses."""
         log = f'[[logs]]\norigin = "{self._ledger.origin}"\nvkey = "{self._key.verifier.vkey}"\n'
-        return f'format = "tianmai-policy@1"\nquorum = 0\n\n{log}'
+        seen = "".join(f'\n[[witnesses]]\nvkey = "{witness.key.vkey}"\n' for witness in self._place.witnesses)
+        return f'format = "tianmai-policy@1"\nquorum = {self._place.quorum}\n\n{log}{seen}'
 
     @property
     def fingerprint(self) -> str:
@@ -64,20 +91,61 @@ class LogBook:
         return f"{self._key.verifier.key_id:08x}"
 
     def state(self) -> LogState:
-        """Size, root and age of the newest head."""
-        head = Checkpoint.parse(Note.parse(self.checkpoint()).text)
-        written = (self._public / "checkpoint").stat().st_mtime_ns // 1_000_000
-        return LogState(self._ledger.origin, head.size, head.root.hex(), written, self.fingerprint)
+        """Size, root and age of the newest head, and which witnesses have signed it."""
+        attested = self._attest()
+        head = Checkpoint.parse(attested.note.text)
+        file = self._place.public / "checkpoint"
+        written = file.stat().st_mtime_ns // 1_000_000 if file.exists() else self._clock()
+        signed = [witness.key.name for witness in self._place.witnesses if witness.key.name not in attested.missing]
+        missing = {name: str(why) for name, why in attested.missing.items()}
+        return LogState(self._ledger.origin, head.size, head.root.hex(), written, self.fingerprint, signed, missing)
 
     def close(self) -> None:
         """Finish what was submitted."""
         self._ledger.close()
 
+    def _attest(self) -> Cosigned:
+        newest = self._ledger.checkpoint()
+        if not self._place.witnesses:
+            return Cosigned(Note.parse(newest), {})
+        with self._attesting:
+            fresh = Note.parse(newest).text != self._attested.note.text
+            patient = self._clock() - self._asked_ms < PATIENCE_MS
+            if fresh or (len(self._attested.missing) > 0 and not patient) or self._asked_ms == 0:
+                self._attested = cosign(self._ledger, self._place.witnesses)
+                self._asked_ms = self._clock()
+            return self._attested
 
-def _key(file: Path, origin: str) -> SigningKey:
+
+def audit_log(engine: Engine, place: LogPlace) -> tuple[Finding, ...]:
+    """Read journal and tiles again; everything that is not as it was signed, the gravest first."""
+    key = load_key(place.key_file).verifier
+    head = FileHead(place.public / "checkpoint").read()
+    return audit(SqlJournal(engine), DirectoryTiles(place.public), head, key)
+
+
+def open_key(file: Path, name: str, kind: KeyKind = KeyKind.NOTE) -> SigningKey:
+    """The signing key of a file, made on first use and readable by its owner alone."""
     if file.exists():
         return load_key(file)
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    key = SigningKey.new(origin)
+    key = SigningKey.new(name, kind)
     save_key(file, key)
     return key
+
+
+def read_witnesses(text: str) -> tuple[WitnessClient, ...]:
+    """Witnesses of a setting `VKEY=URL VKEY=URL ...`. Raises `Invalid` naming the part that is none."""
+    found = []
+    for part in text.split():
+        # A vkey is base64 at its end, so the last "=http" is where the address begins.
+        vkey, mark, url = part.rpartition("=http")
+        try:
+            key = VerifierKey.parse(vkey)
+            send = post_to(f"http{url}")
+        except TraceError as why:
+            raise Invalid(f"setting witnesses: {part[:80]!r} is not VKEY=URL: {why}") from why
+        if not mark or key.kind is not KeyKind.COSIGNATURE:
+            raise Invalid(f"setting witnesses: {part[:80]!r} is not the cosignature key of a witness and its address")
+        found.append(WitnessClient(key, send))
+    return tuple(found)

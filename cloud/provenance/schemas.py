@@ -73,7 +73,7 @@ class RefusalView:
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """Health of the log; `fingerprint` is of its key."""
+    """Health of the log; `fingerprint` is of its key. `missing` says of each witness that has not signed why not."""
 
     origin: str
     size: int
@@ -81,3 +81,4 @@ class LogState:
     checkpoint_ms: int
     fingerprint: str
     witnesses: list[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)

@@ -12,12 +12,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from cloud.settings import load
-from cloud.wiring import build
 from traceability import TraceError
 from traceability.keys import SigningKey
 from traceability.notes import Checkpoint, Note
@@ -70,47 +69,69 @@ def test_a_first_run_shows_farms_parcels_a_closed_case_a_refusal_and_four_verifi
     assert processes_of(var) == []
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_a_second_start_continues_from_the_state_on_disk_and_ctrl_c_ends_every_child(played, tmp_path):
-    var, _ = played
-    head = (var / "ledger" / "public" / "checkpoint").read_text()
-    output = tmp_path / "out.txt"
-    with output.open("w") as out:
-        run = subprocess.Popen([*RUN, "--var", str(var), "--port", "0"], stdout=out, env=environment())
-    try:
-        until = time.monotonic() + 60
-        while "sign-in" not in output.read_text() and time.monotonic() < until:
-            time.sleep(0.2)
-        link = re.search(r"http://\S+/sign-in/\S+", output.read_text()).group(0)
-        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-        assert opener.open(link, timeout=30).status == 200
-        site = link.split("/sign-in/")[0]
-        cases = json.load(opener.open(f"{site}/api/v1/land/cases?state=closed", timeout=30))
-        assert len(cases["items"]) == 1
-        with pytest.raises(urllib.error.HTTPError):
-            urllib.request.build_opener().open(link, timeout=30)
-    finally:
-        run.send_signal(signal.SIGINT)
-        assert run.wait(30) == 0
-    time.sleep(0.5)
-    assert processes_of(var) == []
-    assert (var / "ledger" / "public" / "checkpoint").read_text() == head
-    assert link.rsplit("/", 1)[1].encode() not in (var / "tianmai.db").read_bytes()
+@dataclass
+class Visit:
+    """What a second start showed to a person with a browser, and how it ended."""
+
+    link: str
+    signed_in: int
+    closed_cases: int
+    link_again: int
+    packs: Path
+    exit_code: int
+    left_over: list
 
 
 @pytest.fixture(scope="module")
-def packs(played, tmp_path_factory):
-    """The four packs as files, read from the stores of the run through the public service."""
+def visited(played, tmp_path_factory):
+    """Start again without --smoke, sign in by the printed link, take the four packs, press Ctrl-C."""
     var, _ = played
-    folder = tmp_path_factory.mktemp("packs")
-    services = build(load(None, {}, var=var))
+    folder = tmp_path_factory.mktemp("visit")
+    output = folder / "out.txt"
+    with output.open("w") as out:
+        run = subprocess.Popen([*RUN, "--var", str(var), "--port", "0"], stdout=out, env=environment())
     try:
-        for lot in services.provenance.lots():
-            (folder / f"{lot.chain}.json").write_text(services.provenance.consumer(lot.path, count_scan=False).pack)
+        until = time.monotonic() + 90
+        while "sign-in" not in output.read_text() and time.monotonic() < until:
+            time.sleep(0.2)
+        link = re.search(r"http://\S+/sign-in/\S+", output.read_text()).group(0)
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        signed_in = browser.open(link, timeout=30).status
+        site = link.split("/sign-in/")[0]
+        cases = json.load(browser.open(f"{site}/api/v1/land/cases?state=closed", timeout=30))["items"]
+        for lot in json.load(browser.open(f"{site}/api/v1/trace/lots", timeout=30))["items"]:
+            pack = browser.open(f"{site}/api/v1/trace/pack?path={lot['path']}", timeout=30).read()
+            (folder / f"{lot['chain']}.json").write_bytes(pack)
+        try:
+            again = urllib.request.build_opener().open(link, timeout=30).status
+        except urllib.error.HTTPError as refused:
+            again = refused.code
     finally:
-        services.close()
-    return folder
+        run.send_signal(signal.SIGINT)
+        exit_code = run.wait(60)
+    time.sleep(0.5)
+    return Visit(link, signed_in, len(cases), again, folder, exit_code, processes_of(var))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_second_start_continues_from_the_state_on_disk_and_ctrl_c_ends_every_child(visited):
+    assert visited.signed_in == 200
+    assert visited.closed_cases == 1
+    assert visited.exit_code == 0
+    assert visited.left_over == []
+
+
+def test_the_sign_in_link_works_once_and_is_nowhere_stored_in_clear(visited, played):
+    assert visited.link_again >= 400
+    token = visited.link.rsplit("/", 1)[1].encode()
+    assert all(token not in file.read_bytes() for file in played[0].glob("tianmai.db*"))
+
+
+@pytest.fixture
+def packs(visited):
+    """The folder with the four packs, as downloaded."""
+    return visited.packs
 
 
 def verify(file, policy):

@@ -4,7 +4,7 @@ from fastapi.testclient import TestClient
 
 from cloud import problems
 from cloud.database import open_database
-from cloud.provenance import LogBook, Provenance, build_router
+from cloud.provenance import LogBook, LogPlace, Provenance, build_router
 from cloud.provenance.store import metadata
 from cloud.who import Grant, Role, Who
 from traceability import TraceError
@@ -22,7 +22,7 @@ PEOPLE = {
 def client(tmp_path):
     engine = open_database(f"sqlite:///{tmp_path / 'chain.db'}")
     metadata.create_all(engine)
-    log = LogBook(engine, tmp_path / "ledger", tmp_path / "log.key", "trace.example/log", lambda: NOW)
+    log = LogBook(engine, LogPlace(tmp_path / "ledger", tmp_path / "log.key", "trace.example/log"), lambda: NOW)
     service = Provenance(engine, log, site="http://127.0.0.1:1", clock=lambda: NOW)
     app = FastAPI()
     problems.install(app, (TraceError,))

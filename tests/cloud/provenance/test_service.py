@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from cloud.problems import Invalid, NotFound, Refused
-from cloud.provenance import LogBook, Provenance
+from cloud.provenance import LogBook, LogPlace, Provenance
 from cloud.provenance.store import metadata
 from traceability import TraceError
 from traceability.demo import demo_chains
@@ -19,7 +19,7 @@ CHAINS = {chain.chain: chain for chain in demo_chains(NOW, domain="https://id.gs
 
 def open_all(folder, engine):
     metadata.create_all(engine)
-    log = LogBook(engine, folder / "ledger", folder / "log.key", "trace.example/log", lambda: NOW)
+    log = LogBook(engine, LogPlace(folder / "ledger", folder / "log.key", "trace.example/log"), lambda: NOW)
     return Provenance(engine, log, site="http://127.0.0.1:1", clock=lambda: NOW)
 
 

@@ -1,0 +1,96 @@
+import threading
+import time
+
+import pytest
+
+from cloud.problems import Invalid
+from cloud.provenance import LogBook, LogPlace, Provenance, audit_log, read_witnesses
+from cloud.provenance.store import metadata
+from traceability import TraceError
+from traceability.demo import demo_chains
+from traceability.keys import KeyKind, SigningKey
+from traceability.packs import Pack
+from traceability.policy import Policy, Trusted, TrustedLog
+from traceability.witness import open_witness, serve
+
+EGGS = next(chain for chain in demo_chains(1_795_300_000_000, domain="https://id.gs1.org") if chain.chain == "eggs")
+PATH = EGGS.subject.removeprefix("https://id.gs1.org")
+
+
+def now_ms():
+    return time.time_ns() // 1_000_000
+
+
+@pytest.fixture
+def place(tmp_path):
+    return LogPlace(tmp_path / "ledger", tmp_path / "log.key", "trace.example/log")
+
+
+def opened(engine, place):
+    metadata.create_all(engine)
+    log = LogBook(engine, place, now_ms)
+    return Provenance(engine, log, site="http://127.0.0.1:1", clock=now_ms)
+
+
+@pytest.fixture
+def witness(tmp_path, engine, place):
+    """A real witness over HTTP that knows this log; its `VKEY=URL`."""
+    log = opened(engine, place)
+    policy = Policy.parse(log.policy_text.encode())
+    log.close()
+    key = SigningKey.new("bureau.example", KeyKind.COSIGNATURE)
+    server = serve(open_witness(tmp_path / "heads", key, policy, seconds=lambda: int(time.time())), ("127.0.0.1", 0))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"{key.verifier.vkey}=http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_pack_carries_the_witness_s_signature_and_the_policy_asks_for_it(engine, place, witness):
+    seen = LogPlace(place.folder, place.key_file, place.origin, read_witnesses(witness), 1)
+    service = opened(engine, seen)
+    for event in EGGS.events:
+        service.capture(event, chain="eggs", by="me")
+    policy = Policy.parse(service.policy_text.encode())
+    pack = Pack.parse(service.consumer(PATH).pack.encode())
+    assert [name for name, _ in pack.verify(policy, now_ms=now_ms() + 2000).accepted.witnesses] == ["bureau.example"]
+    assert service.log_state().witnesses == ["bureau.example"]
+    service.close()
+
+
+def test_without_its_witness_a_pack_still_comes_and_the_policy_that_asks_for_one_refuses_it(engine, place, tmp_path):
+    away = SigningKey.new("bureau.example", KeyKind.COSIGNATURE).verifier.vkey + "=http://127.0.0.1:9"
+    service = opened(engine, LogPlace(place.folder, place.key_file, place.origin, read_witnesses(away), 1))
+    for event in EGGS.events:
+        service.capture(event, chain="eggs", by="me")
+    state = service.log_state()
+    assert (state.witnesses, list(state.missing)) == ([], ["bureau.example"])
+    pack = Pack.parse(service.consumer(PATH).pack.encode())
+    with pytest.raises(TraceError):
+        pack.verify(Policy.parse(service.policy_text.encode()), now_ms=now_ms() + 2000)
+    log_only = Policy(
+        (TrustedLog(place.origin, Trusted(Policy.parse(service.policy_text.encode()).logs[0].trusted.key)),)
+    )
+    pack.verify(log_only, now_ms=now_ms() + 2000)
+    service.close()
+
+
+@pytest.mark.parametrize("text", ["nonsense", "a+b+c=http://127.0.0.1:1", "=http://127.0.0.1:1"])
+def test_a_witness_that_is_none_is_refused_by_name(text):
+    with pytest.raises(Invalid, match="witnesses"):
+        read_witnesses(text)
+
+
+def test_an_edited_event_is_found_and_named(engine, place):
+    service = opened(engine, place)
+    for event in EGGS.events:
+        service.capture(event, chain="eggs", by="me")
+    service.close()
+    assert audit_log(engine, place) == ()
+    with engine.begin() as db:
+        row = db.exec_driver_sql("select entry from chain_entry where place = 2").scalar()
+        changed = bytes(row).replace(b"eggs", b"Eggs", 1)
+        table = metadata.tables["chain_entry"]
+        db.execute(table.update().where(table.c.place == 2).values(entry=changed))
+    first = audit_log(engine, place)[0]
+    assert (first.code, first.index) == ("edited", 2)
