@@ -1,10 +1,15 @@
-"""The event side of `./dev bench trace`: hashing, checking, following lots, printing codes. Called by trace.py."""
+"""The event side of `./dev bench trace`: hashing, checking, following lots, printing codes.
+
+Called by trace.py, and a program of its own (`trace_events`) for whoever works on this side only.
+"""
 
 import io
 import json
 import random
+import sys
 import time
 
+from measuring import bench
 from sheets import decoded
 
 from traceability.custody import Genealogy
@@ -107,3 +112,7 @@ def measure_labels(report):
             right += len(decoded(sheets[0][0], page, dpi) & expected)
             wanted += len(expected)
     report.figure("labels_decoded_share", right / wanted, cases=wanted, wrong=wanted - right, at_least=1.0)
+
+
+if __name__ == "__main__":
+    sys.exit(bench("trace_events", measure))

@@ -160,7 +160,7 @@ class TestFish:
     def test_a_forbidden_dye_never_becomes_legal(self):
         cure = treat("urn:x:stock", 1, "malachite_green")
         assert rules_of(decide("fish", cure)) == {"treatment.forbidden"}
-        verdict = decide("fish", harvest("urn:x:stock", 60), [cure])
+        verdict = decide("fish", harvest("urn:x:stock", 60), [cure], now=at(60))
         assert rules_of(verdict) == {"withdrawal.forbidden"}
         assert verdict.earliest_ms is None
 
@@ -304,3 +304,48 @@ def test_mass_finer_than_a_gram_is_refused():
     event = transform(STEP + "cutting", at(5), took_lots={"urn:x:a": (1.2345, "KGM")},
                       made_lots={"urn:x:b": (1, "KGM")})  # fmt: skip
     assert "balance.fraction" in rules_of(decide("pork", event))
+
+
+class TestLife:
+    killed = kill([tag(1)], 5)
+    sold = object_event("OBSERVE", "retail_selling", at(6), epcs=["urn:x:pack"])
+
+    def test_an_animal_is_slaughtered_once(self):
+        verdict = decide("pork", kill([tag(1), tag(2)], 7), [self.killed])
+        assert rules_of(verdict) == {"life.ended"}
+        assert verdict.findings[0].things == (tag(1),)
+        assert decide("pork", kill([tag(2)], 7), [self.killed]).kind == "allowed"
+
+    def test_a_sold_pack_is_not_sold_again_unless_it_came_back(self):
+        again = object_event("OBSERVE", "retail_selling", at(9), epcs=["urn:x:pack"])
+        back = object_event("OBSERVE", "receiving", at(8), epcs=["urn:x:pack"], disposition="returned")
+        assert rules_of(decide("pork", again, [self.sold])) == {"life.ended"}
+        assert decide("pork", back, [self.sold]).kind == "allowed"
+        assert decide("pork", again, [self.sold, back]).kind == "allowed"
+
+    def test_what_is_over_may_still_be_inspected_and_recalled(self):
+        look = object_event("OBSERVE", "inspecting", at(9), epcs=["urn:x:pack"])
+        recall = object_event(
+            "OBSERVE", "stocking", at(9), epcs=["urn:x:pack"], persistentDisposition={"set": ["recalled"]}
+        )
+        assert decide("pork", look, [self.sold]).kind == "allowed"
+        assert decide("pork", recall, [self.sold]).kind == "allowed"
+
+    def test_an_event_from_the_future_is_refused(self):
+        event = object_event("OBSERVE", "inspecting", at(9), epcs=["urn:x:pack"])
+        assert rules_of(decide("pork", event, now=at(8))) == {"life.future"}
+        assert decide("pork", event, now=at(9) - 60_000).kind == "allowed"
+
+    def test_a_count_that_differs_from_the_records_is_amber(self):
+        moved = aggregation_event("ADD", "loading", at(3), parent="urn:x:pen", epcs=[tag(1), tag(2)])
+        own = {"tm:headCount": {"pen": "urn:x:pen", "count": 1}}
+        counted = object_event("OBSERVE", "cycle_counting", at(4), epcs=[tag(1)], **own)
+        assert rules_of(decide("pork", counted, [moved])) == {"count.mismatch"}
+        assert decide("pork", counted, [moved]).kind == "amber"
+        gone = aggregation_event("DELETE", "unloading", at(4, 7), parent="urn:x:pen", epcs=[tag(2)])
+        assert decide("pork", counted, [moved, gone]).kind == "allowed"
+
+    def test_taking_out_what_is_not_inside_is_amber(self):
+        moved = aggregation_event("ADD", "loading", at(3), parent="urn:x:pen", epcs=[tag(1)])
+        out = aggregation_event("DELETE", "unloading", at(4), parent="urn:x:pen", epcs=[tag(2)])
+        assert rules_of(decide("pork", out, [moved])) == {"count.not_inside"}

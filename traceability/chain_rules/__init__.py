@@ -13,6 +13,7 @@ Own fields of events that rules read (all under ``tm:``, see `traceability.event
     tm:vehicle            the plate of the lorry that really drives
     tm:papers             [kind, ...]  papers and stamps seen at release
     tm:asfTest            {method: pcr|strip, result: negative|positive, number}
+    tm:headCount          {pen, count}  animals counted in a pen
     tm:destinationRegion  six digits, GB/T 2260
     tm:conformityPromise  {product, quantity, origin, date, promisor, contact}
     ilmd.tm:origin        [thing, ...]  the flock, plot or pond a new lot comes from, which lives on

@@ -17,6 +17,7 @@ from traceability.chain_rules.certificates import (
     tag_breaches,
 )
 from traceability.chain_rules.exposure import TREATING, Exposure, History, sources
+from traceability.chain_rules.lifecycle import life_breaches
 from traceability.chain_rules.pack import RulePack, load_pack
 from traceability.chain_rules.verdict import Facts, Finding, Verdict
 from traceability.chain_rules.withdrawal import DAY_MS, Clearance, china_day, clearance
@@ -24,7 +25,9 @@ from traceability.events import Event, parse_event
 
 __all__ = ["judge"]
 
-AMBER: Final = frozenset({"balance.yield_low", "treatment.unknown", "vehicle.unregistered"})
+AMBER: Final = frozenset(
+    {"balance.yield_low", "count.mismatch", "count.not_inside", "treatment.unknown", "vehicle.unregistered"}
+)
 YEAR_MS: Final = 365 * DAY_MS
 
 
@@ -38,7 +41,7 @@ def judge(
     """What the pack of ``chain`` says about ``event``.
 
     ``history``: valid earlier events of the same things and of what they come from (more does no harm; later
-    ones than ``event`` are ignored). ``now_ms`` only matters for days that have not come yet. Raises
+    ones than ``event`` are ignored). ``now_ms`` decides what lies in the future. Raises
     `EventError` for an event that is not one, `PackError` for an unknown chain.
     """
     pack = load_pack(chain) if isinstance(chain, str) else chain
@@ -50,6 +53,7 @@ def judge(
         paper_breaches(pack, this, past),
         promise_breaches(this),
         balance_breaches(pack, this, past),
+        life_breaches(this, past, now_ms),
     )
     findings = [_finding(pack, breach) for breach in breaches]
     findings += _treatment_findings(pack, this, past)

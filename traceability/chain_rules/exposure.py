@@ -89,6 +89,10 @@ class History:
             if stay.other == other and stay.end_ms == FOREVER:
                 stays[index] = _Stay(other, stay.start_ms, end_ms)
 
+    def members(self, container: str, at_ms: int) -> frozenset[str]:
+        """What is known to be inside a pen, crate or lorry at a moment."""
+        return frozenset(s.other for s in self._members[container] if s.start_ms <= at_ms < s.end_ms)
+
     def exposures(self, things: Iterable[str], at_ms: int) -> tuple[Exposure, ...]:
         """Every treatment that any of ``things`` carries at ``at_ms``, once, with the earliest end it has."""
         found: dict[int, Exposure] = {}
