@@ -412,7 +412,7 @@ def test_the_page_is_light_and_comes_in_three_requests(open_page, lots):
     page.on("requestfinished", lambda request: sizes.append(request.sizes()))
     page.goto(lots["pork"])
     page.wait_for_selector("#verdict[data-state=passed]")
-    page.wait_for_timeout(200)
+    page.wait_for_load_state("networkidle")
     assert len(sizes) == 3
     assert sum(size["responseBodySize"] + size["responseHeadersSize"] for size in sizes) <= 30_000
 
