@@ -173,11 +173,12 @@ class Step:
 class Evidence:
     """A photo with its place and time, both checked.
 
-    `phase` is the state of the case when it was filed; `flags` are hints for the reviewer, and none of them rejects.
+    `phase` is the state of the case when it was filed; a photo of a blind audit visit has phase "audit" and no case.
+    `flags` are hints for the reviewer, and none of them rejects.
     """
 
     id: str
-    case: str
+    case: str | None
     parcel: str
     collector: str
     taken_ms: int

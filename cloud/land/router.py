@@ -5,9 +5,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, Query, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, Response
 
+from cloud.land.blind import Report, Round, Visit
 from cloud.land.figures import Figures
-from cloud.land.model import Case, CaseDetail, Claim, Evidence, Page
-from cloud.land.schemas import CloseIn, IssueIn, MergeIn, OpenIn, ReasonIn, ReviewIn, SettleIn, VerdictIn
+from cloud.land.model import Case, CaseDetail, Claim, Evidence, Page, VerdictKind
+from cloud.land.schemas import AuditIn, CloseIn, IssueIn, MergeIn, OpenIn, ReasonIn, ReviewIn, SettleIn, VerdictIn
 from cloud.land.service import Land
 from cloud.problems import Invalid
 from cloud.who import SignedIn
@@ -24,6 +25,7 @@ def build_router(land: Land) -> APIRouter:
     _visit(router, land)
     _judge(router, land)
     _aside(router, land)
+    _audit(router, land)
     return router
 
 
@@ -191,6 +193,40 @@ def _aside(router: APIRouter, land: Land) -> None:
     def merge(case: str, given: MergeIn, who: SignedIn) -> Case:
         """Fold it into another."""
         return land.merge(who, case, given.into)
+
+
+def _audit(router: APIRouter, land: Land) -> None:
+    @router.post("/audits", status_code=201)
+    def draw(given: AuditIn, who: SignedIn) -> Round:
+        """Draw a sample to be visited blind."""
+        return land.draw_audit(who, given.region, per_stratum=given.per_stratum)
+
+    @router.get("/audits/visits")
+    def visits(who: SignedIn, limit: Annotated[int, Query(ge=1, le=1_000)] = 100) -> tuple[Visit, ...]:
+        """Where the asker should still go."""
+        return land.audit_visits(who, limit=limit)
+
+    @router.post("/audits/visits/{visit}", status_code=201)
+    def record(  # noqa: PLR0913, PLR0917 - the fields of a form
+        visit: str,
+        who: SignedIn,
+        photo: Annotated[UploadFile, File()],
+        found: Annotated[VerdictKind, Form()],
+        lon: Annotated[float, Form()],
+        lat: Annotated[float, Form()],
+        datum: Annotated[str, Form(max_length=20)],
+        taken_ms: Annotated[int, Form()],
+        accuracy_m: Annotated[float | None, Form()] = None,
+        azimuth_deg: Annotated[float | None, Form()] = None,
+    ) -> Evidence:
+        """Say what stands there."""
+        claim = Claim(lon, lat, datum, taken_ms, "overview", accuracy_m, azimuth_deg, origin="audit")
+        return land.record_audit(who, visit, found, claim, photo.file.read(land.photo_limit + 1))
+
+    @router.get("/audits/{audit}")
+    def report(audit: str, who: SignedIn) -> Report:
+        """The area with its interval, or what is missing."""
+        return land.audit_report(who, audit)
 
 
 def _box(text: str) -> tuple[float, float, float, float]:

@@ -4,7 +4,7 @@ from pydantic import BaseModel, Field
 
 from cloud.land.model import Recovery, VerdictKind
 
-__all__ = ["CloseIn", "IssueIn", "MergeIn", "OpenIn", "ReasonIn", "ReviewIn", "SettleIn", "VerdictIn"]
+__all__ = ["AuditIn", "CloseIn", "IssueIn", "MergeIn", "OpenIn", "ReasonIn", "ReviewIn", "SettleIn", "VerdictIn"]
 
 _NOTE = 2_000
 
@@ -47,6 +47,13 @@ class ReviewIn(BaseModel):
 
     recovery: Recovery
     note: str = Field(default="", max_length=_NOTE)
+
+
+class AuditIn(BaseModel):
+    """Where to draw an audit, and how many places in each stratum."""
+
+    region: str = Field(min_length=6, max_length=40)
+    per_stratum: int = Field(default=30, ge=1, le=2_000)
 
 
 class SettleIn(BaseModel):

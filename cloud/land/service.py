@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
-from cloud.land import figures, intake, lookup, records
+from cloud.land import blind, figures, intake, lookup, records
 from cloud.land.batch import Batch, Imported
-from cloud.land.checks import check_place, check_time
+from cloud.land.blind import Report, Round, Visit
 from cloud.land.cycle import Action, State, moved
 from cloud.land.desk import Audit, Desk, Inside, month_start_ms, no_case
 from cloud.land.figures import Figures, Reminder
+from cloud.land.filing import Spot, attempt
 from cloud.land.model import ABANDONED, Case, CaseDetail, Claim, Evidence, LandRules, Page, Recovery, VerdictKind
-from cloud.land.photos import Photo, Photos, differing_bits
+from cloud.land.photos import Photos
 from cloud.land.store import cases, detections, evidence, metadata, parcels, steps, verdicts
 from cloud.land.workdays import due
-from cloud.problems import Conflict, Forbidden, Invalid, NotFound, Refused, TooMany
+from cloud.problems import CloudError, Conflict, Forbidden, Invalid, NotFound, Refused, TooMany
 from cloud.who import Role, Who
 
 __all__ = ["Land"]
@@ -139,11 +139,11 @@ class Land:
         return lookup.case_rows(self._desk, region)
 
     def photo(self, who: Who, digest: str) -> tuple[Path, str]:
-        """(file, media type) of a photo that belongs to one of the asker's cases. Raises `NotFound`."""
+        """(file, media type) of a photo of one of the asker's parcels. Raises `NotFound`."""
         query = (
             select(evidence.c.media_type)
-            .join(cases, cases.c.id == evidence.c.case)
-            .where(evidence.c.photo_sha256 == digest, self._desk.seen_by(who, cases.c.region))
+            .join(parcels, parcels.c.id == evidence.c.parcel)
+            .where(evidence.c.photo_sha256 == digest, self._desk.seen_by(who, parcels.c.region))
         )
         with self._desk.reading() as db:
             media_type = db.execute(query.limit(1)).scalar_one_or_none()
@@ -221,7 +221,6 @@ class Land:
 
     def add_evidence(self, who: Who, case_id: str, claim: Claim, photo: bytes) -> Evidence:
         """File a photo. Raises `Refused` or `Invalid` saying why it is no evidence; that is audited too."""
-        picture = self._photos.read(photo)
         with self._engine.begin() as db:
             case = self._visible(db, who, case_id)
             if not self._desk.holds(db, who, case.region, Role.ADMIN, Role.COLLECTOR):
@@ -230,13 +229,12 @@ class Land:
             if case.state not in _COLLECTING:
                 wanted = ", ".join(sorted(_COLLECTING))
                 raise Conflict(f"a case that is {case.state} takes no evidence; it must be {wanted}")
-        try:
-            return self._file(who, case, claim, picture, photo)
-        except (Refused, Invalid) as why:
-            with self._engine.begin() as db:
-                detail = {"code": why.code, "why": why.detail, "photo": picture.sha256}
-                self._desk.audit(db, who.id, "evidence.refused", case.id, detail, case.region)
-            raise
+            began = self._remedying_since(db, case) if case.state is State.REMEDYING else None
+            spot = Spot(case.id, case.parcel, case.region, case.id, str(case.state), began)
+            filed = attempt(self._desk, self._photos, db, who=who, spot=spot, claim=claim, content=photo)
+        if isinstance(filed, CloudError):
+            raise filed
+        return filed
 
     def send_back(self, who: Who, case_id: str, reason: str) -> Case:
         """Ask for better evidence, of the state of the land or of the remedy."""
@@ -360,6 +358,24 @@ class Land:
 
         return self._move(who, case_id, Action.MERGE, detail={"into": into}, prepare=prepare)
 
+    # -- the audit -----------------------------------------------------------------------------------------------
+
+    def draw_audit(self, who: Who, region: str, *, per_stratum: int = 30) -> Round:
+        """Draw a random sample of all parcels of a region, by what the map shows, to be visited blind (rule L9)."""
+        return blind.draw_round(self._desk, who, region, per_stratum)
+
+    def audit_visits(self, who: Who, *, limit: int = 100) -> tuple[Visit, ...]:
+        """Where the asker should still go for an audit; what the map shows there is not told."""
+        return blind.todo(self._desk, who, limit)
+
+    def record_audit(self, who: Who, visit: str, found: VerdictKind, claim: Claim, photo: bytes) -> Evidence:
+        """Say what stands there, with a photo. Moves no case: it measures the map."""
+        return blind.record(self._desk, self._photos, who, visit, found=found, claim=claim, content=photo)
+
+    def audit_report(self, who: Who, number: str) -> Report:
+        """The abandoned area with its interval, or what is missing to tell it."""
+        return blind.report(self._desk, who, number)
+
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _move(
@@ -442,70 +458,14 @@ class Land:
                 rule="L3",
             )
 
+    def _remedying_since(self, db: Connection, case: Case) -> int | None:
+        began: int | None = db.execute(select(cases.c.remedying_ms).where(cases.c.id == case.id)).scalar_one()
+        return began
+
     def _since_remedy(self, db: Connection, case: Case) -> tuple[str, ...]:
-        began = db.execute(select(cases.c.remedying_ms).where(cases.c.id == case.id)).scalar_one()
+        began = self._remedying_since(db, case)
         shown = [photo for photo in records.evidence_of(db, case.id) if photo.phase == State.REMEDYING]
         return tuple(photo.id for photo in shown if began is not None and photo.taken_ms >= began)
-
-    def _file(self, who: Who, case: Case, claim: Claim, picture: Photo, content: bytes) -> Evidence:
-        with self._engine.begin() as db:
-            row = db.execute(
-                select(parcels.c.geometry, cases.c.remedying_ms)
-                .join(cases, cases.c.parcel == parcels.c.id)
-                .where(cases.c.id == case.id)
-            ).one()
-            began = row.remedying_ms if case.state is State.REMEDYING else None
-            check_time(claim, self._clock(), self._rules, not_before_ms=began)
-            place = check_place(claim, row.geometry, self._rules)
-            flags = [*place.flags, *self._looks_like(db, case, picture)]
-            self._photos.keep(picture, content)
-            filed = Evidence(
-                id=uuid.uuid4().hex,
-                case=case.id,
-                parcel=case.parcel,
-                collector=who.id,
-                taken_ms=claim.taken_ms,
-                received_ms=self._clock(),
-                lon=place.lon,
-                lat=place.lat,
-                datum=place.datum,
-                accuracy_m=claim.accuracy_m,
-                azimuth_deg=claim.azimuth_deg,
-                view=claim.view,
-                origin=claim.origin,
-                phase=str(case.state),
-                photo_sha256=picture.sha256,
-                media_type=picture.media_type,
-                width=picture.width,
-                height=picture.height,
-                distance_m=round(place.distance_m, 1),
-                flags=tuple(flags),
-            )
-            values = {name: getattr(filed, name) for name in Evidence.__dataclass_fields__}
-            raw = {"raw_lon": claim.lon, "raw_lat": claim.lat, "look": picture.look, "flags": json.dumps(flags)}
-            try:
-                with db.begin_nested():
-                    db.execute(insert(evidence).values(**(values | raw)))
-            except IntegrityError as why:
-                raise _reused(picture) from why
-            self._desk.audit(
-                db, who.id, "evidence.filed", case.id, {"evidence": filed.id, "photo": picture.sha256}, case.region
-            )
-            return filed
-
-    def _looks_like(self, db: Connection, case: Case, picture: Photo) -> list[str]:
-        """Refuse a photo that was filed before; flag one that only looks like another of this place."""
-        if db.execute(select(evidence.c.id).where(evidence.c.photo_sha256 == picture.sha256)).first() is not None:
-            raise _reused(picture)
-        others = db.execute(
-            select(evidence.c.look)
-            .join(cases, cases.c.id == evidence.c.case)
-            .where(cases.c.region == case.region)
-            .order_by(evidence.c.received_ms.desc())
-            .limit(1_000)
-        ).scalars()
-        near = any(differing_bits(look, picture.look) <= self._rules.near_duplicate_bits for look in others)
-        return ["looks_like_another"] if near else []
 
     def _sign(self, db: Connection, who: Who, case: Case, kind: VerdictKind, used: Collection[str], note: str) -> None:
         photos = self._valid(db, case, used)
@@ -547,14 +507,6 @@ class Land:
                 rule="L1",
             )
         return {key: usable[key] for key in used}
-
-
-def _reused(picture: Photo) -> Refused:
-    return Refused(
-        f"this photo ({picture.sha256[:12]}) was filed before: take a new one on the spot",
-        code="photo_reused",
-        rule="L5",
-    )
 
 
 def _needed(text: str, what: str) -> str:

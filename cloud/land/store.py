@@ -19,7 +19,19 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-__all__ = ["batches", "cases", "detections", "evidence", "metadata", "parcels", "serials", "steps", "verdicts"]
+__all__ = [
+    "audit_rounds",
+    "audit_visits",
+    "batches",
+    "cases",
+    "detections",
+    "evidence",
+    "metadata",
+    "parcels",
+    "serials",
+    "steps",
+    "verdicts",
+]
 
 metadata = MetaData()
 
@@ -118,7 +130,7 @@ evidence = Table(
     "evidence",
     metadata,
     Column("id", String(32), primary_key=True),
-    Column("case", ForeignKey("land_case.id"), nullable=False),
+    Column("case", ForeignKey("land_case.id")),  # None: filed on a blind audit visit
     Column("parcel", ForeignKey("parcel.id"), nullable=False),
     Column("collector", String(64), nullable=False),
     Column("taken_ms", BigInteger, nullable=False),
@@ -161,6 +173,34 @@ verdicts = Table(
     Column("withdrawn_ms", BigInteger),
     Index("verdict_case", "case"),
     Index("verdict_parcel", "parcel", "at_ms"),
+)
+
+audit_rounds = Table(
+    "audit_round",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("region", String(40), nullable=False),
+    Column("made_ms", BigInteger, nullable=False),
+    Column("made_by", String(64), nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("strata", Text, nullable=False),  # name -> parcels, area_m2 on the day of the draw
+)
+
+audit_visits = Table(
+    "audit_visit",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("round", ForeignKey("audit_round.id"), nullable=False),
+    Column("parcel", ForeignKey("parcel.id"), nullable=False),
+    Column("region", String(40), nullable=False),
+    Column("stratum", String(20), nullable=False),
+    Column("area_m2", Float, nullable=False),
+    Column("found", String(20)),
+    Column("visitor", String(64)),
+    Column("evidence", ForeignKey("evidence.id")),
+    Column("at_ms", BigInteger),
+    Index("audit_visit_round", "round"),
+    Index("audit_visit_region", "region"),
 )
 
 # Case numbers run by county and year without a gap in use.

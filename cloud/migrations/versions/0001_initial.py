@@ -118,6 +118,16 @@ def upgrade() -> None:  # noqa: PLR0915 - one statement for each table
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
+        "audit_round",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("region", sa.String(length=40), nullable=False),
+        sa.Column("made_ms", sa.BigInteger(), nullable=False),
+        sa.Column("made_by", sa.String(length=64), nullable=False),
+        sa.Column("seed", sa.BigInteger(), nullable=False),
+        sa.Column("strata", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
         "case_serial",
         sa.Column("series", sa.String(length=20), nullable=False),
         sa.Column("last", sa.Integer(), nullable=False),
@@ -602,7 +612,7 @@ def upgrade() -> None:  # noqa: PLR0915 - one statement for each table
     op.create_table(
         "evidence",
         sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("case", sa.String(length=60), nullable=False),
+        sa.Column("case", sa.String(length=60), nullable=True),
         sa.Column("parcel", sa.String(length=80), nullable=False),
         sa.Column("collector", sa.String(length=64), nullable=False),
         sa.Column("taken_ms", sa.BigInteger(), nullable=False),
@@ -666,9 +676,44 @@ def upgrade() -> None:  # noqa: PLR0915 - one statement for each table
         batch_op.create_index("verdict_case", ["case"], unique=False)
         batch_op.create_index("verdict_parcel", ["parcel", "at_ms"], unique=False)
 
+    op.create_table(
+        "audit_visit",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("round", sa.String(length=32), nullable=False),
+        sa.Column("parcel", sa.String(length=80), nullable=False),
+        sa.Column("region", sa.String(length=40), nullable=False),
+        sa.Column("stratum", sa.String(length=20), nullable=False),
+        sa.Column("area_m2", sa.Float(), nullable=False),
+        sa.Column("found", sa.String(length=20), nullable=True),
+        sa.Column("visitor", sa.String(length=64), nullable=True),
+        sa.Column("evidence", sa.String(length=32), nullable=True),
+        sa.Column("at_ms", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["evidence"],
+            ["evidence.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["parcel"],
+            ["parcel.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["round"],
+            ["audit_round.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("audit_visit", schema=None) as batch_op:
+        batch_op.create_index("audit_visit_region", ["region"], unique=False)
+        batch_op.create_index("audit_visit_round", ["round"], unique=False)
+
 
 def downgrade() -> None:  # noqa: PLR0915 - as above
     """Take it back."""
+    with op.batch_alter_table("audit_visit", schema=None) as batch_op:
+        batch_op.drop_index("audit_visit_round")
+        batch_op.drop_index("audit_visit_region")
+
+    op.drop_table("audit_visit")
     with op.batch_alter_table("verdict", schema=None) as batch_op:
         batch_op.drop_index("verdict_parcel")
         batch_op.drop_index("verdict_case")
@@ -764,6 +809,7 @@ def downgrade() -> None:  # noqa: PLR0915 - as above
 
     op.drop_table("chain_capture")
     op.drop_table("case_serial")
+    op.drop_table("audit_round")
     op.drop_table("audit_head")
     with op.batch_alter_table("audit", schema=None) as batch_op:
         batch_op.drop_index("audit_subject")

@@ -229,3 +229,27 @@ def test_parcels_are_geojson_cut_to_the_box_and_the_status(county):
     assert county.ask("auditor", "GET", "/parcels?status=abandoned").json()["features"] == []
     first = county.ask("auditor", "GET", "/parcels?limit=1").json()
     assert first["next"] == "P1"
+
+
+def test_an_audit_is_drawn_walked_and_told_over_the_api(county):
+    body = {"region": "500235103", "per_stratum": 2}
+    answers = [county.ask(name, "POST", "/audits", json=body).status_code for name in ("nobody", "stranger", "analyst")]
+    assert answers == [401, 404, 403]
+    drawn = county.ask("auditor", "POST", "/audits", json=body)
+    assert drawn.status_code == 201
+    assert county.ask("nobody", "GET", "/audits/visits").status_code == 401
+    assert county.ask("stranger", "GET", "/audits/visits").json() == []
+    places = county.ask("collector", "GET", "/audits/visits").json()
+    assert {place["parcel"] for place in places} == {"P1", "P2"}
+    assert "status" not in places[0]
+    for place in places:
+        fields = form(county, at=int(place["parcel"][1:]) - 1)
+        fields["data"] |= {"found": "abandoned_long"}
+        path = f"/audits/visits/{place['id']}"
+        answers = [county.ask(name, "POST", path, **fields).status_code for name in ("nobody", "stranger", "reviewer")]
+        assert answers == [401, 404, 403]
+        assert county.ask("collector", "POST", path, **fields).status_code == 201
+    path = f"/audits/{drawn.json()['id']}"
+    assert [county.ask(name, "GET", path).status_code for name in ("nobody", "stranger")] == [401, 404]
+    told = county.ask("auditor", "GET", path).json()
+    assert told["area_m2"]["value"] == pytest.approx(told["total_m2"])
