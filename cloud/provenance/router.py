@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from cloud.provenance.repository import build_repository
 from cloud.provenance.service import Provenance
+from cloud.provenance.tracing import Traced
 from cloud.who import Role, Who, having
 
 __all__ = ["build_router"]
 
+Recaller = Annotated[Who, Depends(having(Role.TRACER, Role.AUDITOR))]
 Reader = Annotated[Who, Depends(having(*Role))]
 
 
@@ -55,4 +57,31 @@ def build_router(provenance: Provenance) -> APIRouter:
         kind = "text/plain; charset=utf-8" if path == "checkpoint" else "application/octet-stream"
         return Response(provenance.log_file(path), media_type=kind, headers=headers)
 
+    _trace_routes(router, provenance)
     return router
+
+
+def _trace_routes(router: APIRouter, provenance: Provenance) -> None:
+    @router.get("/api/v1/trace/back")
+    def back(who: Reader, thing: str) -> Traced:  # noqa: ARG001 - as above
+        """Everything a thing was made from, with its events and how exactly it can be traced."""
+        return provenance.tracer.back(thing)
+
+    @router.get("/api/v1/trace/forward")
+    def forward(who: Reader, thing: str) -> Traced:  # noqa: ARG001 - as above
+        """Everything made from a thing, and what held it."""
+        return provenance.tracer.forward(thing)
+
+    @router.get("/api/v1/trace/balance")
+    def balance(who: Reader, thing: str) -> Mapping[str, int]:  # noqa: ARG001 - as above
+        """Whole grams of a lot: made, used, left."""
+        return provenance.tracer.balance(thing)
+
+    @router.get("/api/v1/trace/recall")
+    def recall(
+        who: Recaller,  # noqa: ARG001 - as above
+        seed: Annotated[list[str], Query(min_length=1, max_length=100)],
+        grade: Annotated[int, Query(ge=1, le=3)] = 1,
+    ) -> Mapping[str, Any]:
+        """Scope of a recall (or of a drill): holders, states, dilution, one step back, and how long the answer took."""
+        return provenance.tracer.recall(seed, grade=grade)

@@ -19,6 +19,7 @@ from cloud.provenance.log import LogBook
 from cloud.provenance.query import EventQuery
 from cloud.provenance.schemas import Captured, CaptureJob, Consumer, LogState, Lot, RefusalView
 from cloud.provenance.store import EventStore, Stored
+from cloud.provenance.tracing import Tracer
 from traceability import TraceError
 from traceability.chain_rules import CHAINS, Facts, Verdict, judge
 from traceability.digital_link import parse_link
@@ -61,6 +62,7 @@ class Provenance:
         daily_mean: DailyMean | None = None,
     ) -> None:
         self._store = EventStore(engine)
+        self.tracer = Tracer(self._store, clock)
         self._log = log
         self._site = site
         self._clock = clock

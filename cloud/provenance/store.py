@@ -245,6 +245,13 @@ class EventStore:
         rows = {row.place: row for row in self._events(_whole().where(EVENT.c.place.in_(things)))}
         return [(thing, rows[place]) for place, thing in things.items()]
 
+    def since(self, place: int) -> tuple[list[Stored], int]:
+        """Events from `place` on that stand now, and how many declarations of error there are in all."""
+        rows = self._events(_whole().where(EVENT.c.place >= place, _stands(EVENT.c.place)).order_by(EVENT.c.place))
+        with self._engine.connect().execution_options(reading=True) as db:
+            declared = db.execute(select(func.count()).select_from(EVENT).where(EVENT.c.declares == 1)).scalar_one()
+        return rows, int(declared)
+
     def count(self) -> int:
         """How many events are stored."""
         with self._engine.connect().execution_options(reading=True) as db:

@@ -1,0 +1,68 @@
+import pytest
+
+from cloud.database import open_database
+from cloud.problems import NotFound
+from cloud.provenance import LogBook, LogPlace, Provenance
+from cloud.provenance.store import metadata
+from traceability.demo import demo_chains
+from traceability.events import object_event
+
+NOW = 1_795_300_000_000
+CHAINS = {chain.chain: chain for chain in demo_chains(NOW, domain="https://id.gs1.org")}
+PIG = "urn:tianmai:ear:150015300010001"
+
+
+@pytest.fixture
+def service(tmp_path):
+    engine = open_database(f"sqlite:///{tmp_path / 'chain.db'}")
+    metadata.create_all(engine)
+    log = LogBook(engine, LogPlace(tmp_path / "ledger", tmp_path / "log.key", "trace.example/log"), lambda: NOW)
+    made = Provenance(engine, log, site="http://127.0.0.1:1", clock=lambda: NOW)
+    yield made
+    made.close()
+    engine.dispose()
+
+
+def capture(service, name):
+    chain = CHAINS[name]
+    for event in chain.events:
+        service.capture(event, chain=name, by="me", facts=chain.facts)
+
+
+def test_a_pack_leads_back_to_every_animal_it_may_be_of_and_an_animal_forward_to_the_pack(service):
+    capture(service, "pork")
+    back = service.tracer.back(CHAINS["pork"].subject)
+    assert len(back.resolution["candidates"]) == 38
+    assert len(back.resolution["places"]) == 2
+    animal = back.resolution["candidates"][0]
+    assert CHAINS["pork"].subject in service.tracer.forward(animal).things
+
+
+def test_a_recall_names_holders_states_and_its_own_speed(service):
+    capture(service, "pork")
+    animal = service.tracer.back(CHAINS["pork"].subject).resolution["candidates"][0]
+    scope = service.tracer.recall([animal], grade=1)
+    assert CHAINS["pork"].subject in {each["thing"] for each in scope["affected"]}
+    assert scope["start_by_ms"] == NOW + 24 * 3_600_000
+    assert scope["answered_in_ms"] >= 0
+
+
+def test_an_event_that_comes_late_is_in_the_next_answer(service):
+    capture(service, "fish")
+    stock = next(thing for thing in service.tracer.back(CHAINS["fish"].subject).things if "stock" in thing)
+    before = len(service.tracer.back(CHAINS["fish"].subject).events)
+    late = object_event("OBSERVE", "inspecting", NOW - 200 * 86_400_000, lots={stock: (10, None)}, place="urn:p")
+    service.capture(late, chain=None, by="me")
+    assert len(service.tracer.back(CHAINS["fish"].subject).events) == before + 1
+
+
+def test_mass_is_balanced_to_the_gram(service):
+    capture(service, "fish")
+    catch = next(thing for thing in service.tracer.back(CHAINS["fish"].subject).things if "catch" in thing)
+    assert service.tracer.balance(catch) == {"made_g": 820_000, "used_g": 820_000, "left_g": 0}
+
+
+def test_a_thing_nobody_named_is_not_found(service):
+    for ask in (service.tracer.back, service.tracer.forward, service.tracer.balance):
+        with pytest.raises(NotFound, match="nothing"):
+            ask("urn:nothing")
