@@ -2,9 +2,9 @@
 
 The strata are what the map shows (and closed cases on their own); within a stratum every parcel has the same chance.
 The estimate is the separate ratio estimator of Cochran 1977, §6.11: parcels differ in size and the total area of each
-stratum is known. Where few visits say one thing, the sample's own variance is no guide (at none it is zero, and yet nothing
-is certain; at a few, one large field decides): it is at least that of the share (hits + 2) / (visits + 4) of Agresti and
-Coull 1998, with the mean square of the visited areas.
+stratum is known. Where few visits say one thing, the sample's own variance is no guide: at none it is zero, and yet
+nothing is certain; at a few, one large field decides. So it is at least that of the share (hits + 2) / (visits + 4) of
+Agresti and Coull 1998, with the mean square of the visited areas.
 """
 
 import math
