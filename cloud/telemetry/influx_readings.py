@@ -22,9 +22,10 @@ from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
-from sqlalchemy import BigInteger, Column, Engine, Integer, LargeBinary, MetaData, String, Table, select, tuple_
+from sqlalchemy import Engine, select, tuple_
 from urllib3.exceptions import HTTPError
 
+from cloud.telemetry import tables
 from cloud.telemetry.newest import Cuts
 from cloud.telemetry.spans import Spans
 from cloud.telemetry.store import (
@@ -47,33 +48,10 @@ from cloud.telemetry.store import (
 )
 from cloud.telemetry.tables import insert_or
 
-__all__ = ["InfluxReadings", "metadata"]
+__all__ = ["InfluxReadings"]
 
-metadata = MetaData()
-_pack = Table(
-    "influx_pack",
-    metadata,
-    Column("gateway", String(36), primary_key=True),
-    Column("epoch", String(32), primary_key=True),
-    Column("seq", BigInteger, primary_key=True),
-    Column("last", BigInteger, primary_key=True),  # = seq for a pack, the end of the range for a reported gap
-    Column("digest", LargeBinary(8)),  # none for a gap
-    Column("received_ms", BigInteger, nullable=False),
-)
-# Up to here everything is accounted for: the rows below need not be read again.
-_folded = Table(
-    "influx_folded",
-    metadata,
-    Column("gateway", String(36), primary_key=True),
-    Column("epoch", String(32), primary_key=True),
-    Column("upto", BigInteger, nullable=False),
-)
-_cut = Table(
-    "influx_cut",
-    metadata,
-    Column("series", Integer, primary_key=True),
-    Column("time_ms", BigInteger, nullable=False),
-)
+_pack, _folded, _cut = tables.pack, tables.pack_folded, tables.cut
+
 _LINES = 5000
 _SERIES_AT_ONCE = 500
 _FOLD_EVERY = 500
@@ -94,7 +72,7 @@ class InfluxReadings:
     def __init__(self, url: str, database: str, ledger: Engine, *, token: str | None = None, org: str = "-") -> None:
         self._database = database
         self._ledger = ledger
-        metadata.create_all(ledger)
+        tables.metadata.create_all(ledger, tables=[_pack, _folded, _cut])
         self._writer = InfluxDBClient(url, token=token or "-", org=org, timeout=30_000)
         self._write_api = self._writer.write_api(write_options=SYNCHRONOUS)
         headers = {"Authorization": f"Token {token}"} if token else {}

@@ -22,7 +22,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-__all__ = ["dead_letter", "event", "gateway", "insert_or", "metadata", "sensor_meta", "series", "status"]
+__all__ = [
+    "cut",
+    "dead_letter",
+    "event",
+    "gateway",
+    "insert_or",
+    "metadata",
+    "pack",
+    "pack_folded",
+    "sensor_meta",
+    "series",
+    "status",
+]
 
 metadata = MetaData()
 
@@ -97,6 +109,32 @@ dead_letter = Table(
     Column("first_ms", BigInteger, nullable=False),
     Column("last_ms", BigInteger, nullable=False, index=True),
     Column("replayed_ms", BigInteger),
+)
+
+# The pack ledger of stores that have no transactions of their own (InfluxDB); DuckDB keeps its own beside the readings.
+pack = Table(
+    "telemetry_pack",
+    metadata,
+    Column("gateway", String(36), primary_key=True),
+    Column("epoch", String(32), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("last", BigInteger, primary_key=True),  # = seq for a pack, the end of the range for a reported gap
+    Column("digest", LargeBinary(8)),  # none for a gap
+    Column("received_ms", BigInteger, nullable=False),
+)
+# Up to here everything is accounted for: the rows below need not be read again.
+pack_folded = Table(
+    "telemetry_pack_folded",
+    metadata,
+    Column("gateway", String(36), primary_key=True),
+    Column("epoch", String(32), primary_key=True),
+    Column("upto", BigInteger, nullable=False),
+)
+cut = Table(
+    "telemetry_cut",
+    metadata,
+    Column("series", Integer, primary_key=True, autoincrement=False),
+    Column("time_ms", BigInteger, nullable=False),
 )
 
 

@@ -63,7 +63,7 @@ def run_seed(args, seed, folder):
         add_gateway(var, folder)
         take = [console("tianmai-cloud"), "ingest", "--var", var, "--mqtt-port", str(post.port)]
         ingest = stack.enter_context(Child(take, log=folder / "ingest.log", env=env))
-        send = replay_command(log, "UTC", post.port, folder, SECONDS, 120 + 2 * args.outage_s)
+        send = replay_command(log, "UTC", post.port, folder, SECONDS, 240 + 2 * args.outage_s)
         agent = stack.enter_context(Child(send, log=folder / "agent.log"))
         victims = [one for one in (agent, post, ingest, server) if one is not None]
         mayhem(random.Random(seed), victims, agent, server or ingest, args.outage_s)
