@@ -129,6 +129,7 @@ class Ledger:
         self._reader = TileReader(self._load_tile, keep=_KEEP_TILES)
         self._edge = lru_cache(maxsize=64)(lambda size: right_edge(size, self._reader.node(size)))
         self._pause_s = publish_every_s
+        self._uncertain = False  # whether the journal may hold more than the tree
         self._head = self._shown = _EMPTY
         self._reopen()
         self._take_up()
@@ -223,8 +224,9 @@ class Ledger:
     def _commit(self, batches: Sequence[Batch]) -> Sequence[Stored]:
         if isinstance(self.trouble, Conflict):
             raise self.trouble  # another writer: whatever is added here could contradict what it signs
-        if self._entries.count() != self._head.growth.size:
+        if self._uncertain:
             self._take_up()  # a write failed after the journal had it
+        self._uncertain = True
         stored = self._entries.append(batches)
         fresh: dict[int, bytes] = {}
         size = self._head.growth.size
@@ -233,8 +235,12 @@ class Ledger:
                 fresh.update(
                     (place, entry) for place, entry in zip(places, batch.entries, strict=True) if place >= size
                 )
-        if fresh:
-            self._grow([fresh[place] for place in sorted(fresh)])
+        if sorted(fresh) == list(range(size, size + len(fresh))):
+            if fresh:
+                self._grow([fresh[place] for place in range(size, size + len(fresh))])
+        else:
+            self._take_up()  # the journal held more than we knew of
+        self._uncertain = False
         return stored
 
     def _grow(self, entries: Sequence[bytes]) -> None:

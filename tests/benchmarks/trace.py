@@ -145,21 +145,29 @@ def capture(provenance, document):
 def provable(public, book, indexes):
     """How many entries of the log's files verify under its own signed checkpoint, each by the log's own proof."""
     checkpoint = Checkpoint.parse(Note.parse(book.checkpoint()).text)
-    entries = entries_of(public)
+    entries = entries_of(public, checkpoint.size)
     for index in indexes:
         proof = book.prove(index, checkpoint.size)
         verify_inclusion(leaf_hash(entries[index]), index, checkpoint.size, proof, checkpoint.root)
     return len(set(indexes))
 
 
-def entries_of(public):
+def entries_of(public, size):
     """Every entry of a folder of static files, read by a monitor that checks their root."""
     origin = (public / "checkpoint").read_text("utf-8").split("\n", 1)[0]
     key = load_key(public.parent.parent / "log.key").verifier
     entries = []
     monitor = Monitor(files_at(str(public)), Policy((TrustedLog(origin, Trusted(key)),)), MemoryHead())
-    monitor.step(now_ms=now_ms(), seen=lambda _, entry: entries.append(entry))
+    until_covers(monitor, size, lambda _, entry: entries.append(entry))
     return entries
+
+
+def until_covers(monitor, size, seen=lambda _index, _entry: None):
+    """Follow a log until its public files, which may come a moment after an answer, cover `size` entries."""
+    deadline = time.monotonic() + 30
+    while (step := monitor.step(now_ms=now_ms(), seen=seen)).new < size and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return step
 
 
 def report_sizes(report, public, events):
@@ -258,21 +266,14 @@ def judge_stored(report, name, port, token, sent, answers):
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {token}"}) as client:
         held = list(events_held(client))
         policy = Policy.parse(client.get("/api/v1/trace/policy").content)
-    log = whole_log(port, policy, 1 + max(answers.values(), default=-1))
+    log = until_covers(
+        Monitor(files_at(f"http://127.0.0.1:{port}/log"), policy, MemoryHead()), 1 + max(answers.values(), default=-1)
+    )
     report.figure(f"{name}_lost", len(answers.keys() - set(held)), exactly=0)
     report.figure(f"{name}_twice", len(held) - len(set(held)), exactly=0)
     report.figure(f"{name}_strange", len(set(held) - sent), exactly=0)
     unproven = sum(index >= log.new for index in answers.values()) + len(answers) - len(set(answers.values()))
     report.figure(f"{name}_unproven", unproven, exactly=0)
-
-
-def whole_log(port, policy, size):
-    """What a monitor makes of the log's public files, which may follow an answer by a moment."""
-    monitor = Monitor(files_at(f"http://127.0.0.1:{port}/log"), policy, MemoryHead())
-    deadline = time.monotonic() + 30
-    while (step := monitor.step(now_ms=now_ms())).new < size and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return step
 
 
 def events_held(client):

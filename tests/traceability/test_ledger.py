@@ -12,7 +12,7 @@ from traceability.keys import SigningKey
 from traceability.ledger import BadLedger, Ledger, open_ledger
 from traceability.merkle import leaf_hash, verify_consistency, verify_inclusion
 from traceability.notes import Checkpoint, Note
-from traceability.stores import Conflict, MemoryEntries, MemoryHead, MemoryTiles, StoreError
+from traceability.stores import Batch, Conflict, MemoryEntries, MemoryHead, MemoryTiles, StoreError
 from traceability.tiles import unpack_bundle
 
 KEY = SigningKey.new("log.example", random=lambda n: b"k" * n)
@@ -196,6 +196,16 @@ def test_a_head_of_another_key_is_not_taken_over():
     note = Checkpoint("log.example", 0, head_of(open_in_memory().checkpoint()).root).sign(stranger).whole
     with pytest.raises(BadLedger, match="not signed by"):
         open_in_memory(head=MemoryHead(note))
+
+
+def test_entries_that_another_hand_put_into_the_journal_are_taken_up():
+    entries = MemoryEntries()
+    with open_in_memory(entries) as ledger:
+        ledger.append([b"a"])
+        entries.append([Batch((b"stranger",))])
+        (receipt,) = ledger.append([b"b"])
+        assert receipt.index == 2
+        assert_whole(ledger, [b"a", b"stranger", b"b"])
 
 
 def test_two_writers_on_one_head_are_told():
