@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from edge.drivers.chirpstack import make_chirpstack
 from edge.drivers.csv_log import make_csv_log
 from edge.drivers.exec_lines import make_exec
+from edge.drivers.load import make_load
 from edge.drivers.modbus import make_modbus
 from edge.drivers.serial_lines import make_serial
 from edge.drivers.simulator import SimulatorDriver
@@ -45,4 +46,5 @@ _MAKERS: dict[str, Callable[[DriverSettings, Table, Settings, Clock], Driver]] =
     "serial": make_serial,
     "sysfs": make_sysfs,
     "exec": make_exec,
+    "load": make_load,
 }
