@@ -129,6 +129,16 @@ def play_land_loop(office: Office | Services) -> str:
     return play(office.land, office.accounts, office.regions, region=str(COUNTY["region"])).case_id
 
 
+def _write_labels(services: Services) -> None:
+    """The four lots' labels as files, ready to be printed or scanned from the screen."""
+    folder = services.settings.var / "labels"
+    folder.mkdir(parents=True, exist_ok=True)
+    for lot in services.provenance.lots():
+        for kind in ("svg", "png"):
+            drawn = services.provenance.label(lot.path, kind=kind, width_mm=30.0)
+            (folder / f"{lot.chain}.{kind}").write_bytes(drawn)
+
+
 def play_chains(services: Services) -> dict[str, Any]:
     """Capture one lot of each chain and try the pond lot whose withdrawal period is open.
 
@@ -150,6 +160,7 @@ def play_chains(services: Services) -> dict[str, Any]:
                 services.provenance.capture(event, chain=chain.chain, by="demonstration", facts=chain.facts)
             except Refused:
                 refused += 1
+    _write_labels(services)
     result = {"subjects": subjects, "refused": refused}
     services.jobs.done(job, json.loads(json.dumps(result)))
     return result

@@ -23,6 +23,7 @@ _PACK = re.compile(r'<script type="application/tianmai-pack\+json" id="pack">(.*
 class Seen:
     """Counts of what is visible, and what is still missing."""
 
+    first_data_s: float | None = None
     gateways: int = 0
     readings: int = 0
     parcels: int = 0
@@ -45,12 +46,11 @@ class Seen:
 
 def smoke(run: Run, stop: threading.Event, *, timeout_s: float) -> int:
     """Wait until everything is visible; prints one JSON line. 0 when all is there, 1 with the reason otherwise."""
-    began = time.monotonic()
     seen = Seen(addresses={"console": f"{run.site}/console", "sign_in": run.sign_in})
     why = "nothing was looked at"
     with httpx.Client(base_url=run.site, follow_redirects=True, timeout=30.0, trust_env=False) as browser:
         browser.get(run.sign_in).raise_for_status()
-        while time.monotonic() - began < timeout_s and not stop.is_set():
+        while time.monotonic() - run.began < timeout_s and not stop.is_set():
             try:
                 _look(browser, run, seen)
                 why = ", ".join(seen.missing())
@@ -60,7 +60,7 @@ def smoke(run: Run, stop: threading.Event, *, timeout_s: float) -> int:
                 break
             time.sleep(1.0)
     why = run.trouble or why
-    line: dict[str, Any] = {"smoke": "failed" if why else "passed", "seconds": round(time.monotonic() - began, 1)}
+    line: dict[str, Any] = {"smoke": "failed" if why else "passed", "seconds": round(time.monotonic() - run.began, 1)}
     line |= asdict(seen) | ({"why": why} if why else {})
     print(json.dumps(line, ensure_ascii=False), flush=True)  # noqa: T201 - the one line that was asked for
     return 1 if why else 0
@@ -69,6 +69,8 @@ def smoke(run: Run, stop: threading.Event, *, timeout_s: float) -> int:
 def _look(browser: httpx.Client, run: Run, seen: Seen) -> None:
     latest = _json(browser, "/api/v1/latest")["items"]
     seen.readings = len(latest)
+    if latest and seen.first_data_s is None:
+        seen.first_data_s = round(time.monotonic() - run.began, 1)
     seen.gateways = len({row["gateway"] for row in latest})
     seen.refusals = len(_json(browser, "/api/v1/trace/refusals")["items"])
     seen.parcels = len(_json(browser, "/api/v1/land/parcels")["features"])

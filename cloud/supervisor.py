@@ -12,6 +12,7 @@ Everything a run writes lies under `var`; the second start continues from there.
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -68,10 +69,11 @@ class Server:
 class Run:
     """A running Tianmai: what a person needs to find it, and what the demonstration has reached."""
 
-    def __init__(self, services: Services, sign_in: str) -> None:
+    def __init__(self, services: Services, sign_in: str, began: float) -> None:
         self.services = services
         self.site = services.settings.site
         self.sign_in = sign_in
+        self.began = began  # time.monotonic() of the start
         self.chains: dict[str, Any] = {}
         self.case: str | None = None
         self.trouble: str | None = None
@@ -96,6 +98,7 @@ class Run:
 
 def run(settings: Settings, *, broker: str, until: Callable[[Run, threading.Event], int], say: Say) -> int:
     """Start everything, let `until` decide how long, end everything. Returns what `until` returns."""
+    began = time.monotonic()
     settings = _with_ports(settings, say)
     stop = threading.Event()
     logs = settings.var / "logs"
@@ -114,7 +117,7 @@ def run(settings: Settings, *, broker: str, until: Callable[[Run, threading.Even
                 _start_children(family, settings, files, logs)
                 token = services.accounts.issue_sign_in(person, hours=settings.sign_in_minutes / 60)
                 sign_in = f"{settings.site}/sign-in/{token}"
-                state = Run(services, sign_in)
+                state = Run(services, sign_in, began)
                 threads = [
                     threading.Thread(target=state.play, args=(stop,), name="demonstration", daemon=True),
                     threading.Thread(target=_watch, args=(family, stop), name="watch", daemon=True),

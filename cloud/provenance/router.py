@@ -1,7 +1,7 @@
 """HTTP doors of the chain beside the repository: refusals, lots, and the log's static files."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 
@@ -48,6 +48,17 @@ def build_router(provenance: Provenance) -> APIRouter:
         name = found.path.strip("/").replace("/", "_")
         headers = {"Content-Disposition": f'attachment; filename="{name}.json"'}
         return Response(found.pack, media_type="application/tianmai-pack+json", headers=headers)
+
+    @router.get("/api/v1/trace/label.{kind}")
+    def label(
+        path: str,
+        kind: Literal["svg", "png"],
+        width_mm: Annotated[float, Query(ge=8, le=100)] = 25.0,
+        dpi: Annotated[int, Query(ge=150, le=1200)] = 300,
+    ) -> Response:
+        """The QR label of a code, for a printer of `dpi`."""
+        types = {"svg": "image/svg+xml", "png": "image/png"}
+        return Response(provenance.label(path, kind=kind, width_mm=width_mm, dpi=dpi), media_type=types[kind])
 
     @router.get("/log/{path:path}")
     def log_file(path: str) -> Response:

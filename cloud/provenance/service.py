@@ -26,6 +26,7 @@ from traceability.digital_link import parse_link
 from traceability.epc_uris import canonical_name
 from traceability.events import CONTEXT, Document, Event, parse_document
 from traceability.hashing import event_id
+from traceability.labels import png, svg, symbol
 from traceability.packs import Pack, assemble
 from traceability.story import tell
 
@@ -295,6 +296,20 @@ class Provenance:
         if target is None:
             raise NotFound(f"no link of type {link_type}; there are: {', '.join(LINK_TYPES)}, linkset")
         return self._site + target.format(path=path)
+
+    def label(self, path: str, *, kind: str, width_mm: float = 25.0, dpi: int = 300) -> bytes:
+        """The QR label of a code as `svg` or `png`: link, human-readable line, fingerprint of the log's key.
+
+        Raises `NotFound` for a code nobody issued, `TraceError` where the printer cannot draw three dots a module.
+        """
+        subject = self._subject(path)
+        if not self._store.history([subject]):
+            raise NotFound(f"no event is known for the code {path}", code="unknown_code")
+        drawn = symbol(self._site + path)
+        caption = (path.rsplit("/", 1)[-1], f"key {self._log.fingerprint}")
+        if kind == "svg":
+            return svg(drawn, caption, width_mm).encode()
+        return png(drawn, caption, width_mm, dpi)
 
     def report(self, path: str, text: str) -> str:
         """Keep what a consumer found wrong; returns a receipt number to quote."""

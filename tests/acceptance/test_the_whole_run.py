@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import zxingcpp
+from PIL import Image
 
 from traceability import TraceError
 from traceability.keys import SigningKey
@@ -63,6 +65,7 @@ def test_a_first_run_shows_farms_parcels_a_closed_case_a_refusal_and_four_verifi
     assert seen["smoke"] == "passed"
     assert seen["gateways"] == 4
     assert seen["readings"] >= 8
+    assert seen["first_data_s"] <= 60
     assert seen["parcels"] >= 500
     assert (seen["closed_cases"], seen["verified_codes"]) == (1, 4)
     assert seen["refusals"] >= 1
@@ -183,3 +186,12 @@ def test_nothing_of_a_run_is_written_outside_its_folder(played):
         "logs",
         "policy.toml",
     }
+
+
+@pytest.mark.parametrize("chain", ["pork", "eggs", "citrus", "fish"])
+def test_the_printed_label_of_a_lot_is_read_as_its_address(played, chain):
+    var, seen = played
+    with Image.open(var / "labels" / f"{chain}.png") as picture:
+        (read,) = zxingcpp.read_barcodes(picture.convert("L"))
+    assert read.text == seen["addresses"][chain]
+    assert (var / "labels" / f"{chain}.svg").read_text().startswith("<svg")
