@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from traceability import TraceError
-from traceability.chain_rules.exposure import origins
 from traceability.codes import EAR_TAG_URI
 from traceability.events import Event, Quantity
+from traceability.own_fields import origins
 
 __all__ = ["CyclicCustody", "Genealogy", "MassAccount", "Resolution", "Whereabouts"]
 

@@ -15,6 +15,7 @@ from traceability.codes import EAR_TAG_URI
 from traceability.custody import Genealogy
 from traceability.digital_link import LinkError, parse_link
 from traceability.events import STEP, Event, parse_event
+from traceability.own_fields import own
 
 __all__ = ["Claim", "Part", "Said", "Signer", "Step", "Story", "tell"]
 
@@ -156,7 +157,7 @@ def tell(
     told = [e for e in genealogy.events_of(names) if e.time_ms <= now_ms]
     journey = tuple(_step(e, proven, signers or {}, declared) for e in told)
     gtin, lot, serial = _numbers(subject)
-    promise = next((p for e in reversed(told) if (p := e.extension("tm:conformityPromise"))), None)
+    promise = next((p for e in reversed(told) if (p := own(e, "tm:conformityPromise"))), None)
     return Story(
         subject=subject,
         gtin=gtin,
@@ -170,7 +171,7 @@ def tell(
         journey=journey,
         resolution=_resolution(genealogy, subject),
         limits=_LIMITS,
-        demonstration=any(e.extension("tm:demonstration") for e in told),
+        demonstration=any(own(e, "tm:demonstration") for e in told),
     )
 
 
@@ -191,7 +192,7 @@ def _numbers(subject: str) -> tuple[str | None, str | None, str | None]:
 def _signer(event: Event, signers: Mapping[str, Signer]) -> Signer | None:
     if event.id is not None and event.id in signers:
         return signers[event.id]
-    said = event.extension("tm:signer")
+    said = own(event, "tm:signer")
     if not isinstance(said, dict):
         return None
     return Signer(str(said.get("kind", "")), str(said.get("zh", "")), str(said.get("en", "")))
@@ -202,7 +203,7 @@ def _step(
 ) -> Step:
     word = event.step or "sensor_reporting"
     zh, en = _STEPS.get(word, (word.removeprefix(STEP), word.removeprefix(STEP)))
-    village = event.extension("tm:village")
+    village = own(event, "tm:village")
     return Step(
         key=word,
         text=Said(zh, en),
@@ -223,20 +224,20 @@ def _claims(told: Iterable[Event], proven: Collection[str], signers: Mapping[str
 
 
 def _statements(event: Event) -> Iterable[Said]:
-    if treatment := event.extension("tm:treatment"):
+    if treatment := own(event, "tm:treatment"):
         name = treatment.get("substance", "?")
         yield Said(f"使用 {name}（{treatment.get('reason', '未填原因')}）", f"{name} was used")
-    if test := event.extension("tm:asfTest"):
+    if test := own(event, "tm:asfTest"):
         result = "阴性" if test.get("result") == "negative" else "阳性"
         yield Said(
             f"非洲猪瘟检测（{test.get('method')}）：{result}", f"ASF test ({test.get('method')}): {test.get('result')}"
         )
-    if event.extension("tm:papers"):
+    if own(event, "tm:papers"):
         yield Said("出厂“两章两证一报告”齐全", "All five release papers were present")
-    if certificate := event.extension("tm:quarantine"):
+    if certificate := own(event, "tm:quarantine"):
         number = certificate.get("number")
         yield Said(f"检疫证明 {number}", f"Quarantine certificate {number}")
-    if promise := event.extension("tm:conformityPromise"):
+    if promise := own(event, "tm:conformityPromise"):
         who = promise.get("promisor")
         yield Said(f"承诺达标合格证：{who} 承诺合格", f"Promise of conformity by {who}")
     for element in event.body.get("sensorElementList") or ():

@@ -13,6 +13,7 @@ from traceability.chain_rules.withdrawal import china_day
 from traceability.codes import EAR_TAG_URI, CodeError, ear_tag
 from traceability.epcis_checks import read_time
 from traceability.events import STEP, Event
+from traceability.own_fields import own
 
 __all__ = ["Breach", "certificate_breaches", "paper_breaches", "promise_breaches", "tag_breaches"]
 
@@ -25,14 +26,14 @@ PROVINCE_DIGITS: Final = 2
 
 def certificate_breaches(pack: RulePack, event: Event, history: History, facts: Facts) -> Iterator[Breach]:
     """What is wrong with the certificate of a load of living animals."""
-    certificate = event.extension("tm:quarantine")
+    certificate = own(event, "tm:quarantine")
     animals = tuple(thing for thing in event.things if thing.startswith(EAR_TAG_URI))
     if event.step not in pack.certified or not (animals or certificate):
         return
     if not isinstance(certificate, dict) or not certificate.get("number"):
         yield "certificate.missing", {}, animals
         return
-    number, plate = str(certificate["number"]), event.extension("tm:vehicle")
+    number, plate = str(certificate["number"]), own(event, "tm:vehicle")
     if plate != certificate.get("vehicle"):
         words = {"number": number, "vehicle": certificate.get("vehicle"), "plate": plate}
         yield "certificate.vehicle", words, animals
@@ -64,7 +65,7 @@ def _validity(pack: RulePack, event: Event, certificate: dict[str, Any], animals
 
 def _used_elsewhere(earlier: Event, event: Event, number: str) -> bool:
     """The same paper on another journey: another lorry, or the same step with other animals."""
-    certificate = earlier.extension("tm:quarantine")
+    certificate = own(earlier, "tm:quarantine")
     if earlier.body is event.body or not isinstance(certificate, dict) or certificate.get("number") != number:
         return False
     if earlier.step == STEP + "certifying":
@@ -79,16 +80,16 @@ def _number(tag: str) -> str:
 def paper_breaches(pack: RulePack, event: Event, history: History) -> Iterator[Breach]:
     """Papers and stamps missing at release, and a strip-tested lot that leaves its province."""
     if pack.release and event.step == pack.release:
-        seen = set(event.extension("tm:papers") or ())
+        seen = set(own(event, "tm:papers") or ())
         missing = [name for kind, name in pack.papers.items() if kind not in seen]
         if missing:
             yield "papers.missing", {"papers": "、".join(missing)}, event.things
-    region = event.extension("tm:destinationRegion")
+    region = own(event, "tm:destinationRegion")
     if event.step != "shipping" or region is None or "asf.strip_province" not in pack.texts:
         return
     for earlier in _about(event.things, history):
-        test = earlier.extension("tm:asfTest")
-        home = earlier.extension("tm:region")
+        test = own(earlier, "tm:asfTest")
+        home = own(earlier, "tm:region")
         if not isinstance(test, dict) or test.get("method") != "strip" or not isinstance(home, str):
             continue
         if str(region)[:PROVINCE_DIGITS] != home[:PROVINCE_DIGITS]:
@@ -109,7 +110,7 @@ def _about(things: Iterable[str], history: History) -> Iterator[Event]:
 
 def promise_breaches(event: Event) -> Iterator[Breach]:
     """A promise of conformity that does not say what the order wants it to say."""
-    promise = event.extension("tm:conformityPromise")
+    promise = own(event, "tm:conformityPromise")
     if promise is None:
         return
     given = promise if isinstance(promise, dict) else {}

@@ -22,6 +22,7 @@ from traceability.chain_rules.pack import RulePack, load_pack
 from traceability.chain_rules.verdict import Facts, Finding, Verdict
 from traceability.chain_rules.withdrawal import DAY_MS, Clearance, china_day, clearance
 from traceability.events import Event, parse_event
+from traceability.own_fields import malformed, own
 
 __all__ = ["judge"]
 
@@ -48,6 +49,7 @@ def judge(
     this = _event(event)
     past = History(e for e in map(_event, history) if e.time_ms <= this.time_ms and e.body is not this.body)
     breaches = joined(
+        _field_breaches(this),
         tag_breaches(this, past),
         certificate_breaches(pack, this, past, facts),
         paper_breaches(pack, this, past),
@@ -63,6 +65,11 @@ def judge(
 
 def _event(value: Event | Mapping[str, Any]) -> Event:
     return value if isinstance(value, Event) else parse_event(value)
+
+
+def _field_breaches(event: Event) -> Iterator[Breach]:
+    for problem in malformed(event):
+        yield "field.malformed", {"pointer": problem.pointer, "message": problem.message}, event.things
 
 
 def _finding(pack: RulePack, breach: Breach, source: str | None = None, **when: Any) -> Finding:
@@ -81,8 +88,8 @@ def _finding(pack: RulePack, breach: Breach, source: str | None = None, **when: 
 
 def _treatment_findings(pack: RulePack, event: Event, past: History) -> Iterator[Finding]:
     """A treatment that may not be given at all, or not once more, or of which no rule is known."""
-    details = event.extension("tm:treatment")
-    if event.step != TREATING or not isinstance(details, dict):
+    details = own(event, "tm:treatment")
+    if event.step != TREATING or details is None:
         return
     name, route = str(details.get("substance", "")), str(details.get("route", ""))
     rule = pack.substance(name, route)
@@ -102,12 +109,12 @@ def _treatment_findings(pack: RulePack, event: Event, past: History) -> Iterator
 
 
 def _same_within_year(earlier: Event, event: Event, name: str) -> bool:
-    same = earlier.extension("tm:treatment").get("substance") == name
+    same = own(earlier, "tm:treatment").get("substance") == name
     return bool(same and event.time_ms - earlier.time_ms < YEAR_MS)
 
 
 def _withdrawal_findings(pack: RulePack, event: Event, past: History, facts: Facts, now_ms: int) -> Iterator[Finding]:
-    promised = event.extension("tm:conformityPromise") is not None
+    promised = own(event, "tm:conformityPromise") is not None
     if event.step not in pack.gates and not promised:
         return
     prefix = "promise" if promised else "withdrawal"
@@ -119,7 +126,7 @@ def _withdrawal_findings(pack: RulePack, event: Event, past: History, facts: Fac
 
 
 def _open_withdrawal(pack: RulePack, event: Event, exposure: Exposure, clear: Clearance, prefix: str) -> Finding:
-    details = exposure.treatment.extension("tm:treatment")
+    details = own(exposure.treatment, "tm:treatment")
     name = str(details.get("substance", ""))
     rule = clear.rule
     words: dict[str, Any] = {

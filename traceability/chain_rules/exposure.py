@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from traceability.events import STEP, Event
+from traceability.own_fields import origins, own
 
 __all__ = ["Exposure", "History"]
 
@@ -33,11 +34,6 @@ class _Stay:
     end_ms: int
 
 
-def origins(event: Event) -> tuple[str, ...]:
-    """What a new lot comes from while its source lives on (flock, plot, pond)."""
-    return tuple((event.body.get("ilmd") or {}).get("tm:origin") or ())
-
-
 def sources(event: Event) -> tuple[str, ...]:
     """What the things of an event were a moment before it."""
     return event.inputs or origins(event) or event.things
@@ -57,7 +53,7 @@ class History:
             self._note(event, open_transformations)
 
     def _note(self, event: Event, open_transformations: dict[str, tuple[str, ...]]) -> None:
-        if event.extension("tm:treatment"):
+        if own(event, "tm:treatment"):
             for thing in event.things:
                 self._treated[thing].append(event)
         if event.kind == "TransformationEvent":

@@ -11,6 +11,7 @@ from traceability.chain_rules.certificates import Breach
 from traceability.chain_rules.exposure import History
 from traceability.chain_rules.withdrawal import china_day
 from traceability.events import STEP, Event
+from traceability.own_fields import own
 
 __all__ = ["life_breaches"]
 
@@ -63,12 +64,12 @@ def _after_the_end(event: Event, history: History) -> Iterator[Breach]:
 
 def _head_count(event: Event, history: History) -> Iterator[Breach]:
     """A count that differs from what went in and out, and things taken out of where they are not."""
-    counted = event.extension("tm:headCount")
-    if isinstance(counted, dict) and isinstance(counted.get("count"), int):
-        known = len(history.members(str(counted.get("pen")), event.time_ms))
+    counted = own(event, "tm:headCount")
+    if counted is not None:
+        known = len(history.members(counted["pen"], event.time_ms))
         if known and known != counted["count"]:
-            words = {"pen": counted.get("pen"), "count": counted["count"], "known": known}
-            yield "count.mismatch", words, (str(counted.get("pen")),)
+            words = {"pen": counted["pen"], "count": counted["count"], "known": known}
+            yield "count.mismatch", words, (counted["pen"],)
     if event.kind == "AggregationEvent" and event.action == "DELETE" and event.parent is not None:
         inside = history.members(event.parent, event.time_ms)
         missing = tuple(child for child in event.children if child not in inside)

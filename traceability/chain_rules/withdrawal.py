@@ -13,6 +13,7 @@ from typing import Final
 from traceability.chain_rules.pack import RulePack, SubstanceRule
 from traceability.chain_rules.verdict import Basis, Facts
 from traceability.events import CHINA, Event
+from traceability.own_fields import own
 
 __all__ = ["Clearance", "clearance"]
 
@@ -47,7 +48,7 @@ def start_of(day: date) -> int:
 
 def clearance(pack: RulePack, treatment: Event, facts: Facts, now_ms: int) -> Clearance:
     """When ``treatment`` stops blocking, by the pack's row and by the label if the event states a longer one."""
-    details = treatment.extension("tm:treatment")
+    details = own(treatment, "tm:treatment")
     rule = pack.substance(str(details.get("substance", "")), str(details.get("route", "")))
     stated = details.get("withdrawalDays")
     if rule is None and not isinstance(stated, int):
