@@ -30,6 +30,7 @@ from traceability import TraceError
 __all__ = ["Clock", "Office", "Services", "build", "build_ingest", "build_office", "log_place", "utc_now_ms"]
 
 Clock = Callable[[], int]
+_BUSY_MESSAGES = 100
 
 
 def utc_now_ms() -> int:
@@ -159,7 +160,7 @@ def watched(telemetry: Telemetry) -> list[Watched]:
     return found
 
 
-def build_watch(services: Services) -> Watch:
+def build_watch(services: Services, busy: Callable[[], bool]) -> Watch:
     """The rules over everything that is stored; they see readings only through two small callables."""
     store, telemetry = AlarmStore(services.engine), services.telemetry
     ways = {"log": log, "webhook": webhook, "smtp": email("127.0.0.1", 25, "tianmai@localhost")}
@@ -173,6 +174,7 @@ def build_watch(services: Services) -> Watch:
         clock=services.clock,
         watched=lambda: watched(telemetry),
         history=history,
+        busy=busy,
     )
 
 
@@ -180,11 +182,14 @@ def build_ingest(services: Services) -> Intake:
     """The MQTT side of the same process: readings to their store and rules, farm records to the chain."""
     settings = services.settings
     broker = Broker(settings.mqtt_host, settings.mqtt_port)
-    watch = build_watch(services)
+    watch = build_watch(services, lambda: ingest.health()["waiting"] > _BUSY_MESSAGES)
 
     def on_stored(arrivals: Sequence[Arrival]) -> None:
-        for gateway, rows in services.telemetry.fresh(arrivals, watch.wanted).items():
-            watch.tell(gateway, [Sample(*row) for row in rows])
+        def told() -> dict[str, list[Sample]]:
+            fresh = services.telemetry.fresh(arrivals, watch.wanted)
+            return {gateway: [Sample(*row) for row in rows] for gateway, rows in fresh.items()}
+
+        watch.tell(told, sum(len(arrival.points) for arrival in arrivals))
 
     ingest = Ingest(
         services.readings,

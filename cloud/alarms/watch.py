@@ -7,7 +7,8 @@ because what a crash or a full queue takes from it is read again from the readin
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
@@ -19,6 +20,7 @@ from edge.rules import Sample
 __all__ = ["Watch"]
 
 _LOG = logging.getLogger(__name__)
+Told = Callable[[], Mapping[str, Sequence[Sample]]]
 _ROUND_S = 1.0
 _SAVE_MS = 60_000
 _RELOAD_MS = 30_000
@@ -29,7 +31,8 @@ class Watch:
     """Judges stored readings by the rules of their gateways, from `start` to `stop`.
 
     `watched` lists gateways with their rules (asked again every half minute, so new ones join), `history` reads samples
-    back from the readings store.
+    back from the readings store. While `busy` says that readings are waiting to be stored, judging takes a third of the
+    time only: data that are not yet durable come first.
     """
 
     def __init__(
@@ -40,17 +43,19 @@ class Watch:
         clock: Callable[[], int],
         watched: Callable[[], Sequence[Watched]],
         history: History,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._teller = teller
         self._clock = clock
         self._watched = watched
         self._engine = Engine(history)
+        self._busy = busy
         self._known: dict[str, Watched] = {}
         self._wanted: dict[str, frozenset[str]] = {}
-        self._queue: SimpleQueue[tuple[str, Sequence[Sample]]] = SimpleQueue()
+        self._queue: SimpleQueue[Told] = SimpleQueue()
         self._waiting = 0
-        self._behind: set[str] = set()
+        self._overrun = False
         self._stop = Event()
         self._thread = Thread(target=self._work, name="alarms", daemon=True)
         self._saved_ms = 0
@@ -70,23 +75,29 @@ class Watch:
         """Names of the series of a gateway that any rule looks at: others need not be told."""
         return self._wanted.get(gateway, frozenset())
 
-    def tell(self, gateway: str, samples: Sequence[Sample]) -> None:
-        """Samples that are durable now; any thread. Never blocks."""
+    def tell(self, told: Told, size: int) -> None:
+        """Samples that are durable now, `size` of them at most; any thread, never blocks.
+
+        `told` gives them by gateway when it is called, in the thread of this watch.
+        """
         if self._waiting > _MOST_WAITING:
-            self._behind.add(gateway)
+            self._overrun = True
             return
-        self._waiting += len(samples)
-        self._queue.put((gateway, samples))
+        self._waiting += size
+        self._queue.put(told)
 
     def round(self) -> list[Change]:
         """One round: take what has come, let time pass, save, tell people."""
         now = self._clock()
         changes = self._reload(now) if now - self._loaded_ms >= _RELOAD_MS else []
         touched = {change.watched.gateway for change in changes}
+        overrun, self._overrun = self._overrun, False
         for gateway, samples in self._drain().items():
-            changes += self._engine.feed(gateway, samples, now)
-        for gateway in [self._behind.pop() for _ in range(len(self._behind))]:
-            changes += self._engine.catch_up(gateway, now)
+            with self._third_of_the_time():
+                changes += self._engine.feed(gateway, samples, now)
+        for gateway in self._engine.gateways() if overrun else ():
+            with self._third_of_the_time():
+                changes += self._engine.catch_up(gateway, now)
         changes += self._engine.tick(now)
         touched |= {change.watched.gateway for change in changes}
         if now - self._saved_ms >= _SAVE_MS:
@@ -101,12 +112,20 @@ class Watch:
         found: dict[str, list[Sample]] = defaultdict(list)
         for _ in range(self._queue.qsize()):
             try:
-                gateway, samples = self._queue.get_nowait()
+                told = self._queue.get_nowait()
             except Empty:
                 break
-            found[gateway].extend(samples)
+            for gateway, samples in told().items():
+                found[gateway].extend(samples)
         self._waiting = 0
         return found
+
+    @contextmanager
+    def _third_of_the_time(self) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        if self._busy():
+            self._stop.wait(2 * (time.monotonic() - began))
 
     def _reload(self, now: int) -> list[Change]:
         """Take over gateways and rules that are new or changed; judge what came before they were watched."""

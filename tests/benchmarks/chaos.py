@@ -69,7 +69,8 @@ def run_seed(args, seed, folder):
         mayhem(random.Random(seed), victims, agent, server or ingest, args.outage_s)
         code = agent.wait(300 + 2 * args.outage_s)
         if code != 0:
-            raise ProcessError(f"the agent ended with {code}:\n{agent.log.read_text(errors='replace')[-2000:]}")
+            ends = [f"{one.log.name}:\n{one.log.read_text(errors='replace')[-1500:]}" for one in (agent, ingest)]
+            raise ProcessError(f"the agent ended with {code}:\n" + "\n".join(ends))
         kills = sum(one.kills for one in victims)
         ingest.stop()
         rows, told, _ = read_back(var, post.port, folder, env)

@@ -70,7 +70,7 @@ class World:
         samples = [Sample(series, T0 + round(at * MINUTE), value) for at, value in rows]
         for sample in samples:
             self.kept.setdefault((gateway, sample.series, sample.time_ms), sample.value)
-        self.watch.tell(gateway, samples)
+        self.watch.tell(lambda: {gateway: samples}, len(samples))
 
     def live(self, *values, start=None):
         """One value a minute, each told as its minute comes."""
