@@ -167,7 +167,19 @@ def _spark(telemetry: "Telemetry", farm: FarmView, scope: Scope, speech: Speech)
     reading, end = farm.readings[0], speech.now_ms
     start = end - _SPARK_HOURS * _HOUR_MS
     found = telemetry.points(reading.series, start, end, _SPARK_POINTS, scope)
-    return plot(_points(found), start, end, _gap_ms(found, reading), size=(220, 34), bare=True)
+    points, gap = _points(found), _gap_ms(found, reading)
+    if points and points[0][0] - start > gap and not _older(telemetry, reading, start, scope):
+        # A farm that has just begun: what was before is not a gap. A short course still gets a quarter of an hour.
+        start = max(start, min(points[0][0], end - _HOUR_MS // 4))
+        points = [point for point in points if point[0] >= start]
+        gap = max(gap, _HOUR_MS // 4)
+    return plot(points, start, end, gap, size=(220, 34), bare=True)
+
+
+def _older(telemetry: "Telemetry", reading: ReadingView, before_ms: int, scope: Scope) -> bool:
+    """Whether the series has spoken in the week before."""
+    found = telemetry.points(reading.series, before_ms - 168 * _HOUR_MS, before_ms, 2, scope)
+    return bool(found.points) or any(bucket.n for bucket in found.buckets)
 
 
 def _reading(latest: "Latest", farm: str, speech: Speech) -> ReadingView:

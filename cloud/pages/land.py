@@ -116,18 +116,27 @@ def latest_case(land: "Land", who: "Who", states: Collection[str]) -> "Case | No
 
 
 def light_parcels(land: "Land", who: "Who") -> dict[str, Any]:
-    """Outlines with id and status alone: a thousand reasons are not sent to draw a thousand outlines."""
+    """Outlines with id and status alone: a thousand reasons are not sent to draw a thousand outlines.
+
+    Corners are rounded to a hundred-thousandth of a degree, about a metre: for drawing only.
+    """
     whole = land.parcels(who, limit=_MOST)
     features = [
         {
             "type": "Feature",
             "id": feature["id"],
-            "geometry": feature["geometry"],
+            "geometry": feature["geometry"] | {"coordinates": _rounded(feature["geometry"]["coordinates"])},
             "properties": {"status": feature["properties"]["status"]},
         }
         for feature in whole["features"]
     ]
     return {"type": "FeatureCollection", "features": features}
+
+
+def _rounded(coordinates: Any) -> Any:
+    if isinstance(coordinates, list):
+        return [_rounded(item) for item in coordinates]
+    return round(coordinates, 5)
 
 
 def parcel_rows(

@@ -70,7 +70,7 @@ class ParcelMap {
         new Zoom({ zoomInTipLabel: words["zoomIn"] ?? "+", zoomOutTipLabel: words["zoomOut"] ?? "-" }),
         new ScaleLine(),
       ],
-      view: new View({ maxZoom: 20, constrainResolution: false }),
+      view: new View({ maxZoom: 18, constrainResolution: false }),
     });
     this.#fit();
     this.#map.on("singleclick", (event) => {
