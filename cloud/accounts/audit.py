@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from cloud.accounts.store import audit_head, audit_log
 from cloud.problems import CloudError
@@ -32,6 +33,16 @@ class Trail:
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
 
+    def begin(self, connection: Connection) -> None:
+        """Make the chain's head where there is none: the first two writers must find one to queue at."""
+        if connection.execute(select(audit_head)).first() is not None:
+            return
+        try:
+            with connection.begin_nested():
+                connection.execute(insert(audit_head).values(id=1, seq=0, digest=_START))
+        except IntegrityError:  # another process has started at this moment
+            return
+
     def append(
         self,
         connection: Connection,
@@ -42,10 +53,8 @@ class Trail:
         region: str | None = None,
     ) -> None:
         """Record that `who` did `what` to `subject`, as part of the caller's transaction."""
-        head = connection.execute(select(audit_head).with_for_update()).one_or_none()
-        if head is None:
-            connection.execute(insert(audit_head).values(id=1, seq=0, digest=_START))
-        seq, previous = (0, _START) if head is None else (head.seq, head.digest)
+        head = connection.execute(select(audit_head).with_for_update()).one()
+        seq, previous = head.seq, head.digest
         row = {
             "seq": seq + 1,
             "at_ms": self._clock(),

@@ -56,6 +56,8 @@ class Accounts:
     def prepare(self) -> None:
         """Make the tables where they are missing (a real deployment migrates instead)."""
         metadata.create_all(self._engine)
+        with self._engine.begin() as db:
+            self._trail.begin(db)
 
     # -- people and rights ---------------------------------------------------------------------------------------
 

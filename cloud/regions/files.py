@@ -48,9 +48,12 @@ class Tree:
     successions: list[Succession]
     spoken: dict[tuple[str, str], str]
 
-    def starts(self, code: str | None) -> str:
-        """The first day of a code; `FIRST` where unknown."""
-        return min((span.valid_from for span in self.regions if span.code == code), default=FIRST)
+    def starts(self) -> dict[str, str]:
+        """The first day of every code."""
+        first: dict[str, str] = {}
+        for span in self.regions:
+            first[span.code] = min(span.valid_from, first.get(span.code, LAST))
+        return first
 
     def running(self, code: str) -> Region | None:
         """The span of this code that has no end yet."""
@@ -108,13 +111,15 @@ def apply_list(tree: Tree, rows: Sequence[Row], day: str, source: str) -> Import
         raise Invalid(f"{source}: a list of {newer} was taken already; one of {day} cannot follow it")
     running = {span.code: span for span in tree.regions if span.valid_to == LAST}
     gone = [s for s in running.values() if s.code not in listed and _speaks(tree, spoken, s)]
-    for span in gone:
-        tree.swap(span, replace(span, valid_to=day))
+    leaving = {id(span) for span in gone}
+    tree.regions = [replace(span, valid_to=day) if id(span) in leaving else span for span in tree.regions]
+    starts = tree.starts()
     opened, renamed = [], 0
     for code, region in listed.items():
         now = running.get(code)
         if now is None:
-            first = day if _seen_before(tree, region) else tree.starts(region.parent)
+            told = (region.parent or "", str(region.level)) in tree.spoken
+            first = day if told or code in starts else starts.get(region.parent or "", FIRST)
             opened.append(replace(region, valid_from=min(first, day)))
         elif (now.name_zh, now.parent) != (region.name_zh, region.parent):
             tree.swap(now, *_split(now, region, day))
@@ -173,11 +178,6 @@ def _speaks(tree: Tree, spoken: set[tuple[str, str]], span: Region) -> bool:
         return True
     heirs = {(step.new, level) for step in tree.successions if step.old == span.parent}
     return bool(heirs) and heirs <= spoken and tree.running(span.parent or "") is None
-
-
-def _seen_before(tree: Tree, region: Region) -> bool:
-    known = (region.parent or "", str(region.level)) in tree.spoken
-    return known or any(span.code == region.code for span in tree.regions)
 
 
 def _split(now: Region, region: Region, day: str) -> tuple[Region, ...]:
