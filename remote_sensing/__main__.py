@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import geopandas as gpd
 import pyogrio
+from distributed import Client
 from tqdm import tqdm
 
 from remote_sensing import products
 from remote_sensing.cubes import Calendar, LandError
-from remote_sensing.detection import Detections, Progress, detect
+from remote_sensing.detection import Detections, Progress, Workers, detect
 from remote_sensing.labels import Labels, read_labels, yearly_accuracy
 from remote_sensing.profiles import CN_ADMIN, PROFILES, Profile
 from remote_sensing.scenes import open_scene
@@ -42,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     find.add_argument("--profile", default=CN_ADMIN.id, help=f"definition: {', '.join(PROFILES)} or years=N")
     find.add_argument("--year-start", default=None, help="first day of the agricultural year, MM-DD (10-01)")
     find.add_argument("--labels", type=Path, help="CSV of yearly field labels: print the accuracy")
+    find.add_argument("--dask", metavar="ADDRESS", help="scheduler of a Dask cluster: tiles are judged there")
     find.add_argument("--quiet", action="store_true", help="no progress bar")
     find.set_defaults(job=_detect)
     invent = jobs.add_parser("simulate", help="write a SYNTHETIC 合成 county scene with known truth")
@@ -95,6 +98,19 @@ def _bar(title: str, *, quiet: bool) -> tuple[Progress, tqdm[NoReturn]]:
     return step, bar
 
 
+@contextlib.contextmanager
+def _workers(address: str | None) -> Iterator[Workers | None]:
+    if address is None:
+        yield None
+        return
+    try:
+        client: Any = Client(address, timeout="10s")  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as why:
+        raise LandError("no_scheduler", f"{address}: no Dask scheduler answers ({str(why)[:80]})") from why
+    with client:
+        yield client
+
+
 def _detect(args: argparse.Namespace) -> int:
     opened = open_scene(args.source)
     for note in opened.notes:
@@ -102,7 +118,7 @@ def _detect(args: argparse.Namespace) -> int:
     labels = read_labels(args.labels, opened.cube) if args.labels else None
     parcels = read_parcels(args.parcels) if args.parcels else None
     step, bar = _bar("detect", quiet=args.quiet)
-    with bar:
+    with bar, _workers(args.dask) as workers:
         found = detect(
             opened.cube,
             parcels,
@@ -110,6 +126,7 @@ def _detect(args: argparse.Namespace) -> int:
             calendar=_calendar(args.year_start, labels),
             known_cropland=parcels is not None,
             progress=step,
+            workers=workers,
         )
     for path in products.write_all(found, args.out):
         print(path)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice, repeat
+from typing import Any, Protocol
 
 import geopandas as gpd
 import numpy as np
@@ -22,6 +23,7 @@ from remote_sensing.evidence import MIN_LOOKS, gather
 from remote_sensing.parcels import MU_M2, Coverage, checked, coverage, fuse, grid_of, parcel_looks
 from remote_sensing.profiles import CN_ADMIN, Profile
 from remote_sensing.reasons import Onset, explain
+from remote_sensing.synthetic.textbook import textbook_model
 
 CLASSES = ("cultivated", "idle_season", "abandoned", "converted", "natural")
 TILE_ROWS = 32
@@ -136,43 +138,80 @@ class Detections:
         }
 
 
-def detect(
+def default_model(cube: xr.Dataset) -> st.Emission:
+    """What judges a cube when nobody brought labels: the textbook classifier for its bands.
+
+    Trained on synthetic curves only, which its id says; ``states.WeakRules`` is the plainer alternative.
+    """
+    wet = {"red", "nir", "swir1"} <= set(cube.data_vars)
+    return textbook_model(("ndvi", "wetness") if wet else ("ndvi",))
+
+
+def judge_pixels(
+    cube: xr.Dataset,
+    *,
+    model: st.Emission | None = None,
+    chain: st.Chain | None = None,
+    calendar: Calendar | None = None,
+) -> st.Posterior:
+    """The pixel-series door: every pixel's posterior over its whole crop years, without parcels.
+
+    ``cube``: as for ``detect``; single series lie along x. ``chain`` defaults to the prior chain for land that
+    no register calls cropland. Returns a ``Posterior`` with N = y * x pixels, row-major.
+    Raises ``LandError`` as ``detect``.
+    """
+    season, emission = calendar or Calendar(), model or default_model(cube)
+    stack = stack_of(cube)
+    years = _years(cube, stack, season)
+    evidence = gather(stack, season, years, emission.layers)
+    links = chain or st.Chain.for_land(known_cropland=False)
+    return st.infer(emission.loglik(evidence), st.decided_years(evidence), years, links)
+
+
+def _years(cube: xr.Dataset, stack: Stack, season: Calendar) -> tuple[int, ...]:
+    years = season.whole_years(searched_days(cube, stack.days))
+    if not years:
+        begins = f"{season.month:02d}-{season.day:02d}"
+        raise LandError("too_short", f"the series holds no whole crop year beginning {begins}: choose another start")
+    return years
+
+
+def detect(  # noqa: PLR0913 - three things judged, five ways to judge them
     cube: xr.Dataset,
     parcels: gpd.GeoDataFrame | None = None,
     profile: Profile = CN_ADMIN,
     *,
     model: st.Emission | None = None,
+    chain: st.Chain | None = None,
     calendar: Calendar | None = None,
     known_cropland: bool = True,
     progress: Progress | None = None,
+    workers: Workers | None = None,
 ) -> Detections:
     """Judge every parcel (and pixel) of a cube for its last whole crop year.
 
     ``cube``: dims (time, y, x), see ``cubes``; ``parcels``: polygons with an id column ``parcel``, any CRS;
-    None gives maps only. ``model``: a trained emission, default the weak rules (no labels). ``calendar``:
+    None gives maps only. ``model``: a trained emission, default ``default_model``
+    (no labels). ``calendar``:
     agricultural year, default 1 October. ``known_cropland``: the parcels come from a cropland register, so a
     series may begin as abandoned. ``progress(done, total)`` is called after each band of rows.
+    ``workers``: a ``dask.distributed.Client``; tiles of rows go to it and the answer is the same.
     A year with fewer than five clear looks says nothing and is undecided; gaps are never filled.
     Raises ``LandError`` with one line that names the file, band, parcel or value at fault.
     """
     season = calendar or Calendar()
-    emission = model or st.WeakRules()
+    emission = model or default_model(cube)
     stack = stack_of(cube)
-    years = season.whole_years(searched_days(cube, stack.days))
-    if not years:
-        raise LandError(
-            "too_short",
-            f"the series holds no whole crop year beginning {season.month:02d}-{season.day:02d}: choose another start",
-        )
-    chain = st.Chain.for_land(known_cropland=known_cropland)
+    years = _years(cube, stack, season)
+    links = chain or st.Chain.for_land(known_cropland=known_cropland)
     placed, covers = _laid(parcels, cube) if parcels is not None else (None, [])
     pixels = _Pixels(stack, season, years, emission)
-    pixels.run(chain, profile, progress)
+    pixels.run(links, profile, progress, workers)
     synthetic = bool(cube.attrs.get("synthetic", False))
     made = _Maker(years, profile, emission, synthetic)
     items: tuple[Detection, ...] = ()
     if placed is not None and len(covers):
-        items = tuple(made.detections(placed, covers, pixels, chain))
+        items = tuple(made.detections(placed, covers, pixels, links))
     return Detections(
         items=items,
         crop_years=years,
@@ -190,6 +229,53 @@ def _laid(parcels: gpd.GeoDataFrame, cube: xr.Dataset) -> tuple[gpd.GeoDataFrame
     return placed, [coverage(shape, grid) for shape in placed.geometry]
 
 
+class Workers(Protocol):
+    """What is needed of ``dask.distributed.Client``: work is sent out, results come back in order."""
+
+    def map(self, function: Any, *parts: Any, **how: Any) -> list[Any]:
+        """Send one call per part; futures."""
+
+    def gather(self, futures: list[Any]) -> list[Any]:
+        """Their results."""
+
+
+_Settings = tuple[Calendar, tuple[int, ...], st.Emission, st.Chain, Profile]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tile:
+    """One band of rows, judged."""
+
+    loglik: Float
+    looks: NDArray[np.int16]
+    radar_looks: NDArray[np.int16]
+    abandoned: NDArray[np.uint8]
+    cultivated: NDArray[np.uint8]
+    state: NDArray[np.uint8]
+
+
+def _judge_tile(stack: Stack, settings: _Settings) -> _Tile:
+    calendar, years, emission, chain, profile = settings
+    evidence = gather(stack, calendar, years, emission.layers)
+    loglik = emission.loglik(evidence)
+    decided = st.decided_years(evidence)
+    found = st.infer(loglik, decided, years, chain)
+    return _Tile(
+        loglik,
+        evidence.looks,
+        evidence.radar_looks,
+        _as_bytes(found.abandoned(profile), decided),
+        _as_bytes(found.states[:, st.CULTIVATED], decided),
+        np.where(decided, found.path, 255).astype(np.uint8),
+    )
+
+
+def _spread(workers: Workers, tiles: Iterator[Stack], settings: _Settings) -> Iterator[_Tile]:
+    """A few tiles in flight at a time, so that the sender's memory does not grow with the area."""
+    while batch := list(islice(tiles, 8)):
+        yield from workers.gather(workers.map(_judge_tile, batch, settings=settings, pure=False))
+
+
 class _Pixels:
     """The pixel side of one run: look log-likelihoods, looks and maps, filled tile by tile."""
 
@@ -203,20 +289,20 @@ class _Pixels:
         self.cultivated = np.full((len(years), pixels), 255, np.uint8)
         self.state = np.full((len(years), pixels), 255, np.uint8)
 
-    def run(self, chain: st.Chain, profile: Profile, progress: Progress | None) -> None:
+    def run(self, chain: st.Chain, profile: Profile, progress: Progress | None, workers: Workers | None) -> None:
+        """Judge tile by tile, here or on workers; the answer is the same."""
         rows, columns = self.stack.shape
-        layers = self.emission.layers
-        for first in range(0, rows, TILE_ROWS):
+        starts = range(0, rows, TILE_ROWS)
+        tiles = (self.stack.rows(first, min(first + TILE_ROWS, rows)) for first in starts)
+        rest = (self.calendar, self.years, self.emission, chain, profile)
+        done = map(_judge_tile, tiles, repeat(rest)) if workers is None else _spread(workers, tiles, rest)
+        for first, tile in zip(starts, done, strict=True):
             last = min(first + TILE_ROWS, rows)
             here = slice(first * columns, last * columns)
-            evidence = gather(self.stack.rows(first, last), self.calendar, self.years, layers)
-            self.loglik[:, :, here] = self.emission.loglik(evidence)
-            self.looks[:, here], self.radar_looks[:, here] = evidence.looks, evidence.radar_looks
-            decided = st.decided_years(evidence)
-            found = st.infer(self.loglik[:, :, here], decided, self.years, chain)
-            self.abandoned[:, here] = _as_bytes(found.abandoned(profile), decided)
-            self.cultivated[:, here] = _as_bytes(found.states[:, st.CULTIVATED], decided)
-            self.state[:, here] = np.where(decided, found.path, 255)
+            self.loglik[:, :, here] = tile.loglik
+            self.looks[:, here], self.radar_looks[:, here] = tile.looks, tile.radar_looks
+            self.abandoned[:, here], self.cultivated[:, here] = tile.abandoned, tile.cultivated
+            self.state[:, here] = tile.state
             if progress:
                 progress(last, rows)
 
@@ -319,7 +405,7 @@ class _Judged:
             "idle_season": float(last[st.SEASONAL] + last[st.IDLE].sum()) - gone,
             "abandoned": gone,
             "converted": float(last[st.BUILT] + last[st.ORCHARD]),
-            "natural": float(last[st.NATURE] + last[st.FOREST]),
+            "natural": float(last[st.NATURE] + last[st.SHRUBS] + last[st.FOREST]),
         }
         total = sum(raw.values())
         return {key: round(max(value, 0.0) / total, 4) for key, value in raw.items()}

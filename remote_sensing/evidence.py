@@ -12,19 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from remote_sensing.cubes import MISSING, Calendar, Float, Stack
+from remote_sensing.cubes import MISSING, RADAR_SCALE, Calendar, Float, Stack
 from remote_sensing.indices import available, layers_of
-from remote_sensing.kernels import PER_LAYER, SHARED, TERMS, annual_evidence
+from remote_sensing.kernels import PER_LAYER, SHARED, TERMS, WINDOWS, annual_evidence
 
 LOW, HIGH, SOIL = 0.35, 0.55, 0.25
 """Hysteresis marks on NDVI, dimensionless: a crop cycle rises over HIGH and falls under LOW; soil shows under SOIL."""
 RIDGE = np.array([0.02, 0.08, 0.08, 0.3, 0.3, 0.7, 0.7], np.float32)
 """(noise 0.05 / expected size of the term)^2: without looks a term shrinks to zero instead of running away."""
+_MARKS = np.array([LOW, HIGH, SOIL], np.float32)
 MIN_LOOKS = 5
 """A crop year with fewer clear looks (optical and radar dates together) stays undecided."""
 
 _PER_LAYER_NAMES = ("mean", "cos1", "sin1", "cos2", "sin2", "cos3", "sin3", "rmse")
 _SPREAD_NAMES = ("low", "middle", "high", "rise", "fall")
+_WINDOW_NAMES = tuple(f"window{place:02d}" for place in range(1, WINDOWS + 1))
+RADAR_LAYERS = ("vv", "vh")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +60,49 @@ def design_matrix(days: NDArray[np.int32], calendar: Calendar) -> Float:
     return np.stack(columns, axis=1).astype(np.float32)
 
 
+def _calendar_arrays(
+    days: NDArray[np.int32], calendar: Calendar, years: tuple[int, ...]
+) -> tuple[Float, NDArray[np.int64], NDArray[np.int64]]:
+    since = (days - calendar.start(2001)) % 365.2425
+    window = np.minimum((since / 365.2425 * WINDOWS).astype(np.int64), WINDOWS - 1)
+    return design_matrix(days, calendar), window, calendar.split(days, years)
+
+
 def feature_names(layers: tuple[str, ...]) -> tuple[str, ...]:
     """Names of the evidence of these layers, in the order of ``Evidence.values``."""
-    each = (*_PER_LAYER_NAMES, *_SPREAD_NAMES)
+    each = (*_PER_LAYER_NAMES, *_SPREAD_NAMES, *_WINDOW_NAMES)
     return ("looks", "cycles", "soil", "flooded", *(f"{layer}.{name}" for layer in layers for name in each))
 
 
 def gather(stack: Stack, calendar: Calendar, years: tuple[int, ...], layers: tuple[str, ...] | None = None) -> Evidence:
     """Annual evidence of a stack (T, N) for the given consecutive crop years.
 
-    ``layers`` defaults to greenness and, where the bands allow, wetness. The first layer must be ``ndvi``.
+    ``layers`` defaults to greenness and, where the bands allow, wetness. The first layer must be ``ndvi``, radar
+    layers (``vv``, ``vh``) come last.
     Missing stays missing. Raises ``LandError("missing_band")``.
     """
     chosen = layers or tuple(name for name in available(stack.bands) if name in {"ndvi", "wetness"})
-    cube = layers_of(stack, chosen)
+    optical = tuple(name for name in chosen if name not in RADAR_LAYERS)
+    cube = layers_of(stack, optical)
     cube += np.where(np.isfinite(cube).all(axis=0), np.float32(0), np.float32(np.nan))
-    borders = calendar.split(stack.days, years)
-    wet = chosen.index("wetness") if "wetness" in chosen and "swir1" in stack.bands else -1
-    marks = np.array([LOW, HIGH, SOIL], np.float32)
-    values = annual_evidence(cube, design_matrix(stack.days, calendar), borders, RIDGE, marks, wet)
-    assert values.shape[0] == SHARED + PER_LAYER * len(chosen)  # noqa: S101 - the kernel's own contract
-    radar_looks = _radar_looks(stack, calendar, years)
-    return Evidence(feature_names(chosen), years, values, values[0].astype(np.int16), radar_looks)
+    wet = optical.index("wetness") if "wetness" in optical and "swir1" in stack.bands else -1
+    values = annual_evidence(cube, _calendar_arrays(stack.days, calendar, years), RIDGE, _MARKS, wet)
+    looks = values[0].astype(np.int16)
+    if len(optical) < len(chosen):
+        values = np.concatenate([values, _radar_evidence(stack, calendar, years, chosen[len(optical) :])])
+    return Evidence(feature_names(chosen), years, values, looks, _radar_looks(stack, calendar, years))
+
+
+def _radar_evidence(stack: Stack, calendar: Calendar, years: tuple[int, ...], names: tuple[str, ...]) -> Float:
+    """The same numbers of the radar layers, -30..0 dB mapped to 0..1; a layer that is not there is all NaN."""
+    if not set(names) <= stack.radar.keys():
+        return np.full((PER_LAYER * len(names), len(years), stack.clear.shape[1]), np.nan, np.float32)
+    raw = np.stack([stack.radar[name] for name in names])
+    scaled = (raw.astype(np.float32) * np.float32(RADAR_SCALE) + np.float32(30)) / np.float32(30)
+    scaled += np.where((raw != MISSING).all(axis=0), np.float32(0), np.float32(np.nan))
+    arrays = _calendar_arrays(stack.radar_days, calendar, years)
+    seen: Float = annual_evidence(scaled, arrays, RIDGE, _MARKS, -1)
+    return seen[SHARED:]
 
 
 def _radar_looks(stack: Stack, calendar: Calendar, years: tuple[int, ...]) -> NDArray[np.int16]:

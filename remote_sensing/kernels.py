@@ -19,8 +19,12 @@ TERMS = 7
 """Harmonic terms a year: constant, and cosine and sine of 1, 2 and 3 cycles a year."""
 BINS = 16
 """Bins of the mergeable histogram, over -0.2..1.0."""
-PER_LAYER = 13
-"""Numbers per layer and year: ``TERMS`` coefficients, rmse, low, middle, high, largest rise, largest fall."""
+LOWEST, BIN = -0.2, 0.075
+"""Lower end of the histogram and width of its bins, in the unit of the layers."""
+WINDOWS = 12
+"""Windows of a year with their own mean: about a month each."""
+PER_LAYER = 25
+"""Numbers per layer and year: ``TERMS`` coefficients, rmse, low, middle, high, rise, fall, and the windows."""
 SHARED = 4
 """Numbers per year beside the layers: clear looks, crop cycles, soil-exposed looks, flooded looks."""
 BLOCK = 256
@@ -89,13 +93,10 @@ def _fit_block(layers: F32, design: F32, ridge: F32, at: tuple[int, int, int, in
     right = np.zeros((count, TERMS, BLOCK), np.float32)
     power = np.zeros((count, BLOCK), np.float32)
     seen = np.zeros(BLOCK, np.float32)
-    for i in range(TERMS):
-        for n in range(width):
-            gram[i, i, n] = ridge[i]
+    value = np.zeros(BLOCK, np.float32)
     for t in range(begin, end):
         for n in range(width):
-            known = layers[0, t, left + n] == layers[0, t, left + n]
-            seen[n] = np.float32(1) if known else np.float32(0)
+            seen[n] = np.float32(1) if layers[0, t, left + n] == layers[0, t, left + n] else np.float32(0)
         for i in range(TERMS):
             for j in range(i + 1):
                 product = design[t, i] * design[t, j]
@@ -103,56 +104,89 @@ def _fit_block(layers: F32, design: F32, ridge: F32, at: tuple[int, int, int, in
                     gram[i, j, n] += seen[n] * product
         for layer in range(count):
             for n in range(width):
-                value = layers[layer, t, left + n]
-                value = value if value == value else np.float32(0)  # noqa: PLR0124 - NaN test
-                power[layer, n] += value * value
-                for i in range(TERMS):
-                    right[layer, i, n] += value * design[t, i]
+                here = layers[layer, t, left + n]
+                value[n] = here if here == here else np.float32(0)  # noqa: PLR0124 - NaN test
+                power[layer, n] += value[n] * value[n]
+            for i in range(TERMS):
+                factor = design[t, i]
+                for n in range(width):
+                    right[layer, i, n] += value[n] * factor
+    for n in range(width):
+        seen[n] = gram[0, 0, n]
+    for i in range(TERMS):
+        for n in range(width):
+            gram[i, i, n] += ridge[i]
     moments = right.copy()
     _solve_block(gram, right, width)
-    for n in range(width):
-        seen[n] = np.float32(0)
-    for t in range(begin, end):
-        for n in range(width):
-            known = layers[0, t, left + n] == layers[0, t, left + n]
-            seen[n] += np.float32(1) if known else np.float32(0)
     for layer in range(count):
         base = SHARED + layer * PER_LAYER
         for n in range(width):
-            rest = power[layer, n]
-            size = np.float32(0)
-            for i in range(TERMS):
-                out[base + i, left + n] = right[layer, i, n]
-                rest -= right[layer, i, n] * moments[layer, i, n]
-                size += ridge[i] * right[layer, i, n] * right[layer, i, n]
             # |y - Xb|^2 = y'y - b'X'y - r b'b for the ridge answer
-            rest = max(rest - size, np.float32(0))
-            out[base + TERMS, left + n] = np.sqrt(rest / max(seen[n], np.float32(1)))
+            rest = power[layer, n]
+            for i in range(TERMS):
+                answer = right[layer, i, n]
+                out[base + i, left + n] = answer
+                rest -= answer * (moments[layer, i, n] + ridge[i] * answer)
+            out[base + TERMS, left + n] = np.sqrt(max(rest, np.float32(0)) / max(seen[n], np.float32(1)))
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def _quantile(counts: NDArray[np.uint8], n: int, share: float, total: float) -> np.float32:
-    """Quantile of one pixel's histogram, linear inside the bin."""
+def harmonic_fit(layers: F32, design: F32, borders: NDArray[np.int64], ridge: F32) -> F32:
+    """Masked ridge fit alone: float32 (SHARED + L * PER_LAYER, Y, N), of which only terms and rmse are filled.
+
+    For long periods instead of years give ``borders`` = (0, T). Inputs as for ``annual_evidence``.
+    """
+    years, pixels = borders.shape[0] - 1, layers.shape[2]
+    out = np.zeros((SHARED + layers.shape[0] * PER_LAYER, years, pixels), np.float32)
+    for left in range(0, pixels, BLOCK):
+        stop = min(left + BLOCK, pixels)
+        for year in range(years):
+            _fit_block(layers, design, ridge, (borders[year], borders[year + 1], left, stop), out[:, year, :])
+    return out
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def stream_pass(values: F32) -> F32:
+    """Count, sum, least and largest (4, N) of (T, N), NaN = missing: the plainest pass, the yardstick of speed."""
+    dates, pixels = values.shape
+    out = np.zeros((4, pixels), np.float32)
+    for n in range(pixels):
+        out[2, n] = np.float32(1e30)
+        out[3, n] = np.float32(-1e30)
+    for t in range(dates):
+        for n in range(pixels):
+            value = values[t, n]
+            known = value == value  # noqa: PLR0124 - NaN test
+            out[0, n] += np.float32(1) if known else np.float32(0)
+            out[1, n] += value if known else np.float32(0)
+            out[2, n] = min(out[2, n], value)
+            out[3, n] = max(out[3, n], value)
+    return out
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def _quantile(below: F32, n: int, share: float, total: float) -> np.float32:
+    """Quantile of one pixel's cumulative histogram, linear inside the bin."""
     want = share * total
-    below = np.float32(0)
-    answer = np.float32(1.0)
-    found = False
-    for b in range(BINS):
-        here = np.float32(counts[b, n])
-        if (not found) and below + here >= want and here > 0:
-            answer = np.float32(-0.2) + np.float32(0.075) * (b + (want - below) / here)
-            found = True
-        below += here
-    return answer
+    bin_ = 0
+    while bin_ < BINS - 1 and below[bin_, n] < want:
+        bin_ += 1
+    before = below[bin_ - 1, n] if bin_ > 0 else np.float32(0)
+    here = (below[bin_, n] if bin_ < BINS - 1 else total) - before
+    part = (want - before) / max(here, np.float32(1e-9))
+    return np.float32(LOWEST) + np.float32(BIN) * (bin_ + part)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
 def _spread_block(layers: F32, layer: int, at: tuple[int, int, int, int], out: F32) -> None:
-    """Quantiles, largest rise and largest fall between clear looks of one layer, year and block."""
+    """Quantiles, largest rise and largest fall between clear looks of one layer, year and block.
+
+    The histogram is kept cumulative: adding a look is then sixteen compares over pixels, not a scatter.
+    """
     begin, end, left, stop = at
     width = stop - left
     base = SHARED + layer * PER_LAYER + TERMS + 1
-    counts = np.zeros((BINS, BLOCK), np.uint8)
+    below = np.zeros((BINS, BLOCK), np.float32)
     last = np.full(BLOCK, np.float32(np.nan), np.float32)
     rise = np.zeros(BLOCK, np.float32)
     fall = np.zeros(BLOCK, np.float32)
@@ -166,19 +200,41 @@ def _spread_block(layers: F32, layer: int, at: tuple[int, int, int, int], out: F
             fall[n] = max(fall[n], -step)
             last[n] = value if known else last[n]
             total[n] += np.float32(1) if known else np.float32(0)
-        for n in range(width):
-            value = layers[layer, t, left + n]
-            known = value == value  # noqa: PLR0124 - NaN test
-            place = (value + np.float32(0.2)) * np.float32(1 / 0.075) if known else np.float32(0)
-            slot = int(min(max(place, np.float32(0)), np.float32(BINS - 1)))
-            counts[slot, n] += np.uint8(1 if known else 0)
+        for b in range(BINS - 1):
+            edge = np.float32(LOWEST) + np.float32(BIN) * np.float32(b + 1)
+            for n in range(width):
+                below[b, n] += np.float32(1) if layers[layer, t, left + n] < edge else np.float32(0)
     for n in range(width):
         missing = total[n] == 0
-        out[base, left + n] = np.nan if missing else _quantile(counts, n, 0.1, total[n])
-        out[base + 1, left + n] = np.nan if missing else _quantile(counts, n, 0.5, total[n])
-        out[base + 2, left + n] = np.nan if missing else _quantile(counts, n, 0.9, total[n])
+        for place, share in enumerate((0.1, 0.5, 0.9)):
+            out[base + place, left + n] = np.nan if missing else _quantile(below, n, share, total[n])
         out[base + 3, left + n] = np.nan if missing else rise[n]
         out[base + 4, left + n] = np.nan if missing else fall[n]
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def _window_block(layers: F32, window: NDArray[np.int64], at: tuple[int, int, int, int], out: F32) -> None:
+    """Mean of the clear looks in each window of one year and block; NaN where a window saw nothing."""
+    begin, end, left, stop = at
+    width = stop - left
+    total = np.zeros((layers.shape[0], WINDOWS, BLOCK), np.float32)
+    count = np.zeros((WINDOWS, BLOCK), np.float32)
+    for t in range(begin, end):
+        slot = window[t]
+        for n in range(width):
+            value = layers[0, t, left + n]
+            count[slot, n] += np.float32(1) if value == value else np.float32(0)  # noqa: PLR0124 - NaN test
+        for layer in range(layers.shape[0]):
+            for n in range(width):
+                value = layers[layer, t, left + n]
+                total[layer, slot, n] += value if value == value else np.float32(0)  # noqa: PLR0124 - NaN test
+    for layer in range(layers.shape[0]):
+        base = SHARED + layer * PER_LAYER + PER_LAYER - WINDOWS
+        for slot in range(WINDOWS):
+            for n in range(width):
+                seen = count[slot, n]
+                mean = total[layer, slot, n] / max(seen, np.float32(1))
+                out[base + slot, left + n] = mean if seen > 0 else np.float32(np.nan)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -188,39 +244,38 @@ def _count_block(layers: F32, wet: int, at: tuple[int, int, int, int], marks: F3
     ``marks`` = (low, high, soil): a cycle is complete when greenness, after ``high``, falls under ``low``.
     """
     begin, end, left, stop = at
-    for n in range(left, stop):
-        looks = np.float32(0)
-        cycles = np.float32(0)
-        soil = np.float32(0)
-        flood = np.float32(0)
-        up = np.float32(0)
-        for t in range(begin, end):
+    up = np.zeros(BLOCK, np.float32)
+    for row in range(SHARED):
+        for n in range(left, stop):
+            out[row, n] = np.float32(0)
+    for t in range(begin, end):
+        for n in range(left, stop):
             green = layers[0, t, n]
-            known = np.float32(1) if green == green else np.float32(0)  # noqa: PLR0124 - NaN test
-            green = green if known > 0 else np.float32(0.4)
-            water = layers[wet, t, n] if wet >= 0 else np.float32(-1)
-            flooded = (water > green) & (green < marks[2]) & (wet >= 0) & (known > 0)
-            looks += known
-            soil += np.float32(1) if (green < marks[2]) & (known > 0) & (not flooded) else np.float32(0)
-            flood += np.float32(1) if flooded else np.float32(0)
-            ended = (up > 0) & (green < marks[0]) & (known > 0)
-            cycles += np.float32(1) if ended else np.float32(0)
-            up = np.float32(1) if (green > marks[1]) & (known > 0) else (np.float32(0) if ended else up)
-        out[0, n] = looks
-        out[1, n] = cycles
-        out[2, n] = soil
-        out[3, n] = flood
+            water = layers[wet, t, n] if wet >= 0 else np.float32(-9)
+            known = green == green  # noqa: PLR0124 - NaN test
+            bare = green < marks[2]
+            flooded = bare & (water > green)
+            ended = (up[n - left] > 0) & (green < marks[0])
+            out[0, n] += np.float32(1) if known else np.float32(0)
+            out[1, n] += np.float32(1) if ended else np.float32(0)
+            out[2, n] += np.float32(1) if bare & (not flooded) else np.float32(0)
+            out[3, n] += np.float32(1) if flooded else np.float32(0)
+            stays = np.float32(0) if ended else up[n - left]
+            up[n - left] = np.float32(1) if green > marks[1] else stays
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def annual_evidence(layers: F32, design: F32, borders: NDArray[np.int64], ridge: F32, marks: F32, wet: int) -> F32:
+def annual_evidence(
+    layers: F32, calendar: tuple[F32, NDArray[np.int64], NDArray[np.int64]], ridge: F32, marks: F32, wet: int
+) -> F32:
     """One agricultural year of looks -> a few numbers, for every year and pixel.
 
     ``layers`` float32 (L, T, N), greenness first, NaN = no look (missing in one layer is missing in all);
-    ``design`` float32 (T, TERMS); ``borders`` (Y + 1,) positions in time; ``ridge`` (TERMS,) added to the
-    diagonal; ``marks`` (3,) low, high, soil; ``wet`` place of the wetness layer or -1.
-    Returns float32 (SHARED + L * PER_LAYER, Y, N); quantiles, rise and fall are NaN in a year without looks.
+    ``calendar``: design float32 (T, TERMS), window of each date (T,) 0..11, borders (Y + 1,) positions in time;
+    ``ridge`` (TERMS,) added to the diagonal; ``marks`` (3,) low, high, soil; ``wet`` place of the wetness layer
+    or -1. Returns float32 (SHARED + L * PER_LAYER, Y, N); what nothing was seen of is NaN.
     """
+    design, window, borders = calendar
     years = borders.shape[0] - 1
     pixels = layers.shape[2]
     out = np.empty((SHARED + layers.shape[0] * PER_LAYER, years, pixels), np.float32)
@@ -232,8 +287,44 @@ def annual_evidence(layers: F32, design: F32, borders: NDArray[np.int64], ridge:
             _fit_block(layers, design, ridge, at, here)
             for layer in range(layers.shape[0]):
                 _spread_block(layers, layer, at, here)
+            _window_block(layers, window, at, here)
             _count_block(layers, wet, at, marks, here)
     return out
+
+
+COUNTERS = 6 + BINS
+"""Int16 numbers a monitored pixel carries: looks, cycles, soil, flooded, cycle state, last value, histogram."""
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def update_counters(counters: NDArray[np.int16], scene: F32, marks: F32) -> None:
+    """Take one scene (L, N), greenness first and wetness second if there, into the counters (COUNTERS, N).
+
+    The integers equal those of ``annual_evidence`` over the same scenes in the same order.
+    """
+    for n in range(scene.shape[1]):
+        green = scene[0, n]
+        known = green == green  # noqa: PLR0124 - NaN test
+        water = scene[1, n] if scene.shape[0] > 1 else np.float32(-9)
+        bare = green < marks[2]
+        flooded = bare & (water > green)
+        ended = (counters[4, n] > 0) & (green < marks[0])
+        counters[0, n] += np.int16(1 if known else 0)
+        counters[1, n] += np.int16(1 if ended else 0)
+        counters[2, n] += np.int16(1 if bare & (not flooded) else 0)
+        counters[3, n] += np.int16(1 if flooded else 0)
+        stays = np.int16(0) if ended else counters[4, n]
+        counters[4, n] = np.int16(1) if green > marks[1] else stays
+        value = np.int16(round(min(max(green, np.float32(-1)), np.float32(1)) * 10000)) if known else np.int16(0)
+        counters[5, n] = value if known else counters[5, n]
+    for b in range(BINS):
+        low = np.float32(LOWEST) + np.float32(BIN) * np.float32(b)
+        high = low + np.float32(BIN)
+        for n in range(scene.shape[1]):
+            green = scene[0, n]
+            above = (green >= low) | (b == 0)
+            under = (green < high) | (b == BINS - 1)
+            counters[6 + b, n] += np.int16(1 if above & under & (green == green) else 0)  # noqa: PLR0124
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)

@@ -31,9 +31,10 @@ STATES = (
     "built_up",
     "orchard",
     "open_nature",
+    "shrub_nature",
     "forest_water",
 )
-CULTIVATED, SEASONAL, FALLOW, YOUNG, OLD, BUILT, ORCHARD, NATURE, FOREST = range(len(STATES))
+CULTIVATED, SEASONAL, FALLOW, YOUNG, OLD, BUILT, ORCHARD, NATURE, SHRUBS, FOREST = range(len(STATES))
 IDLE = np.array([FALLOW, YOUNG, OLD], np.int64)
 """States that count as a whole year without cultivation on land that is cropland."""
 WORKED = np.array([CULTIVATED, SEASONAL, ORCHARD], np.int64)
@@ -43,36 +44,38 @@ _SHOWS = np.array(
     # crop  idle  shrub orch  forest built water       a state's year looks like ...
     [
         [0.97, 0.01, 0.005, 0.005, 0.0, 0.005, 0.005],  # cultivated
-        [0.50, 0.49, 0.0, 0.0, 0.0, 0.005, 0.005],  # seasonal_idle: one main season empty
-        [0.02, 0.94, 0.03, 0.0, 0.0, 0.01, 0.0],  # fallow, one planned year
-        [0.02, 0.85, 0.12, 0.01, 0.0, 0.0, 0.0],  # abandoned_young: grass
-        [0.01, 0.25, 0.62, 0.06, 0.06, 0.0, 0.0],  # abandoned_old: shrub
+        [0.85, 0.14, 0.0, 0.0, 0.0, 0.005, 0.005],  # seasonal_idle: one main season empty
+        [0.02, 0.77, 0.16, 0.02, 0.02, 0.01, 0.0],  # fallow, one planned year
+        [0.01, 0.60, 0.28, 0.05, 0.06, 0.0, 0.0],  # abandoned_young: grass
+        [0.01, 0.12, 0.70, 0.06, 0.11, 0.0, 0.0],  # abandoned_old: shrub
         [0.01, 0.01, 0.0, 0.0, 0.0, 0.97, 0.01],  # built_up, greenhouse, solar
         [0.01, 0.02, 0.12, 0.85, 0.0, 0.0, 0.0],  # orchard
-        [0.02, 0.49, 0.46, 0.02, 0.01, 0.0, 0.0],  # open_nature: grass or shrub that never was cropland
+        [0.02, 0.90, 0.06, 0.01, 0.01, 0.0, 0.0],  # open_nature: grass that never was cropland
+        [0.01, 0.06, 0.87, 0.02, 0.04, 0.0, 0.0],  # shrub_nature
         [0.0, 0.0, 0.02, 0.02, 0.86, 0.0, 0.10],  # forest_water
     ],
     np.float32,
 )
 
 _MOVES = np.array(
-    # cult  seas  fall  young old   built orch  open  forest     next year, from:
+    # cult  seas  fall  young old   built orch  open  shrub forest     next year, from:
     [
-        [0.880, 0.020, 0.035, 0.045, 0.0, 0.005, 0.010, 0.0, 0.005],  # cultivated
-        [0.700, 0.150, 0.020, 0.110, 0.0, 0.005, 0.010, 0.0, 0.005],  # seasonal_idle
-        [0.980, 0.020, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],  # fallow lasts one year, by plan
-        [0.100, 0.010, 0.0, 0.590, 0.280, 0.005, 0.010, 0.0, 0.005],  # abandoned_young
-        [0.080, 0.0, 0.0, 0.0, 0.890, 0.005, 0.010, 0.0, 0.015],  # abandoned_old
-        [0.010, 0.0, 0.0, 0.0, 0.0, 0.990, 0.0, 0.0, 0.0],  # built_up
-        [0.020, 0.0, 0.0, 0.010, 0.0, 0.005, 0.965, 0.0, 0.0],  # orchard
-        [0.010, 0.0, 0.0, 0.0, 0.0, 0.005, 0.005, 0.970, 0.010],  # open_nature
-        [0.002, 0.0, 0.0, 0.0, 0.0, 0.005, 0.003, 0.005, 0.985],  # forest_water
+        [0.865, 0.020, 0.040, 0.055, 0.0, 0.006, 0.011, 0.0, 0.0, 0.003],  # cultivated
+        [0.700, 0.150, 0.020, 0.110, 0.0, 0.005, 0.010, 0.0, 0.0, 0.005],  # seasonal_idle
+        [0.980, 0.020, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],  # fallow lasts one year, by plan
+        [0.100, 0.010, 0.0, 0.590, 0.280, 0.005, 0.010, 0.0, 0.0, 0.005],  # abandoned_young
+        [0.040, 0.0, 0.0, 0.0, 0.945, 0.003, 0.006, 0.0, 0.0, 0.006],  # abandoned_old
+        [0.010, 0.0, 0.0, 0.0, 0.0, 0.990, 0.0, 0.0, 0.0, 0.0],  # built_up
+        [0.020, 0.0, 0.0, 0.010, 0.0, 0.005, 0.965, 0.0, 0.0, 0.0],  # orchard
+        [0.010, 0.0, 0.0, 0.0, 0.0, 0.005, 0.005, 0.965, 0.010, 0.005],  # open_nature
+        [0.008, 0.0, 0.0, 0.0, 0.0, 0.002, 0.005, 0.005, 0.970, 0.010],  # shrub_nature
+        [0.002, 0.0, 0.0, 0.0, 0.0, 0.003, 0.003, 0.0005, 0.0005, 0.991],  # forest_water
     ],
     np.float32,
 )
 
-_START_CROPLAND = np.array([0.70, 0.05, 0.04, 0.05, 0.08, 0.02, 0.04, 0.0, 0.02], np.float32)
-_START_ANYWHERE = np.array([0.32, 0.02, 0.01, 0.0, 0.0, 0.05, 0.05, 0.30, 0.25], np.float32)
+_START_CROPLAND = np.array([0.70, 0.05, 0.04, 0.05, 0.08, 0.02, 0.04, 0.0, 0.0, 0.02], np.float32)
+_START_ANYWHERE = np.array([0.42, 0.02, 0.01, 0.0, 0.0, 0.06, 0.06, 0.15, 0.10, 0.18], np.float32)
 
 
 class Emission(Protocol):
@@ -109,6 +112,24 @@ class Chain:
     def for_land(*, known_cropland: bool) -> Chain:
         """The prior chain; without a cropland register nothing may begin as abandoned."""
         return Chain(start=(_START_CROPLAND if known_cropland else _START_ANYWHERE).copy())
+
+    def learned(self, states: NDArray[np.int64], looks: NDArray[np.int64], weight: float = 5.0) -> Chain:
+        """This chain, taught by labelled sequences: counts on top of the prior worth ``weight`` years a state.
+
+        ``states``, ``looks`` int (S, Y): places in ``STATES`` and ``LOOKS``. States never seen among the labels
+        keep their prior row but are entered only as often as the counts leave room for.
+        """
+        moves, shows = self.moves.astype(float) * weight, self.shows.astype(float) * weight
+        start = self.start.astype(float) * weight
+        np.add.at(moves, (states[:, :-1].ravel(), states[:, 1:].ravel()), 1)
+        np.add.at(shows, (states.ravel(), looks.ravel()), 1)
+        np.add.at(start, states[:, 0], 1)
+        shows = np.maximum(shows / shows.sum(axis=1, keepdims=True), 1e-3)
+        return Chain(
+            (shows / shows.sum(axis=1, keepdims=True)).astype(np.float32),
+            (moves / moves.sum(axis=1, keepdims=True)).astype(np.float32),
+            (start / start.sum()).astype(np.float32),
+        )
 
     def state_loglik(self, looks: Float) -> Float:
         """Look log-likelihoods (Y, 7, N) -> state log-likelihoods (Y, K, N)."""

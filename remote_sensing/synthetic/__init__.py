@@ -21,6 +21,7 @@ from remote_sensing.cubes import MISSING, Calendar, Float, pack_values
 from remote_sensing.synthetic import phenology as ph
 from remote_sensing.synthetic.land import PIXEL_M, Land, fates, make_land, polygons
 from remote_sensing.synthetic.paint import FINE, blur_weights, draw
+from remote_sensing.synthetic.spectra import spectra
 from remote_sensing.synthetic.weather import USUAL_LOOKS, Sky, skies, veil
 
 CRS = "EPSG:32648"
@@ -30,13 +31,6 @@ LATITUDE = 29.6
 FIRST_CROP_YEAR = 2018
 BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
 TITLE = "SYNTHETIC 合成 county scene: not real land"
-
-_VEGETATION = np.array([0.030, 0.070, 0.035, 0.42, 0.20, 0.09])
-_SOIL = np.array([0.070, 0.100, 0.140, 0.22, 0.30, 0.25])
-_WATER = np.array([0.060, 0.070, 0.050, 0.03, 0.015, 0.01])
-_BUILT = np.array([0.140, 0.150, 0.160, 0.20, 0.25, 0.23])
-_GREENHOUSE = np.array([0.300, 0.310, 0.310, 0.39, 0.31, 0.26])
-_SOLAR = np.array([0.060, 0.060, 0.065, 0.09, 0.08, 0.07])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +74,10 @@ def county(
     start = Calendar().start(FIRST_CROP_YEAR)
     days = np.arange(start + int(rng.integers(0, 5)), Calendar().start(FIRST_CROP_YEAR + years), 5)
     sky = _weather(days, start, looks, years if dark_year else 0, rng)
-    spectra = _spectra(days - start, plan, rng)
+    seen = spectra(days - start, plan, rng)
     kept = np.array([one.cover < 0.95 for one in sky])  # noqa: PLR2004 - share of cloud nobody downloads
     shifts = np.clip(np.round(rng.normal(0, 0.25 * FINE, (days.size, 2))), -FINE, FINE).astype(int)
-    cube = _observe(land, np.flatnonzero(kept), (days, sky, spectra, shifts), rng)
+    cube = _observe(land, np.flatnonzero(kept), (days, sky, seen, shifts), rng)
     cube.attrs["period"] = [str(days[n].astype("datetime64[D]")) for n in (0, -1)]
     if radar:
         cube = cube.merge(_radar(land, start, plan, rng), combine_attrs="override")
@@ -105,25 +99,6 @@ def _weather(days: NDArray[np.int64], start: int, looks: float, years: int, rng:
     if years > 3:  # noqa: PLR2004 - shorter series keep all their light
         thin[(days - start) // ph.YEAR_DAYS == years // 3] *= 0.12
     return skies(days, months, rng, thin)
-
-
-def _spectra(since: NDArray[np.int64], plan: ph.Plan, rng: np.random.Generator) -> Float:
-    """Reflectance (T, P, 6) of every cell on every date."""
-    green = ph.greenness(since.astype(float), plan, rng)
-    water = ph.flooding(since.astype(float), plan)
-    fraction = np.clip((0.36 * green - 0.08) / (0.305 - 0.095 * green), -0.12, 1.1)[..., None]
-    ground = _SOIL * np.exp(rng.normal(0, 0.10, (1, green.shape[1], 1)))
-    values = fraction * _VEGETATION + (1 - fraction) * ground
-    values = (1 - water[..., None]) * values + water[..., None] * _WATER
-    year = np.clip((since / ph.YEAR_DAYS).astype(int), 0, plan.kinds.shape[0] - 1)
-    kinds, ages, states = plan.kinds[year], plan.ages[year], plan.states[year]
-    idle = np.isin(states, (st.YOUNG, st.OLD))
-    values[..., 4] -= (0.01 * np.minimum(ages, 6) * idle).astype(values.dtype)
-    for kind, colour in ((ph.BUILT, _BUILT), (ph.GREENHOUSE, _GREENHOUSE), (ph.SOLAR, _SOLAR)):
-        who = kinds == kind
-        values[who] = 0.85 * colour + 0.15 * values[who]
-    spectra: Float = np.clip(values, 0.002, 0.9).astype(np.float32)
-    return spectra
 
 
 def sun_position(day: int) -> tuple[float, float]:
@@ -152,15 +127,15 @@ _Looks = tuple[NDArray[np.int64], list[Sky], Float, NDArray[np.int64]]
 
 def _observe(land: Land, kept: NDArray[np.int64], looks: _Looks, rng: np.random.Generator) -> xr.Dataset:
     """Draw every kept date and put clouds, light and noise on it."""
-    days, sky, spectra, shifts = looks
+    days, sky, seen, shifts = looks
     size = land.height_m.shape[0]
-    bare = spectra[0].mean(axis=1)[land.owners[::FINE, ::FINE]] > 0.16  # noqa: PLR2004 - bright ground
+    bare = seen[0].mean(axis=1)[land.owners[::FINE, ::FINE]] > 0.16  # noqa: PLR2004 - bright ground
     bands = np.empty((len(BANDS), kept.size, size, size), np.int16)
     clear = np.empty((kept.size, size, size), bool)
     weights = blur_weights()
     for place, n in enumerate(kept):
         sun = sun_position(int(days[n]))
-        drawn = draw(land.owners, spectra[n], (int(shifts[n, 0]), int(shifts[n, 1])), weights)
+        drawn = draw(land.owners, seen[n], (int(shifts[n, 0]), int(shifts[n, 1])), weights)
         above = veil(size, sky[n], sun, bare, rng)
         drawn *= _light(land, sun, float(rng.uniform(0.1, 0.25)))
         drawn *= 1 - 0.45 * above.shadow

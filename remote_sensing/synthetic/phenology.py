@@ -6,7 +6,7 @@ series); nothing made from it may be shown without the word synthetic.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,21 @@ from remote_sensing.cubes import Float
 
 YEAR_DAYS = 365.2425
 
-RICE, RAPE_RICE, MAIZE_POTATO, VEGETABLES, CITRUS, FOREST, BUILT, GRASS, GREENHOUSE, SOLAR = range(10)
+(
+    RICE,
+    RAPE_RICE,
+    MAIZE_POTATO,
+    VEGETABLES,
+    CITRUS,
+    FOREST,
+    BUILT,
+    GRASS,
+    GREENHOUSE,
+    SOLAR,
+    DECIDUOUS,
+    MEADOW,
+    WATER,
+) = range(13)
 KINDS = (
     "rice",
     "rape_rice",
@@ -28,6 +42,9 @@ KINDS = (
     "grass",
     "greenhouse",
     "solar",
+    "deciduous",
+    "meadow",
+    "water",
 )
 CROPS = (RICE, RAPE_RICE, MAIZE_POTATO, VEGETABLES)
 
@@ -54,6 +71,9 @@ _BASE = {
     GRASS: 0.38,
     GREENHOUSE: 0.14,
     SOLAR: 0.16,
+    DECIDUOUS: 0.45,
+    MEADOW: 0.45,
+    WATER: 0.16,
 }
 _SEASONS: dict[int, tuple[Season, ...]] = {
     RICE: (Season(221, 326, 0.68),),
@@ -66,6 +86,9 @@ _SEASONS: dict[int, tuple[Season, ...]] = {
     GRASS: (Season(170, 385, 0.38, 22, 25),),
     GREENHOUSE: (),
     SOLAR: (Season(180, 380, 0.08, 25, 25),),
+    DECIDUOUS: (Season(212, 390, 0.38, 9, 12),),
+    MEADOW: (Season(185, 255, 0.32, 14, 4), Season(268, 400, 0.28, 12, 20)),
+    WATER: (),
 }
 WEED_BASE = (0.35, 0.45, 0.50, 0.55, 0.575, 0.60)
 """Lowest NDVI of idle land by years since the last crop; weeds fill quickly in a humid climate."""
@@ -83,7 +106,6 @@ class Plan:
     states: NDArray[np.int64]
     ages: NDArray[np.int64]
     drought: tuple[int, ...] = ()
-    planted: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def wave(days: NDArray[np.floating], season: Season) -> NDArray[np.floating]:

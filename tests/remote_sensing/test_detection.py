@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from distributed import Client, LocalCluster
 
 import remote_sensing as land
 from remote_sensing import synthetic
@@ -22,7 +23,7 @@ def found(scene):
 def test_every_parcel_gets_one_record_that_json_can_hold(scene, found):
     records = json.loads(json.dumps(found.records()))
     assert [record["parcel"] for record in records] == list(scene.parcels["parcel"])
-    assert all(record["synthetic"] and record["model"] == "weak-rules-1" for record in records)
+    assert all(record["synthetic"] and record["model"].startswith("nets-textbook-") for record in records)
     assert found.to_geojson()["accuracy"].startswith("not validated")
 
 
@@ -78,3 +79,14 @@ def test_the_scene_is_the_same_for_the_same_seed(scene):
     again = synthetic.county(seed=5, size=64, years=6, parcels=60)
     assert again.cube.identical(scene.cube)
     assert again.truth.equals(scene.truth)
+
+
+@pytest.mark.slow
+def test_dask_gives_the_same_answer(scene, found):
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        again = land.detect(scene.cube, scene.parcels, workers=client)
+    assert again.maps.identical(found.maps)
+    assert again.records() == found.records()

@@ -21,10 +21,11 @@ def random_layers(seed, layers=2, years=3, pixels=7, gap=0.6):
     values = rng.uniform(-0.3, 1.05, (layers, days.size, pixels)).astype(np.float32)
     values[:, rng.random((days.size, pixels)) < gap] = np.nan
     borders = Calendar().split(days, tuple(range(2018, 2018 + years)))
-    return values, design_matrix(days, Calendar()), borders
+    window = np.minimum(((days - Calendar().start(2001)) % 365.2425 / 365.2425 * 12).astype(np.int64), 11)
+    return values, (design_matrix(days, Calendar()), window, borders)
 
 
-def slow_year(values, design):
+def slow_year(values, design, window):
     """Evidence of one pixel and year, written to be read."""
     seen = np.isfinite(values[0])
     x = design[seen].astype(float)
@@ -55,7 +56,8 @@ def slow_year(values, design):
                 max([0.0, *steps]),
                 max([0.0, *(-steps)]),
             ]
-        out += [*beta, rmse, *spread]
+        months = [y[window[seen] == one].mean() if (window[seen] == one).any() else np.nan for one in range(12)]
+        out += [*beta, rmse, *spread, *months]
     return np.array(out)
 
 
@@ -71,18 +73,19 @@ def slow_quantile(counts, share):
 @given(seed=some.integers(0, 10**6), gap=some.sampled_from([0.0, 0.5, 0.8, 0.97, 1.0]))
 @settings(max_examples=25, deadline=None)
 def test_annual_evidence_equals_the_slow_version_and_missing_stays_missing(seed, gap):
-    layers, design, borders = random_layers(seed, gap=gap)
-    got = fast.annual_evidence(layers, design, borders, RIDGE, MARKS, 1)
+    layers, calendar = random_layers(seed, gap=gap)
+    design, window, borders = calendar
+    got = fast.annual_evidence(layers, calendar, RIDGE, MARKS, 1)
     assert got.shape[0] == len(feature_names(("ndvi", "wetness")))
     for year, pixel in itertools.product(range(3), range(layers.shape[2])):
         part = slice(borders[year], borders[year + 1])
-        want = slow_year(layers[:, part, pixel], design[part])
+        want = slow_year(layers[:, part, pixel], design[part], window[part])
         np.testing.assert_allclose(got[:, year, pixel], want, atol=2e-3, rtol=2e-3)
 
 
 def test_a_year_without_looks_has_no_quantiles_but_a_count_of_zero():
-    layers, design, borders = random_layers(1, gap=1.0)
-    got = fast.annual_evidence(layers, design, borders, RIDGE, MARKS, 1)
+    layers, calendar = random_layers(1, gap=1.0)
+    got = fast.annual_evidence(layers, calendar, RIDGE, MARKS, 1)
     assert (got[0] == 0).all()
     assert np.isnan(got[12:17]).all()
 

@@ -1,0 +1,321 @@
+"""From few labels to P(look | evidence): a small ensemble of networks, honest about cloud and place.
+
+Trained on the same years many times under different cloud masks, so that a gap is something it has seen;
+calibrated on blocks of places it was not trained on; tempered by the number of clear looks. A small dense
+network because it must keep up with the satellite: a forest of trees answers 15-31 thousand pixel-years a
+second, this some hundred thousand, and it blends many small doubts more smoothly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from remote_sensing.cubes import Float, LandError
+from remote_sensing.evidence import Evidence
+from remote_sensing.states import LOOKS
+
+CLIP = 4.0
+"""Standardised evidence beyond this is cut: one freak value must not decide."""
+FLOOR = -7.0
+"""Log-probability floor: no year is ever more than 1 : 1100 sure of itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Labelled pixel-years.
+
+    ``features`` (N, F) as in ``Evidence``; ``looks`` place in ``LOOKS`` (N,); ``clear`` looks a year (N,);
+    ``block`` number of the place (N,): calibration folds keep blocks whole.
+    """
+
+    features: Float
+    looks: NDArray[np.int64]
+    clear: NDArray[np.int64]
+    block: NDArray[np.int64]
+
+    def pick(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Labelled:
+        """The same for some rows only."""
+        return Labelled(self.features[rows], self.looks[rows], self.clear[rows], self.block[rows])
+
+    @staticmethod
+    def join(parts: Sequence[Labelled]) -> Labelled:
+        """Several sets as one."""
+        return Labelled(
+            np.concatenate([part.features for part in parts]),
+            np.concatenate([part.looks for part in parts]),
+            np.concatenate([part.clear for part in parts]),
+            np.concatenate([part.block for part in parts]),
+        )
+
+
+def labelled(evidence: Evidence, looks: NDArray[np.int64], block: NDArray[np.int64]) -> Labelled:
+    """Evidence (F, Y, N) with one label per year and pixel (Y, N) or per pixel (N,); -1 = no label."""
+    years, pixels = evidence.looks.shape
+    tall = np.broadcast_to(looks, (years, pixels)).ravel()
+    known = tall >= 0
+    features = evidence.values.transpose(1, 2, 0).reshape(years * pixels, -1)
+    return Labelled(
+        features[known],
+        tall[known].astype(np.int64),
+        evidence.looks.ravel()[known].astype(np.int64),
+        np.broadcast_to(block, (years, pixels)).ravel()[known].astype(np.int64),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train: nets in the ensemble, hidden units, steps of Adam, rows a step, weight decay."""
+
+    nets: int = 6
+    hidden: int = 64
+    steps: int = 1400
+    batch: int = 256
+    rate: float = 4e-3
+    decay: float = 2e-2
+
+
+@dataclass(frozen=True, slots=True)
+class _Nets:
+    """Weights of an ensemble, first axis the net: (E, F, H), (E, 1, H), (E, H, C), (E, 1, C)."""
+
+    first: Float
+    first_bias: Float
+    last: Float
+    last_bias: Float
+
+    def scores(self, x: Float) -> Float:
+        """Log of the nets' mean probability (N, C) for standardised rows (N, F): where they quarrel, it doubts."""
+        total = np.zeros((x.shape[0], self.last.shape[2]), np.float32)
+        for net in range(self.first.shape[0]):
+            hidden = x @ self.first[net]
+            hidden += self.first_bias[net]
+            np.maximum(hidden, 0, out=hidden)
+            total += np.exp(_log_softmax(hidden @ self.last[net] + self.last_bias[net]))
+        total /= self.first.shape[0]
+        answer: Float = np.log(np.maximum(total, np.float32(1e-6)))
+        return answer
+
+
+def _log_softmax(scores: Float) -> Float:
+    moved = scores - scores.max(axis=-1, keepdims=True)
+    answer: Float = moved - np.log(np.exp(moved).sum(axis=-1, keepdims=True))
+    return answer
+
+
+def _fit(x: Float, target: NDArray[np.int64], classes: int, recipe: Recipe, seed: int) -> _Nets:
+    """Adam with decoupled weight decay and a cosine rate, all nets in one batched product."""
+    rng = np.random.default_rng(seed)
+    nets, hidden = recipe.nets, recipe.hidden
+    shapes = ((nets, x.shape[1], hidden), (nets, 1, hidden), (nets, hidden, classes), (nets, 1, classes))
+    gains = (np.sqrt(2 / x.shape[1]), 0.0, np.sqrt(1 / hidden), 0.0)
+    weights = [
+        (rng.standard_normal(shape) * gain).astype(np.float32) for shape, gain in zip(shapes, gains, strict=True)
+    ]
+    slow = [np.zeros_like(part) for part in weights]
+    wild = [np.zeros_like(part) for part in weights]
+    one_hot = np.eye(classes, dtype=np.float32)
+    for step in range(recipe.steps):
+        rows = rng.integers(0, x.shape[0], (nets, recipe.batch))
+        grads = _gradients(weights, x[rows], one_hot[target[rows]])
+        rate = np.float32(recipe.rate * 0.5 * (1 + np.cos(np.pi * step / recipe.steps)) + 1e-5)
+        for place, (part, grad) in enumerate(zip(weights, grads, strict=True)):
+            slow[place] = 0.9 * slow[place] + 0.1 * grad
+            wild[place] = 0.99 * wild[place] + 0.01 * grad * grad
+            push = (slow[place] / (1 - 0.9 ** (step + 1))) / (np.sqrt(wild[place] / (1 - 0.99 ** (step + 1))) + 1e-7)
+            shrink = recipe.decay * part if part.shape[1] > 1 else 0
+            np.subtract(part, rate * (push + shrink), out=part, casting="same_kind")
+    return _Nets(*weights)
+
+
+def _gradients(weights: list[Float], x: Float, wanted: Float) -> list[Float]:
+    first, first_bias, last, last_bias = weights
+    before = x @ first + first_bias
+    hidden = np.maximum(before, 0)
+    error = (np.exp(_log_softmax(hidden @ last + last_bias)) - wanted) / x.shape[1]
+    back = (error @ last.transpose(0, 2, 1)) * (before > 0)
+    return [
+        x.transpose(0, 2, 1) @ back,
+        back.sum(axis=1, keepdims=True),
+        hidden.transpose(0, 2, 1) @ error,
+        error.sum(axis=1, keepdims=True),
+    ]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained, calibrated emission (see ``states.Emission``). Save and load as npz; nothing is pickled."""
+
+    layers: tuple[str, ...]
+    names: tuple[str, ...]
+    known: tuple[int, ...]
+    nets: _Nets = field(repr=False)
+    centre: Float = field(repr=False)
+    spread: Float = field(repr=False)
+    prior: Float = field(repr=False)
+    temperature: float = 1.0
+    half_looks: float = 0.0
+    origin: str = "labels"
+
+    @property
+    def id(self) -> str:
+        """Name with the first digits of the weights' hash: the same weights, the same id."""
+        digest = hashlib.sha256(self.nets.first.tobytes() + self.nets.last.tobytes()).hexdigest()
+        return f"nets-{self.origin}-{digest[:8]}"
+
+    @property
+    def calibration(self) -> str:
+        """Temperature and tempering chosen on held-out blocks."""
+        return f"blocks-t{self.temperature:.2f}-n{self.half_looks:g}"
+
+    def log_odds(self, features: Float, clear: NDArray[np.integer]) -> Float:
+        """Calibrated log P(look | evidence) - log P(look) of the known looks: float32 (N, C)."""
+        x = (features - self.centre) / self.spread
+        np.clip(x, -CLIP, CLIP, out=x)
+        np.nan_to_num(x, copy=False, nan=0.0)
+        scores = np.maximum(self.nets.scores(x) - np.log(self.prior), FLOOR)
+        voice = clear / (clear + self.half_looks) if self.half_looks else np.ones(clear.shape)
+        answer: Float = (scores * (voice / self.temperature)[:, None]).astype(np.float32)
+        return answer
+
+    def loglik(self, evidence: Evidence) -> Float:
+        """See ``Emission``. Looks it was never shown get the floor."""
+        if evidence.names != self.names:
+            raise LandError("missing_band", f"model {self.id} needs layers {', '.join(self.layers)}")
+        count, years, pixels = evidence.values.shape
+        flat = np.ascontiguousarray(evidence.values.reshape(count, years * pixels).T)
+        scores = self.log_odds(flat, evidence.looks.ravel())
+        out = np.full((len(LOOKS), years * pixels), np.float32(0))
+        out[:] = scores.min(axis=1) - np.float32(1)
+        out[list(self.known)] = scores.T
+        shaped: Float = out.reshape(len(LOOKS), years, pixels).transpose(1, 0, 2)
+        return np.where(evidence.looks[:, None, :] > 0, shaped, np.float32(0))
+
+    def save(self, path: Path) -> None:
+        """Write as npz."""
+        np.savez(
+            path,
+            layers=np.array(self.layers),
+            names=np.array(self.names),
+            known=np.array(self.known),
+            first=self.nets.first,
+            first_bias=self.nets.first_bias,
+            last=self.nets.last,
+            last_bias=self.nets.last_bias,
+            centre=self.centre,
+            spread=self.spread,
+            prior=self.prior,
+            numbers=np.array([self.temperature, self.half_looks]),
+            origin=np.array(self.origin),
+        )
+
+    @staticmethod
+    def load(path: Path) -> Trained:
+        """Read what ``save`` wrote. Raises ``LandError`` (``no_file``, ``bad_model``)."""
+        if not path.exists():
+            raise LandError("no_file", f"{path}: no such file")
+        try:
+            with np.load(path, allow_pickle=False) as held:
+                return Trained(
+                    layers=tuple(held["layers"].tolist()),
+                    names=tuple(held["names"].tolist()),
+                    known=tuple(held["known"].tolist()),
+                    nets=_Nets(held["first"], held["first_bias"], held["last"], held["last_bias"]),
+                    centre=held["centre"],
+                    spread=held["spread"],
+                    prior=held["prior"],
+                    temperature=float(held["numbers"][0]),
+                    half_looks=float(held["numbers"][1]),
+                    origin=str(held["origin"]),
+                )
+        except (OSError, ValueError, KeyError) as why:
+            raise LandError("bad_model", f"{path.name}: not a model ({str(why)[:80]})") from why
+
+
+def train(
+    data: Labelled,
+    names: tuple[str, ...],
+    layers: tuple[str, ...],
+    *,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    origin: str = "labels",
+) -> Trained:
+    """Train and calibrate an emission from labelled pixel-years.
+
+    ``names``: evidence names in the order of ``data.features``; ``layers``: what must be gathered for it.
+    Calibration (temperature, voice of a cloudy year) is chosen on blocks of places left out of the training.
+    Raises ``LandError("too_few_labels")`` with fewer than two looks or ten rows.
+    """
+    known = np.unique(data.looks)
+    if known.size < 2 or data.looks.size < 10:  # noqa: PLR2004 - the least that can be told apart
+        raise LandError("too_few_labels", f"{data.looks.size} labels of {known.size} looks: needs 10 of 2")
+    plan = recipe or Recipe()
+    temperature, half = _calibrate(data, names, layers, plan, seed)
+    return _train_plain(data, names, layers, plan, seed, (temperature, half, origin))
+
+
+def _train_plain(
+    data: Labelled,
+    names: tuple[str, ...],
+    layers: tuple[str, ...],
+    recipe: Recipe,
+    seed: int,
+    rest: tuple[float, float, str],
+) -> Trained:
+    known = np.unique(data.looks)
+    centre = np.nanmean(data.features, axis=0).astype(np.float32)
+    spread = np.maximum(np.nanstd(data.features, axis=0), 1e-4).astype(np.float32)
+    x = np.nan_to_num(np.clip((data.features - centre) / spread, -CLIP, CLIP), nan=0.0).astype(np.float32)
+    target = np.searchsorted(known, data.looks)
+    share = np.bincount(target, minlength=known.size) / target.size
+    nets = _fit(x, target, known.size, recipe, seed)
+    kept = tuple(int(look) for look in known)
+    return Trained(layers, names, kept, nets, centre, spread, share.astype(np.float32), *rest)
+
+
+def _calibrate(
+    data: Labelled, names: tuple[str, ...], layers: tuple[str, ...], recipe: Recipe, seed: int
+) -> tuple[float, float]:
+    """Temperature and half_looks with the least log-loss on blocks left out, three folds."""
+    blocks = np.unique(data.block)
+    if blocks.size < 3:  # noqa: PLR2004 - folds
+        return 1.5, 2.0
+    fold = np.random.default_rng(seed).permutation(blocks.size) % 3
+    of_row = fold[np.searchsorted(blocks, data.block)]
+    small = Recipe(nets=2, hidden=recipe.hidden, steps=recipe.steps // 2, batch=recipe.batch)
+    held: list[tuple[Float, NDArray[np.int64], NDArray[np.int64]]] = []
+    for part in range(3):
+        rest = data.pick(of_row != part)
+        if np.unique(rest.looks).size < 2:  # noqa: PLR2004 - nothing to tell apart
+            continue
+        model = _train_plain(rest, names, layers, small, seed + part, (1.0, 0.0, ""))
+        out = data.pick(of_row == part)
+        taught = np.isin(out.looks, model.known)
+        out = out.pick(taught)
+        held.append((model.log_odds(out.features, out.clear), np.searchsorted(model.known, out.looks), out.clear))
+    best, chosen = np.inf, (1.5, 2.0)
+    for half in (0.0, 1.0, 2.0, 4.0):
+        for temperature in (0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 2.7):
+            loss = _log_loss(held, temperature, half)
+            if loss < best:
+                best, chosen = loss, (temperature, half)
+    return chosen
+
+
+def _log_loss(held: list[tuple[Float, NDArray[np.int64], NDArray[np.int64]]], temperature: float, half: float) -> float:
+    """Mean log-loss of the looks, every look of equal weight (the prior has been divided out)."""
+    total, weight = 0.0, 0.0
+    for scores, target, clear in held:
+        voice = (clear + 1e-6) / (clear + half + 1e-6) / temperature
+        logp = _log_softmax(scores * voice[:, None].astype(np.float32))
+        share = np.bincount(target, minlength=scores.shape[1]).astype(float)
+        each = 1 / share[target]
+        total -= float((each * logp[np.arange(target.size), target]).sum())
+        weight += float(each.sum())
+    return total / max(weight, 1e-9)

@@ -1,0 +1,41 @@
+"""From greenness and water to six bands: linear mixtures of textbook end members, all invented."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from remote_sensing import states as st
+from remote_sensing.cubes import Float
+from remote_sensing.synthetic import phenology as ph
+
+_VEGETATION = np.array([0.030, 0.070, 0.035, 0.42, 0.20, 0.09])
+_SOIL = np.array([0.070, 0.100, 0.140, 0.22, 0.30, 0.25])
+_WATER = np.array([0.060, 0.070, 0.050, 0.03, 0.015, 0.01])
+_BUILT = np.array([0.140, 0.150, 0.160, 0.20, 0.25, 0.23])
+_GREENHOUSE = np.array([0.300, 0.310, 0.310, 0.39, 0.31, 0.26])
+_SOLAR = np.array([0.060, 0.060, 0.065, 0.09, 0.08, 0.07])
+SNOW = np.array([0.65, 0.64, 0.62, 0.56, 0.12, 0.10])
+_COVERS = {ph.BUILT: _BUILT, ph.GREENHOUSE: _GREENHOUSE, ph.SOLAR: _SOLAR, ph.WATER: _WATER}
+
+
+def spectra(since: NDArray[np.int64], plan: ph.Plan, rng: np.random.Generator) -> Float:
+    """Reflectance (T, P, 6) of every cell of a plan on every date (days since its first 1 October).
+
+    Bands blue, green, red, nir, swir1, swir2: a mixture of leaf, soil and water that has the NDVI wanted.
+    """
+    green = ph.greenness(since.astype(float), plan, rng)
+    water = ph.flooding(since.astype(float), plan)
+    fraction = np.clip((0.36 * green - 0.08) / (0.305 - 0.095 * green), -0.12, 1.1)[..., None]
+    ground = _SOIL * np.exp(rng.normal(0, 0.10, (1, green.shape[1], 1)))
+    values = fraction * _VEGETATION + (1 - fraction) * ground
+    values = (1 - water[..., None]) * values + water[..., None] * _WATER
+    year = np.clip((since / ph.YEAR_DAYS).astype(int), 0, plan.kinds.shape[0] - 1)
+    kinds, ages, states = plan.kinds[year], plan.ages[year], plan.states[year]
+    idle = np.isin(states, (st.YOUNG, st.OLD))
+    values[..., 4] -= (0.01 * np.minimum(ages, 6) * idle).astype(values.dtype)
+    for kind, colour in _COVERS.items():
+        who = kinds == kind
+        values[who] = 0.85 * colour + 0.15 * values[who]
+    seen: Float = np.clip(values, 0.002, 0.9).astype(np.float32)
+    return seen

@@ -1,0 +1,176 @@
+"""The synthetic scenes: abandoned now, per observable parcel, at three cloud levels; areas and their intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+
+from remote_sensing import CN_ADMIN, Calendar, detect, synthetic
+from remote_sensing import states as st
+from remote_sensing.accuracy import assess, design_sample, draw_sample
+from remote_sensing.classifier import Labelled, Recipe, labelled, train
+from remote_sensing.cubes import stack_of
+from remote_sensing.evidence import gather
+from remote_sensing.parcels import coverage, grid_of
+
+PER_CLASS = 50
+LOOK_OF = {
+    "cultivated": "crop",
+    "seasonal_idle": "crop",
+    "fallow": "idle",
+    "abandoned_young": "idle",
+    "abandoned_old": "shrub",
+    "orchard": "orchard",
+    "forest_water": "forest",
+    "built_up": "built",
+    "open_nature": "idle",
+}
+
+
+def scene_labels(scene, rng):
+    """Fifty labelled years a class of observable parcels: the look of one pure pixel in one year."""
+    grid = grid_of(scene.cube)
+    rows = []
+    for name, shape in zip(scene.parcels["parcel"], scene.parcels.geometry, strict=True):
+        cover = coverage(shape, grid)
+        if cover.pure:
+            rows.append((name, cover.pixels[cover.shares > 0.999]))
+    states = scene.truth.set_index("parcel")["states"]
+    years = len(states.iloc[0])
+    size = scene.cube.sizes["y"] * scene.cube.sizes["x"]
+    looks = np.full((years, size), -1)
+    left = dict.fromkeys(st.LOOKS, PER_CLASS)
+    trained = set()
+    for n in rng.permutation(len(rows)):
+        name, pixels = rows[n]
+        year = int(rng.integers(0, years))
+        look = LOOK_OF[states[name][year]]
+        if left[look]:
+            left[look] -= 1
+            looks[year, rng.choice(pixels)] = st.LOOKS.index(look)
+            trained.add(name)
+    return looks, trained
+
+
+def judged(scene, layers, seed):
+    """Detections by a model from few labels of the scene itself, and the parcels that gave a label."""
+    rng = np.random.default_rng(seed)
+    looks, trained = scene_labels(scene, rng)
+    stack = stack_of(scene.cube)
+    years = Calendar().whole_years(
+        np.array([Calendar().start(2018), Calendar().start(2018 + looks.shape[0]) - 1], np.int32)
+    )
+    pixels = np.flatnonzero((looks >= 0).any(axis=0))
+    part = _pixels_of(stack, pixels)
+    parts = []
+    for draw in range(8):
+        keep = (
+            np.ones_like(part.clear)
+            if draw == 0
+            else rng.random(part.clear.shape) < rng.uniform(0.4, 1, (1, pixels.size))
+        )
+        thinned = type(part)(part.days, part.bands, part.clear & keep, part.shape, part.radar_days, part.radar)
+        evidence = gather(thinned, Calendar(), years, layers)
+        marks = np.where(evidence.looks >= 2, looks[:, pixels], -1)
+        parts.append(labelled(evidence, marks, np.arange(pixels.size)))
+    rows = Labelled.join(parts)
+    model = train(rows, evidence.names, layers, recipe=Recipe(nets=6, hidden=48, steps=900), seed=seed)
+    found = detect(scene.cube, scene.parcels, CN_ADMIN, model=model)
+    forest = _forest(rows, scene, stack, years, layers)
+    return found, trained, forest
+
+
+def _pixels_of(stack, pixels):
+    return type(stack)(
+        stack.days,
+        {name: np.ascontiguousarray(band[:, pixels]) for name, band in stack.bands.items()},
+        np.ascontiguousarray(stack.clear[:, pixels]),
+        (1, pixels.size),
+        stack.radar_days,
+        {name: np.ascontiguousarray(band[:, pixels]) for name, band in stack.radar.items()},
+    )
+
+
+def _forest(rows, scene, stack, years, layers):
+    """The plain baseline: a per-year forest on the same evidence, "abandoned now" = idle or shrub two years."""
+    tidy = np.nan_to_num(rows.features, nan=-1)
+    model = RandomForestClassifier(100, random_state=0, n_jobs=1).fit(tidy, rows.looks)
+    grid = grid_of(scene.cube)
+    out = {}
+    middle = []
+    for shape in scene.parcels.geometry:
+        cover = coverage(shape, grid)
+        middle.append(cover.pixels[np.argmax(cover.shares)])
+    part = _pixels_of(stack, np.array(middle))
+    evidence = gather(part, Calendar(), years, layers)
+    idle = [st.LOOKS.index("idle"), st.LOOKS.index("shrub")]
+    last = []
+    for year in (-2, -1):
+        said = model.predict(np.nan_to_num(evidence.values[:, year].T, nan=-1))
+        last.append(np.isin(said, idle))
+    for name, both in zip(scene.parcels["parcel"], last[0] & last[1], strict=True):
+        out[name] = bool(both)
+    return out
+
+
+def f1(said, true):
+    """F1 of two boolean arrays."""
+    return float(2 * (said & true).sum() / max(said.sum() + true.sum(), 1))
+
+
+def score_made(report):
+    """Every synthetic figure; scenes of one seed are trained and judged alone, other parcels than those labelled."""
+    onset_errors, paddies = [], []
+    for looks, layers, target in (
+        (15, ("ndvi", "wetness"), 0.95),
+        (8, ("ndvi", "wetness"), 0.88),
+        (4, ("ndvi", "wetness", "vv", "vh"), 0.75),
+    ):
+        said, true, plain = [], [], []
+        for seed in (101, 202):
+            scene = synthetic.county(
+                seed=seed, size=160, parcels=700, looks=looks, radar="vh" in layers, dark_year=False
+            )
+            found, trained, forest = judged(scene, layers, seed)
+            truth = scene.truth.set_index("parcel")
+            for item in found:
+                if item.observability != "observable" or item.parcel in trained:
+                    continue
+                now = bool(truth.loc[item.parcel, "abandoned_now"])
+                gone = item.class_name == "abandoned"
+                said.append(gone)
+                true.append(now)
+                plain.append(forest[item.parcel])
+                if looks == 15 and gone and now:
+                    onset_errors.append(abs(item.onset.p50 - truth.loc[item.parcel, "abandoned_year"]))
+                if truth.loc[item.parcel, "kind"] == "rice" and truth.loc[item.parcel, "fate"] == "stable":
+                    paddies.append(gone)
+        said, true, plain = (np.array(part) for part in (said, true, plain))
+        wrong = int((said != true).sum())
+        report.figure(f"synthetic_f1_{looks}", f1(said, true), cases=said.size, wrong=wrong, at_least=target)
+        report.figure(f"synthetic_forest_f1_{looks}", f1(plain, true), at_most=f1(said, true) - 0.20)
+    report.figure(
+        "synthetic_single_crop_paddy_false",
+        float(np.mean(paddies)),
+        cases=len(paddies),
+        wrong=int(sum(paddies)),
+        at_most=0.01,
+    )
+    report.figure("synthetic_onset_mae_years", float(np.mean(onset_errors)), cases=len(onset_errors), at_most=0.5)
+    score_area(report, said, true)
+
+
+def score_area(report, said, true):
+    """Share of 200 simulated surveys whose 95 % area interval holds the true number of abandoned parcels."""
+    rng = np.random.default_rng(1)
+    many = rng.integers(0, said.size, 20_000)
+    words = np.where(said[many], "abandoned", "other")
+    truth = np.where(true[many], "abandoned", "other")
+    sizes = {name: int((words == name).sum()) for name in ("abandoned", "other")}
+    counts = design_sample(sizes, {"abandoned": 0.7, "other": 0.9}, target_se=0.012)
+    hits = 0
+    for survey in range(200):
+        rows = draw_sample(words, counts, seed=survey)
+        area = assess(words[rows], words[rows], truth[rows], sizes).area["abandoned"]
+        hits += area.low <= (truth == "abandoned").sum() <= area.high
+    report.figure("area_interval_coverage", hits / 200, cases=200, wrong=200 - hits, at_least=0.93)

@@ -1,0 +1,126 @@
+"""Labelled pixel series of the conformance data as cubes, and what is trained from them. Reads and scores only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from remote_sensing.classifier import Labelled, Recipe, Trained, labelled, train
+from remote_sensing.cubes import Calendar, pack_values, stack_of
+from remote_sensing.evidence import gather
+from remote_sensing.labels import is_cultivated
+from remote_sensing.states import LOOKS
+
+MODIS_LAYERS = ("ndvi", "evi", "wetness", "red", "nir", "blue", "swir2")
+MODIS_BANDS = ("ndvi", "evi", "red", "nir", "blue", "mir")
+BLOCK_DEGREES = 0.25
+
+
+def first(folder: Path, pattern: str) -> Path | None:
+    """The first file of a pattern, anywhere below the folder."""
+    return next(iter(sorted(folder.rglob(pattern))), None)
+
+
+def series_cube(times, bands, clear) -> xr.Dataset:
+    """Series (N, T) as a cube with the series along x; NaN = missing."""
+    dims = ("time", "y", "x")
+    held = {}
+    for name, values in bands.items():
+        held["swir2" if name == "mir" else name] = (dims, pack_values(np.asarray(values).T)[:, None, :])
+    known = np.logical_and.reduce([np.isfinite(values) for values in bands.values()])
+    held["clear"] = (dims, (np.asarray(clear) & known).T[:, None, :])
+    size = next(iter(bands.values())).shape[0]
+    return xr.Dataset(held, coords={"time": times, "y": [0.0], "x": np.arange(size, dtype=float)})
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Labelled single years: ids, place, label, values band -> (S, T), the year's dates."""
+
+    ids: np.ndarray
+    lon: np.ndarray
+    lat: np.ndarray
+    label: np.ndarray
+    bands: dict
+    times: np.ndarray
+
+    def pick(self, rows):
+        return Samples(
+            self.ids[rows],
+            self.lon[rows],
+            self.lat[rows],
+            self.label[rows],
+            {name: values[rows] for name, values in self.bands.items()},
+            self.times,
+        )
+
+    @property
+    def block(self):
+        """Number of the place block of each sample."""
+        return pd.factorize(pd.Series(np.floor(self.lon / BLOCK_DEGREES) * 1e4 + np.floor(self.lat / BLOCK_DEGREES)))[0]
+
+    @property
+    def looks(self):
+        """Place in ``LOOKS`` of each label."""
+        return np.array([look_of(label) for label in self.label])
+
+
+def look_of(label: str) -> int:
+    """A land-cover word of the data sets as a look."""
+    if is_cultivated(label):
+        return LOOKS.index("crop")
+    words = label.lower()
+    for word, look in (("forest", "forest"), ("cerrado", "shrub"), ("shrub", "shrub"), ("pasture", "idle")):
+        if word in words:
+            return LOOKS.index(look)
+    return LOOKS.index("orchard" if words in {"orchard", "vineyard", "alfalfa"} else "idle")
+
+
+def read_samples(path: Path, times=None) -> Samples:
+    """A long table id, lon, lat, label, date, bands."""
+    table = pd.read_csv(path)
+    table.columns = [str(column).lower() for column in table.columns]
+    size = int(table.groupby("id").size().mode().iloc[0])
+    table = table[table.groupby("id")["id"].transform("size") == size].sort_values(["id", "date"])
+    head = table.groupby("id", sort=True).first()
+    bands = {name: table[name].to_numpy(float).reshape(-1, size) for name in MODIS_BANDS if name in table}
+    start = np.datetime64("2001-09-14")
+    return Samples(
+        head.index.to_numpy(),
+        head["lon"].to_numpy(),
+        head["lat"].to_numpy(),
+        head["label"].to_numpy(str),
+        bands,
+        start + 16 * np.arange(size),
+    )
+
+
+def cloudy_draws(samples: Samples, masks, draws: int, rng) -> xr.Dataset:
+    """The samples ``draws`` times under masks from the pool (M, T); the first draw sees everything."""
+    size = samples.ids.size
+    clear = (
+        masks[rng.integers(0, len(masks), size * draws)]
+        if len(masks)
+        else np.ones((size * draws, samples.times.size), bool)
+    )
+    clear = clear.copy()
+    clear[:size] = True
+    return series_cube(
+        samples.times.astype("datetime64[s]"),
+        {name: np.tile(values, (draws, 1)) for name, values in samples.bands.items()},
+        clear,
+    )
+
+
+def train_on(samples: Samples, masks, layers, calendar: Calendar, *, draws=16, seed=0, recipe=None) -> Trained:
+    """Train on labelled single years under the masks of the pool."""
+    rng = np.random.default_rng(seed)
+    stack = stack_of(cloudy_draws(samples, masks, draws, rng))
+    year = 2002 if (calendar.month, calendar.day) != (1, 1) else 2001
+    evidence = gather(stack, calendar, (year,), layers)
+    rows: Labelled = labelled(evidence, np.tile(samples.looks, draws), np.tile(samples.block, draws))
+    return train(rows, evidence.names, layers, recipe=recipe or Recipe(), seed=seed)

@@ -1,0 +1,66 @@
+"""Few labels in, honest probabilities out."""
+
+import numpy as np
+import pytest
+
+from remote_sensing.classifier import Labelled, Recipe, Trained, train
+from remote_sensing.cubes import LandError
+from remote_sensing.evidence import Evidence
+
+NAMES = ("looks", "a", "b")
+QUICK = Recipe(nets=2, hidden=8, steps=150, batch=64)
+
+
+def points(seed, count=300, gap=0.2):
+    """Three clouds of points in two numbers, some numbers missing; blocks of 20."""
+    rng = np.random.default_rng(seed)
+    looks = rng.choice([0, 1, 4], count)
+    centre = np.array([[0, 0], [3, 0], [0, 0], [0, 0], [0, 3]])[looks]
+    values = centre + rng.normal(0, 0.7, (count, 2))
+    values[rng.random(values.shape) < gap] = np.nan
+    clear = rng.integers(3, 20, count)
+    features = np.column_stack([clear, values]).astype(np.float32)
+    return Labelled(features, looks, clear, np.arange(count) // 20)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return train(points(1), NAMES, ("ndvi",), recipe=QUICK)
+
+
+def test_it_tells_the_looks_apart_and_missing_numbers_do_not_hurt(model):
+    test = points(2)
+    scores = model.log_odds(test.features, test.clear)
+    right = np.array(model.known)[scores.argmax(axis=1)] == test.looks
+    assert right.mean() > 0.8
+    assert np.isfinite(scores).all()
+
+
+def test_a_row_with_nothing_in_it_says_little(model):
+    empty = np.array([[np.nan, np.nan, np.nan]], np.float32)
+    spread = model.log_odds(empty, np.array([0]))
+    assert np.ptp(spread) < np.ptp(model.log_odds(np.array([[10, 3, 0]], np.float32), np.array([10])))
+
+
+def test_the_same_seed_gives_the_same_model_and_saving_changes_nothing(model, tmp_path):
+    again = train(points(1), NAMES, ("ndvi",), recipe=QUICK)
+    assert again.id == model.id
+    model.save(tmp_path / "model.npz")
+    loaded = Trained.load(tmp_path / "model.npz")
+    test = points(3)
+    np.testing.assert_array_equal(loaded.log_odds(test.features, test.clear), model.log_odds(test.features, test.clear))
+    assert (loaded.id, loaded.calibration) == (model.id, model.calibration)
+
+
+def test_a_year_without_a_look_has_no_likelihood(model):
+    values = np.full((3, 2, 1), np.nan, np.float32)
+    none = np.zeros((2, 1), np.int16)
+    assert (model.loglik(Evidence(NAMES, (1, 2), values, none, none)) == 0).all()
+
+
+def test_too_few_labels_and_broken_files_are_refused(tmp_path):
+    with pytest.raises(LandError, match="needs 10 of 2"):
+        train(points(1).pick(np.arange(5)), NAMES, ("ndvi",))
+    (tmp_path / "m.npz").write_bytes(b"not a model")
+    with pytest.raises(LandError, match=r"m\.npz"):
+        Trained.load(tmp_path / "m.npz")
