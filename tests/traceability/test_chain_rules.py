@@ -7,7 +7,7 @@ import pytest
 from traceability.chain_rules import CHAINS, Facts, judge, load_pack
 from traceability.codes import EAR_TAG_URI
 from traceability.demo import demo_chains
-from traceability.events import STEP, aggregation_event, association_event, event_time, object_event
+from traceability.events import STEP, aggregation_event, association_event, event_time, object_event, parse_event
 from traceability.events import transformation_event as transform
 
 CHINA = timezone(timedelta(hours=8))
@@ -51,8 +51,14 @@ def rules_of(verdict):
     return {finding.rule for finding in verdict.findings}
 
 
-def decide(chain, event, history=(), facts=None, now=None):
-    return judge(chain, event, history, facts or Facts(), now or at(30))
+def decide(chain, event, history=(), facts=None, now=None, *, born=True):
+    """The verdict, where every tagged animal was registered long ago (unless the history says so itself)."""
+    named = {thing for each in (event, *history) for thing in parse_event(each).things}
+    told = {thing for each in history if each["bizStep"] == "commissioning" for thing in each.get("epcList", ())}
+    new = set(event["epcList"]) if event["bizStep"] == "commissioning" else set()
+    tags = sorted(name for name in named - told - new if name.startswith(EAR_TAG_URI))
+    births = [object_event("ADD", "commissioning", at(-300), epcs=tags)] if born and tags else []
+    return judge(chain, event, [*births, *history], facts or Facts(), now or at(30))
 
 
 @pytest.mark.parametrize("chain", CHAINS)
@@ -308,6 +314,7 @@ def test_mass_finer_than_a_gram_is_refused():
 
 class TestLife:
     killed = kill([tag(1)], 5)
+    made = object_event("ADD", "commissioning", at(5), epcs=["urn:x:pack"])
     sold = object_event("OBSERVE", "retail_selling", at(6), epcs=["urn:x:pack"])
 
     def test_an_animal_is_slaughtered_once(self):
@@ -319,9 +326,9 @@ class TestLife:
     def test_a_sold_pack_is_not_sold_again_unless_it_came_back(self):
         again = object_event("OBSERVE", "retail_selling", at(9), epcs=["urn:x:pack"])
         back = object_event("OBSERVE", "receiving", at(8), epcs=["urn:x:pack"], disposition="returned")
-        assert rules_of(decide("pork", again, [self.sold])) == {"life.ended"}
+        assert rules_of(decide("pork", again, [self.made, self.sold])) == {"life.ended"}
         assert decide("pork", back, [self.sold]).kind == "allowed"
-        assert decide("pork", again, [self.sold, back]).kind == "allowed"
+        assert decide("pork", again, [self.made, self.sold, back]).kind == "allowed"
 
     def test_what_is_over_may_still_be_inspected_and_recalled(self):
         look = object_event("OBSERVE", "inspecting", at(9), epcs=["urn:x:pack"])
@@ -349,3 +356,17 @@ class TestLife:
         moved = aggregation_event("ADD", "loading", at(3), parent="urn:x:pen", epcs=[tag(1)])
         out = aggregation_event("DELETE", "unloading", at(4), parent="urn:x:pen", epcs=[tag(2)])
         assert rules_of(decide("pork", out, [moved])) == {"count.not_inside"}
+
+    def test_an_animal_nobody_registered_is_amber_at_the_gate(self):
+        assert rules_of(decide("pork", kill([tag(7)], 7), born=False)) == {"life.unknown"}
+        assert decide("pork", kill([tag(7)], 7), born=False).kind == "amber"
+
+    def test_a_pack_nobody_made_is_amber_at_the_till(self):
+        assert rules_of(decide("pork", self.sold)) == {"life.unknown"}
+        assert decide("pork", self.sold, [self.made]).kind == "allowed"
+
+    def test_a_box_does_not_hold_itself(self):
+        inner = aggregation_event("ADD", "packing", at(3), parent="urn:x:b", epcs=["urn:x:a"])
+        outer = aggregation_event("ADD", "packing", at(4), parent="urn:x:a", epcs=["urn:x:b"])
+        assert decide("pork", outer).kind == "allowed"
+        assert rules_of(decide("pork", outer, [inner])) == {"life.cycle"}

@@ -27,7 +27,14 @@ from traceability.own_fields import malformed, own
 __all__ = ["judge"]
 
 AMBER: Final = frozenset(
-    {"balance.yield_low", "count.mismatch", "count.not_inside", "treatment.unknown", "vehicle.unregistered"}
+    {
+        "balance.yield_low",
+        "count.mismatch",
+        "count.not_inside",
+        "life.unknown",
+        "treatment.unknown",
+        "vehicle.unregistered",
+    }
 )
 YEAR_MS: Final = 365 * DAY_MS
 
@@ -55,7 +62,7 @@ def judge(
         paper_breaches(pack, this, past),
         promise_breaches(this),
         balance_breaches(pack, this, past),
-        life_breaches(this, past, now_ms),
+        life_breaches(pack, this, past, now_ms),
     )
     findings = [_finding(pack, breach) for breach in breaches]
     findings += _treatment_findings(pack, this, past)

@@ -9,7 +9,9 @@ from typing import Final
 
 from traceability.chain_rules.certificates import Breach
 from traceability.chain_rules.exposure import History
+from traceability.chain_rules.pack import RulePack
 from traceability.chain_rules.withdrawal import china_day
+from traceability.codes import EAR_TAG_URI
 from traceability.events import STEP, Event
 from traceability.own_fields import own
 
@@ -27,11 +29,13 @@ _STILL_ALLOWED: Final = frozenset(
 )
 
 
-def life_breaches(event: Event, history: History, now_ms: int) -> Iterator[Breach]:
+def life_breaches(pack: RulePack, event: Event, history: History, now_ms: int) -> Iterator[Breach]:
     """Events after the end, from the future, or about more or other things than are there."""
     if event.time_ms > now_ms + CLOCK_SLACK_MS:
         yield "life.future", {"day": china_day(event.time_ms)}, event.things
     yield from _after_the_end(event, history)
+    yield from _never_born(pack, event, history)
+    yield from _inside_itself(event, history)
     yield from _head_count(event, history)
 
 
@@ -60,6 +64,35 @@ def _after_the_end(event: Event, history: History) -> Iterator[Breach]:
         zh, en = _ENDS[str(end.step)]
         words = {"thing": thing.rpartition(":")[2], "zh": zh, "en": en, "day": china_day(end.time_ms)}
         yield "life.ended", words, (thing,)
+
+
+def _never_born(pack: RulePack, event: Event, history: History) -> Iterator[Breach]:
+    """Animals at a gate, or packs at the till, that nobody ever registered here."""
+    things = _singles(event)
+    if event.step in pack.gates or event.step in pack.certified:
+        things = {thing for thing in things if thing.startswith(EAR_TAG_URI)}
+    elif event.step != "retail_selling":
+        return
+    for earlier in history.events:
+        things -= {thing for thing in earlier.things if earlier.action == "ADD" or thing in earlier.outputs}
+    if things:
+        names = sorted(thing.rpartition(":")[2] for thing in things)
+        more = f"（共 {len(names)}）" if len(names) > 5 else ""  # noqa: PLR2004 - enough to find them
+        yield "life.unknown", {"things": "、".join(names[:5]) + more}, tuple(sorted(things))
+
+
+def _inside_itself(event: Event, history: History) -> Iterator[Breach]:
+    """A container that would hold itself, at any depth."""
+    if event.kind != "AggregationEvent" or event.action == "DELETE" or event.parent is None:
+        return
+    todo, seen = list(event.children), set[str]()
+    for thing in todo:
+        if thing == event.parent:
+            yield "life.cycle", {"thing": thing.rpartition(":")[2]}, (thing,)
+            return
+        if thing not in seen:
+            seen.add(thing)
+            todo += sorted(history.members(thing, event.time_ms))
 
 
 def _head_count(event: Event, history: History) -> Iterator[Breach]:
