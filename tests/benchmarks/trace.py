@@ -25,7 +25,7 @@ from measuring import bench
 from processes import Child, ProcessError, console, free_port
 
 from cloud.database import open_database
-from cloud.provenance import LogBook, Provenance
+from cloud.provenance import LogBook, LogPlace, Provenance
 from cloud.provenance.store import metadata
 from traceability.events import CONTEXT, object_event
 from traceability.keys import SigningKey, load_key
@@ -114,7 +114,7 @@ def make_documents(count, of):
 def measure_library(args, report, folder):
     engine = open_database(args.database or f"sqlite:///{folder / 'tianmai.db'}")
     metadata.create_all(engine)
-    book = LogBook(engine, folder / "ledger", folder / "log.key", "log.example", now_ms)
+    book = LogBook(engine, LogPlace(folder / "ledger", folder / "log.key", "log.example"), now_ms)
     provenance = Provenance(engine, book, site=SITE, clock=now_ms)
     report.environment["database"] = engine.dialect.name
     documents, ids = make_documents(args.events, 100)
