@@ -5,18 +5,19 @@ batch whose event is already known is refused as `Known`, with the place the eve
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from cloud.provenance.store import CARRIES, ENTRY, EVENT, LEFT, THING, USED
+from cloud.provenance.schemas import CaptureJob
+from cloud.provenance.store import CARRIES, ENTRY, EVENT, JOB, LEFT, THING, USED
 from traceability import TraceError
 from traceability.merkle import leaf_hash
 from traceability.stores import Batch, Stored, StoreError
 
-__all__ = ["EventRow", "Known", "SqlJournal"]
+__all__ = ["Companion", "EventRow", "Known", "SqlJournal"]
 
 
 class Known(TraceError):
@@ -74,6 +75,14 @@ class EventRow:
         return [{"thing": thing, "place": place, "role": role} for thing, role in roles.items()]
 
 
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """What goes into the journal's transaction with a batch: a row for each entry, and the capture's own job."""
+
+    rows: tuple[EventRow, ...]
+    job: CaptureJob | None = None
+
+
 class SqlJournal:
     """Entries of the log in a relational store. One process writes; any may read."""
 
@@ -81,7 +90,7 @@ class SqlJournal:
         self._engine = engine
 
     def append(self, batches: Sequence[Batch]) -> Sequence[Stored]:
-        """See `EntryStore`. A companion is a tuple of `EventRow`, one for each entry; None where there are none."""
+        """See `EntryStore`. A companion is a `Companion`; entries that are no events have none."""
         try:
             with self._engine.begin() as db:
                 return _Group(db, batches).write()
@@ -124,6 +133,7 @@ class _Group:
         self._entries: list[dict[str, Any]] = []
         self._events: list[dict[str, Any]] = []
         self._things: list[dict[str, Any]] = []
+        self._jobs: list[dict[str, Any]] = []
 
     def write(self) -> Sequence[Stored]:
         """Decide on every batch, then insert everything at once."""
@@ -132,7 +142,8 @@ class _Group:
         self._ids = self._known_events([row.event_id for row in rows])
         self._places = self._known(ENTRY.c.leaf, leaves)
         stored = [self._place(batch) for batch in self._batches]
-        for table, values in ((ENTRY, self._entries), (EVENT, self._events), (THING, self._things)):
+        new = ((ENTRY, self._entries), (EVENT, self._events), (THING, self._things), (JOB, self._jobs))
+        for table, values in new:
             if values:
                 self._db.execute(insert(table), values)
         return stored
@@ -163,6 +174,8 @@ class _Group:
         for place, row in zip(places, rows, strict=False):
             self._events.append(row.columns(place))
             self._things += row.things(place)
+        if isinstance(batch.companion, Companion) and batch.companion.job is not None:
+            self._jobs.append(asdict(batch.companion.job))
         return places
 
     def _entry(self, entry: bytes) -> int:
@@ -175,4 +188,4 @@ class _Group:
 
 
 def _rows(batch: Batch) -> tuple[EventRow, ...]:
-    return batch.companion if isinstance(batch.companion, tuple) else ()
+    return batch.companion.rows if isinstance(batch.companion, Companion) else ()

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from cloud.problems import Invalid, NotFound
-from cloud.provenance.journal import EventRow, SqlJournal
+from cloud.provenance.journal import Companion, SqlJournal
 from cloud.provenance.schemas import LogState
 from traceability import TraceError
 from traceability.audit import Finding, audit
@@ -59,9 +59,9 @@ class LogBook:
         self._attested = Cosigned(Note.parse(self._ledger.checkpoint()), {})
         self._asked_ms = 0
 
-    def append(self, entries: Sequence[bytes], rows: tuple[EventRow, ...]) -> list[int]:
+    def append(self, entries: Sequence[bytes], companion: Companion) -> list[int]:
         """Put the events' entries into the log; durable and provable when this returns. Raises `Known` for a repeat."""
-        return [receipt.index for receipt in self._ledger.append(entries, companion=rows)]
+        return [receipt.index for receipt in self._ledger.append(entries, companion=companion)]
 
     def checkpoint(self) -> str:
         """The newest signed head, with the cosignatures that could be had."""

@@ -7,25 +7,22 @@ the log or nowhere. A rule that says no stops the event before anything of it is
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Engine
 
-from cloud.problems import CloudError, Conflict, Invalid, NotFound, Refused, TooLarge
-from cloud.provenance.journal import EventRow, Known
-from cloud.provenance.leaves import LeafOf, flow, seal
+from cloud.problems import Conflict, Invalid, NotFound, TooLarge
+from cloud.provenance.capture import DailyMean, Intake, Terms
+from cloud.provenance.leaves import LeafOf
 from cloud.provenance.log import LogBook
 from cloud.provenance.query import EventQuery
 from cloud.provenance.schemas import Captured, CaptureJob, Consumer, LogState, Lot, RefusalView
 from cloud.provenance.store import EventStore, Stored
 from cloud.provenance.tracing import Tracer
-from traceability import TraceError
-from traceability.chain_rules import CHAINS, Facts, Verdict, judge
+from traceability.chain_rules import Facts
 from traceability.digital_link import parse_link
 from traceability.epc_uris import canonical_name
-from traceability.events import CONTEXT, Document, Event, parse_document
-from traceability.hashing import event_id
+from traceability.events import Event, parse_document
 from traceability.labels import png, svg, symbol
 from traceability.packs import Pack, assemble
 from traceability.story import tell
@@ -44,12 +41,6 @@ LINK_TYPES = {
 }
 
 
-class DailyMean(Protocol):
-    """Daily mean water temperatures of a pond's own probe, in degrees Celsius by China-time day (ISO date)."""
-
-    def __call__(self, place: str, start_ms: int, end_ms: int) -> Mapping[str, float]: ...
-
-
 class Provenance:
     """Events in, proofs out. One instance owns the log; its methods may be called from any thread."""
 
@@ -63,11 +54,11 @@ class Provenance:
         daily_mean: DailyMean | None = None,
     ) -> None:
         self._store = EventStore(engine)
+        self._intake = Intake(self._store, log, clock, daily_mean)
         self.tracer = Tracer(self._store, clock)
         self._log = log
         self._site = site
         self._clock = clock
-        self._daily_mean = daily_mean
 
     def close(self) -> None:
         """Give the log's files back."""
@@ -84,54 +75,7 @@ class Provenance:
         The same event twice gives the same receipt. Raises `TraceError` for what is not EPCIS, `Refused` with the
         rule, its source and the earliest legal date for what a rule forbids.
         """
-        if chain is not None and chain not in CHAINS:
-            raise Invalid(f"no rule pack for the chain {chain!r}; there are: {', '.join(CHAINS)}")
-        events = _with_ids(parse_document(document))
-        known = self._known(events)
-        fresh = list({_key(event): event for event in events if _key(event) not in known}.values())
-        for number, event in enumerate(fresh):
-            self._admit(event, fresh[:number])
-            if chain is not None and not _declares(event):
-                self._judge(chain, event, fresh[:number], facts or Facts(), by)
-        known |= self._append(fresh, chain or "other", by)
-        return [Captured(str(event.id), known[_key(event)]) for event in events]
-
-    def _known(self, events: Sequence[Event]) -> dict[tuple[str, int], int]:
-        """Places of those events that are already stored. Raises `Conflict` where an id stands for other content."""
-        stored = {(row.event_id, row.declares): row for row in self._store.by_ids([str(event.id) for event in events])}
-        for event in events:
-            row = stored.get(_key(event))
-            if row is not None and _content(json.loads(row.body)) != _content(event.body):
-                raise Conflict(
-                    f"the event {event.id} is stored with other content: correct it by an error declaration",
-                    code="event_differs",
-                )
-        return {key: row.place for key, row in stored.items()}
-
-    def _admit(self, event: Event, earlier: Sequence[Event]) -> None:
-        """A declaration must be of an event that is there."""
-        if not _declares(event) or any(event.id == each.id for each in earlier):
-            return
-        if not self._store.by_ids([str(event.id)]):
-            raise Invalid(
-                f"{event.id} is declared wrong, and no such event was captured",
-                code="unknown_event",
-                pointer="/errorDeclaration",
-            )
-
-    def _append(self, events: Sequence[Event], chain: str, by: str) -> dict[tuple[str, int], int]:
-        if not events:
-            return {}
-        now = self._clock()
-        leaves = [seal(event, chain) for event in events]
-        rows = tuple(_row(event, leaf, chain, now, by) for event, leaf in zip(events, leaves, strict=True))
-        try:
-            places = self._log.append([leaf.entry for leaf in leaves], rows)
-        except Known:
-            # Somebody else captured one of them between our look and our write: take what is there, add the rest.
-            known = self._known(events)
-            return known | self._append([event for event in events if _key(event) not in known], chain, by)
-        return {row.key: place for row, place in zip(rows, places, strict=True)}
+        return self._intake.take(parse_document(document), Terms(chain, by, facts))
 
     def capture_job(
         self, document: Mapping[str, Any], *, chain: str | None, by: str, proceed: bool
@@ -141,32 +85,8 @@ class Provenance:
         `proceed` takes every event that can be taken and lists the others; otherwise it is all or nothing, and what
         refuses an event is raised.
         """
-        started = self._clock()
-        parsed = parse_document(document)
-        errors: list[dict[str, Any]] = []
-        if proceed:
-            receipts, errors = self._capture_each(parsed, chain, by)
-        else:
-            receipts = self.capture(document, chain=chain, by=by)
-        job = CaptureJob(
-            secrets.token_hex(16), started, self._clock(), not errors, "proceed" if proceed else "rollback", errors
-        )
-        self._store.keep_job(job)
-        return job, receipts
-
-    def _capture_each(
-        self, document: Document, chain: str | None, by: str
-    ) -> tuple[list[Captured], list[dict[str, Any]]]:
-        receipts: list[Captured] = []
-        errors: list[dict[str, Any]] = []
-        context = list(document.context)
-        for number, event in enumerate(document.events):
-            try:
-                receipts += self.capture({"@context": context, **event.body}, chain=chain, by=by)
-            except (CloudError, TraceError) as why:
-                code = getattr(why, "code", "invalid")
-                errors.append({"pointer": f"/epcisBody/eventList/{number}", "code": code, "detail": str(why)})
-        return receipts, errors
+        parsed, terms = parse_document(document), Terms(chain, by)
+        return self._intake.take_each(parsed, terms) if proceed else self._intake.take_whole(parsed, terms)
 
     def job(self, id: str) -> CaptureJob:  # noqa: A002 - the word of the standard
         """A capture job. Raises `NotFound`."""
@@ -214,35 +134,6 @@ class Provenance:
                 "payload": arrival.payload.decode("utf-8"),
             }
         )
-
-    def _judge(self, chain: str, event: Event, earlier: Sequence[Event], facts: Facts, by: str) -> None:
-        uses, makes = flow(event)
-        history = [_event(row) for row in self._store.history((*uses, *makes))]
-        verdict = judge(chain, event, [*history, *earlier], self._with_telemetry(facts, event), self._clock())
-        if not verdict.refused:
-            return
-        findings = _findings(verdict)
-        self._store.refuse(
-            {
-                "event_id": str(event.id),
-                "chain": chain,
-                "tried_ms": self._clock(),
-                "tried_by": by,
-                "findings": json.dumps(findings, ensure_ascii=False),
-                "body": json.dumps(event.body, ensure_ascii=False),
-            }
-        )
-        first = findings[0]
-        raise Refused(f"{first['zh']} / {first['en']}", code="rule_refused", findings=findings, **first)
-
-    def _with_telemetry(self, facts: Facts, event: Event) -> Facts:
-        """Facts with the pond's own thermometer, where the farm's gateway measured it and nobody said otherwise."""
-        place = event.read_point
-        if self._daily_mean is None or place is None or place in facts.daily_water_celsius:
-            return facts
-        year_ms = 366 * 86_400_000
-        measured = self._daily_mean(place, event.time_ms - year_ms, self._clock())
-        return replace(facts, daily_water_celsius={**facts.daily_water_celsius, place: measured}) if measured else facts
 
     # -- questions -------------------------------------------------------------------------------------------------
 
@@ -378,60 +269,14 @@ class Provenance:
         return assemble(subject, leaves, checkpoint=checkpoint, prove=self._log.prove)
 
 
-def _with_ids(document: Document) -> list[Event]:
-    """The events, each with an id: its own, or the hash of its content."""
-    return [
-        event
-        if event.id is not None
-        else Event({**event.body, "eventID": event_id(event.body, event.context or CONTEXT)}, event.context)
-        for event in document.events
-    ]
-
-
 def _event(row: Stored) -> Event:
     return Event(json.loads(row.body))
-
-
-def _declares(event: Event) -> bool:
-    return "errorDeclaration" in event.body
-
-
-def _key(event: Event) -> tuple[str, int]:
-    return str(event.id), int(_declares(event))
-
-
-def _content(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be equal for two captures to be of one event; when it was written down is not part of it."""
-    return {name: value for name, value in body.items() if name not in {"recordTime", "eventID", "@context"}}
-
-
-def _row(event: Event, leaf: LeafOf, chain: str, now_ms: int, by: str) -> EventRow:
-    return EventRow(
-        event_id=str(event.id),
-        declares=int(_declares(event)),
-        chain=chain,
-        kind=event.kind,
-        step=event.step or "",
-        when_ms=event.time_ms,
-        recorded_ms=now_ms,
-        captured_by=by,
-        body=json.dumps(event.body, ensure_ascii=False),
-        context=json.dumps(event.context, ensure_ascii=False),
-        secrets=leaf.secrets,
-        uses=leaf.uses,
-        makes=leaf.makes,
-        carrier=leaf.carrier,
-    )
 
 
 def _as_written(events: Sequence[Event], name: str) -> str:
     """How the newest of the events writes the thing of a canonical name: with its lot, where it has one."""
     written = (thing for event in reversed(events) for thing in event.things if canonical_name(thing) == name)
     return next(written, name)
-
-
-def _findings(verdict: Verdict) -> list[dict[str, Any]]:
-    return [finding.to_dict() for finding in verdict.findings]
 
 
 def _recalled(event: Event) -> bool:

@@ -37,7 +37,7 @@ from sqlalchemy import (
 from cloud.provenance.query import EventQuery
 from cloud.provenance.schemas import CaptureJob
 
-__all__ = ["CARRIES", "ENTRY", "EVENT", "THING", "EventStore", "Refusal", "Stored", "metadata"]
+__all__ = ["CARRIES", "ENTRY", "EVENT", "JOB", "THING", "EventStore", "Refusal", "Stored", "metadata"]
 
 # A walk through ancestors that touches more things than this is cut: no real lot has them, a cycle might.
 LARGEST_HISTORY = 5_000
@@ -99,7 +99,7 @@ _PRODUCT = Table(
     Column("zh", String(100), nullable=False),
     Column("en", String(100), nullable=False),
 )
-_JOB = Table(
+JOB = Table(
     "chain_capture",
     metadata,
     Column("id", String(32), primary_key=True),
@@ -260,18 +260,18 @@ class EventStore:
     def keep_job(self, job: CaptureJob) -> None:
         """Keep what came of a capture."""
         with self._engine.begin() as db:
-            db.execute(insert(_JOB).values(**asdict(job)))
+            db.execute(insert(JOB).values(**asdict(job)))
 
     def job(self, id: str) -> CaptureJob | None:  # noqa: A002 - the word of the standard
         """A capture job, None if there is none."""
         with self._engine.connect().execution_options(reading=True) as db:
-            row = db.execute(select(_JOB).where(_JOB.c.id == id)).mappings().first()
+            row = db.execute(select(JOB).where(JOB.c.id == id)).mappings().first()
         return None if row is None else CaptureJob(**dict(row))
 
     def jobs(self, limit: int) -> list[CaptureJob]:
         """Capture jobs, newest first."""
         with self._engine.connect().execution_options(reading=True) as db:
-            rows = db.execute(select(_JOB).order_by(_JOB.c.created_ms.desc(), _JOB.c.id).limit(limit)).mappings()
+            rows = db.execute(select(JOB).order_by(JOB.c.created_ms.desc(), JOB.c.id).limit(limit)).mappings()
             return [CaptureJob(**dict(row)) for row in rows]
 
     def keep_query(self, name: str, parameters: dict[str, str]) -> bool:

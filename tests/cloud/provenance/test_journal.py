@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud.database import open_database
-from cloud.provenance.journal import EventRow, Known, SqlJournal
+from cloud.provenance.journal import Companion, EventRow, Known, SqlJournal
 from cloud.provenance.store import EventStore, metadata
 from traceability.merkle import leaf_hash
 from traceability.stores import Batch, StoreError
@@ -30,6 +30,10 @@ def row(event_id, uses=(), makes=("thing",), when=1, carrier=None):
     )
 
 
+def one(event_id):
+    return Companion((row(event_id),))
+
+
 @pytest.fixture(autouse=True)
 def tables(request):
     if "engine" in request.fixturenames:
@@ -52,15 +56,15 @@ def test_the_same_entry_keeps_its_place_in_a_later_and_in_the_same_call(engine):
 
 def test_a_known_event_is_refused_and_harms_nobody_elses_batch(engine):
     journal = SqlJournal(engine)
-    journal.append([Batch((b"a",), (row("e1"),))])
-    again, other = journal.append([Batch((b"a2",), (row("e1"),)), Batch((b"b",), (row("e2"),))])
+    journal.append([Batch((b"a",), one("e1"))])
+    again, other = journal.append([Batch((b"a2",), one("e1")), Batch((b"b",), one("e2"))])
     assert isinstance(again, Known)
     assert other == (1,)
     assert [found.event_id for found in EventStore(engine).newest(9)] == ["e2", "e1"]
 
 
 def test_one_event_twice_in_a_group_is_taken_once(engine):
-    first, second = SqlJournal(engine).append([Batch((b"a",), (row("e1"),)), Batch((b"b",), (row("e1"),))])
+    first, second = SqlJournal(engine).append([Batch((b"a",), one("e1")), Batch((b"b",), one("e1"))])
     assert first == (0,)
     assert isinstance(second, Known)
 
@@ -100,6 +104,6 @@ def test_history_follows_what_a_thing_was_made_from_and_not_what_else_came_of_it
         row("packed", uses=("half",), makes=("pack",), when=6),
         row("rendered", uses=("offal",), makes=("fat",), when=7),
     ]
-    SqlJournal(engine).append([Batch((json.dumps(step.event_id).encode(),), (step,)) for step in steps])
+    SqlJournal(engine).append([Batch((json.dumps(step.event_id).encode(),), Companion((step,))) for step in steps])
     past = [found.event_id for found in EventStore(engine).history(["pack"])]
     assert past == ["born", "treated", "loaded", "driven", "slaughtered", "packed"]

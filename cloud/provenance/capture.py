@@ -1,0 +1,205 @@
+"""Taking events in: known or new, judged by the rules of their chain, sealed, and put into the log in one step."""
+
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from cloud.problems import CloudError, Conflict, Invalid, Refused
+from cloud.provenance.journal import Companion, EventRow, Known
+from cloud.provenance.leaves import LeafOf, flow, seal
+from cloud.provenance.log import LogBook
+from cloud.provenance.schemas import Captured, CaptureJob
+from cloud.provenance.store import EventStore
+from traceability import TraceError
+from traceability.chain_rules import CHAINS, Facts, Verdict, judge
+from traceability.events import CONTEXT, Document, Event
+from traceability.hashing import event_id
+
+__all__ = ["DailyMean", "Intake", "Terms"]
+
+Key = tuple[str, int]
+YEAR_MS = 366 * 86_400_000
+
+
+class DailyMean(Protocol):
+    """Daily mean water temperatures of a pond's own probe, in degrees Celsius by China-time day (ISO date)."""
+
+    def __call__(self, place: str, start_ms: int, end_ms: int) -> Mapping[str, float]:
+        """Means of the days that have enough readings; others are absent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms events are taken: the chain whose rules judge them, who brings them, facts beside the chain."""
+
+    chain: str | None
+    by: str
+    facts: Facts | None = None
+
+    def __post_init__(self) -> None:
+        if self.chain is not None and self.chain not in CHAINS:
+            raise Invalid(f"no rule pack for the chain {self.chain!r}; there are: {', '.join(CHAINS)}")
+
+
+class Intake:
+    """The way into the log. Safe to use from any thread."""
+
+    def __init__(
+        self, store: EventStore, log: LogBook, clock: Callable[[], int], daily_mean: DailyMean | None = None
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._clock = clock
+        self._daily_mean = daily_mean
+
+    def take(self, document: Document, terms: Terms, job: CaptureJob | None = None) -> list[Captured]:
+        """All events of a document or none; `job` is kept with them. Raises what `Provenance.capture` says."""
+        events = _with_ids(document)
+        known = self._known(events)
+        fresh = list({_key(event): event for event in events if _key(event) not in known}.values())
+        for number, event in enumerate(fresh):
+            self._admit(event, fresh[:number])
+            if terms.chain is not None and not _declares(event):
+                self._judge(event, fresh[:number], terms)
+        known |= self._append(fresh, terms, job)
+        return [Captured(str(event.id), known[_key(event)]) for event in events]
+
+    def take_whole(self, document: Document, terms: Terms) -> tuple[CaptureJob, list[Captured]]:
+        """All or nothing, as a job."""
+        now = self._clock()
+        job = CaptureJob(secrets.token_hex(16), now, now, success=True, behaviour="rollback")
+        return job, self.take(document, terms, job)
+
+    def take_each(self, document: Document, terms: Terms) -> tuple[CaptureJob, list[Captured]]:
+        """Every event that can be taken, as a job that lists the others."""
+        started = self._clock()
+        receipts: list[Captured] = []
+        errors: list[dict[str, Any]] = []
+        for number, event in enumerate(document.events):
+            try:
+                receipts += self.take(replace(document, events=(event,)), terms)
+            except (CloudError, TraceError) as why:
+                code = getattr(why, "code", "invalid")
+                errors.append({"pointer": f"/epcisBody/eventList/{number}", "code": code, "detail": str(why)})
+        job = CaptureJob(secrets.token_hex(16), started, self._clock(), not errors, "proceed", errors)
+        self._store.keep_job(job)
+        return job, receipts
+
+    def _known(self, events: Sequence[Event]) -> dict[Key, int]:
+        """Places of those events that are already stored. Raises `Conflict` where an id stands for other content."""
+        stored = {(row.event_id, row.declares): row for row in self._store.by_ids([str(event.id) for event in events])}
+        for event in events:
+            row = stored.get(_key(event))
+            if row is not None and _content(json.loads(row.body)) != _content(event.body):
+                raise Conflict(
+                    f"the event {event.id} is stored with other content: correct it by an error declaration",
+                    code="event_differs",
+                )
+        return {key: row.place for key, row in stored.items()}
+
+    def _admit(self, event: Event, earlier: Sequence[Event]) -> None:
+        """A declaration must be of an event that is there."""
+        if not _declares(event) or any(event.id == each.id for each in earlier):
+            return
+        if not self._store.by_ids([str(event.id)]):
+            raise Invalid(
+                f"{event.id} is declared wrong, and no such event was captured",
+                code="unknown_event",
+                pointer="/errorDeclaration",
+            )
+
+    def _append(self, events: Sequence[Event], terms: Terms, job: CaptureJob | None) -> dict[Key, int]:
+        if not events:
+            if job is not None:
+                self._store.keep_job(job)
+            return {}
+        now, chain = self._clock(), terms.chain or "other"
+        leaves = [seal(event, chain) for event in events]
+        rows = tuple(_row(event, leaf, chain, now, terms.by) for event, leaf in zip(events, leaves, strict=True))
+        try:
+            places = self._log.append([leaf.entry for leaf in leaves], Companion(rows, job))
+        except Known:
+            # Somebody else captured one of them between our look and our write: take what is there, add the rest.
+            known = self._known(events)
+            return known | self._append([event for event in events if _key(event) not in known], terms, job)
+        return {row.key: place for row, place in zip(rows, places, strict=True)}
+
+    def _judge(self, event: Event, earlier: Sequence[Event], terms: Terms) -> None:
+        chain = terms.chain or ""
+        uses, makes = flow(event)
+        history = [Event(json.loads(row.body)) for row in self._store.history((*uses, *makes))]
+        verdict = judge(
+            chain, event, [*history, *earlier], self._with_telemetry(terms.facts or Facts(), event), self._clock()
+        )
+        if not verdict.refused:
+            return
+        findings = _findings(verdict)
+        self._store.refuse(
+            {
+                "event_id": str(event.id),
+                "chain": chain,
+                "tried_ms": self._clock(),
+                "tried_by": terms.by,
+                "findings": json.dumps(findings, ensure_ascii=False),
+                "body": json.dumps(event.body, ensure_ascii=False),
+            }
+        )
+        first = findings[0]
+        raise Refused(f"{first['zh']} / {first['en']}", code="rule_refused", findings=findings, **first)
+
+    def _with_telemetry(self, facts: Facts, event: Event) -> Facts:
+        """Facts with the pond's own thermometer, where the farm's gateway measured it and nobody said otherwise."""
+        place = event.read_point
+        if self._daily_mean is None or place is None or place in facts.daily_water_celsius:
+            return facts
+        measured = self._daily_mean(place, event.time_ms - YEAR_MS, self._clock())
+        return replace(facts, daily_water_celsius={**facts.daily_water_celsius, place: measured}) if measured else facts
+
+
+def _with_ids(document: Document) -> list[Event]:
+    """The events, each with an id: its own, or the hash of its content."""
+    return [
+        event
+        if event.id is not None
+        else Event({**event.body, "eventID": event_id(event.body, event.context or CONTEXT)}, event.context)
+        for event in document.events
+    ]
+
+
+def _declares(event: Event) -> bool:
+    return "errorDeclaration" in event.body
+
+
+def _key(event: Event) -> tuple[str, int]:
+    return str(event.id), int(_declares(event))
+
+
+def _content(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be equal for two captures to be of one event; when it was written down is not part of it."""
+    return {name: value for name, value in body.items() if name not in {"recordTime", "eventID", "@context"}}
+
+
+def _row(event: Event, leaf: LeafOf, chain: str, now_ms: int, by: str) -> EventRow:
+    return EventRow(
+        event_id=str(event.id),
+        declares=int(_declares(event)),
+        chain=chain,
+        kind=event.kind,
+        step=event.step or "",
+        when_ms=event.time_ms,
+        recorded_ms=now_ms,
+        captured_by=by,
+        body=json.dumps(event.body, ensure_ascii=False),
+        context=json.dumps(event.context, ensure_ascii=False),
+        secrets=leaf.secrets,
+        uses=leaf.uses,
+        makes=leaf.makes,
+        carrier=leaf.carrier,
+    )
+
+
+def _findings(verdict: Verdict) -> list[dict[str, Any]]:
+    return [finding.to_dict() for finding in verdict.findings]
