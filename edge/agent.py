@@ -23,7 +23,9 @@ from edge.commands import Desk
 from edge.drivers import Driver, Report, Sample
 from edge.guard import Guard
 from edge.health import disk_free_bytes, rss_bytes
+from edge.page import Page, Snapshot
 from edge.quality import judge
+from edge.recent import Recent
 from edge.rules import Sample as RuleSample
 from edge.spool import Kind as SpoolKind
 from edge.spool import Spool, SpoolError
@@ -35,6 +37,7 @@ from edge.wire import (
     Pack,
     Quality,
     Reading,
+    Record,
     Result,
     Status,
     Topic,
@@ -57,6 +60,9 @@ class _Batch:
     reports: Sequence[Report]
 
 
+_Item = _Batch | Notice | Record
+
+
 class Agent:
     """One gateway. ``run`` works until ``stop`` is set; everything it needs is given."""
 
@@ -65,7 +71,7 @@ class Agent:
         self.clock = clock or Clock(SystemTime())
         self.boot = secrets.token_hex(8)
         # Never full: paho holds a lock while it calls back, and we hold none while we publish.
-        self._inbox: queue.SimpleQueue[_Batch | Notice] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._room = threading.Semaphore(_BATCHES)
         will = Status("offline", 0, self.boot, "", {}).sign(settings.secret)
         self._uplink = Uplink(settings.gateway, settings.uplink, self._inbox.put, will=will)
@@ -81,6 +87,10 @@ class Agent:
         self._guard = Guard(settings, self.clock, report=self.report)
         self._desk = Desk(settings.spool_dir / "commands.log", settings.gateway, settings.secret)
         self._new: list[RuleSample] = []
+        self._recent = Recent(settings.farm.series)
+        self._page: Page | None = None
+        if (page := settings.page) is not None:
+            self._page = Page(page.host, page.port, page.pin, settings.zone, self._inbox.put)
 
     def add_driver(self, driver: Driver) -> None:
         """Have this driver run beside the loop."""
@@ -104,6 +114,8 @@ class Agent:
         for result in self._desk.interrupted(self.clock.now_ms() or 0):
             self._answer(result)
         self._uplink.start()
+        if self._page is not None:
+            self._page.start()
         while not stop.is_set():
             self._turn()
         self._leave()
@@ -127,15 +139,15 @@ class Agent:
             self._close_pack()
         self._uplink.pump(self._spool, now=now)
 
-    def _arrivals(self, patience_s: float) -> list[_Batch | Notice]:
-        arrived: list[_Batch | Notice] = []
+    def _arrivals(self, patience_s: float) -> list[_Item]:
+        arrived: list[_Item] = []
         with contextlib.suppress(queue.Empty):
             arrived.append(self._inbox.get(timeout=max(0.001, min(patience_s, _TICK_S))))
             while len(arrived) < 500:  # noqa: PLR2004 - then pump again before taking more
                 arrived.append(self._inbox.get_nowait())
         return arrived
 
-    def _take(self, item: _Batch | Notice) -> None:
+    def _take(self, item: _Item) -> None:
         if isinstance(item, _Batch):
             self._room.release()
             for sample in item.samples:
@@ -144,6 +156,9 @@ class Agent:
                 self.report(kind, body, time_ms=time_ms)
         elif isinstance(item, Message):
             self._take_message(item)
+        elif isinstance(item, Record):
+            self._spool.put(SpoolKind.RECORD, item.sign(self._settings.secret))
+            self._commit()
         else:
             self._uplink.hear(item, now=time.monotonic())
             if isinstance(item, Connected):
@@ -166,6 +181,7 @@ class Agent:
         except WireError:
             self._rejected += 1
             return
+        self._recent.note(reading)
         good = reading.quality < Quality.DEVICE_ERROR
         self._new.append(RuleSample(reading.name, time_ms, reading.value if good else None))
         if not self._open:
@@ -249,6 +265,8 @@ class Agent:
         self._clock_moved(self.clock.check())
         fresh, self._new = self._new, []
         self._guard.tick(fresh)
+        if self._page is not None:
+            self._page.snapshot = self._snapshot()
         if self._trouble:
             self._commit()
         if now >= self._next_save:
@@ -261,6 +279,20 @@ class Agent:
                 Topic(self._settings.gateway, Kind.STATUS), self.status().sign(self._settings.secret), retain=True
             )
             self._next_status = now + (self._settings.status_s if sent else 1.0)
+
+    def _snapshot(self) -> Snapshot:
+        farm = self._settings.farm
+        return Snapshot(
+            title=f"{farm.zh} {self._settings.gateway}",
+            alarms=self._guard.alarms(),
+            readings=self._recent.view(),
+            names={name: series.zh for name, series in farm.series.items()},
+            actuators=self._guard.actuators(),
+            backlog=self._spool.stat().backlog,
+            connected=self._uplink.connected,
+            trouble=self._trouble,
+            now_ms=self.clock.now_ms(),
+        )
 
     def status(self) -> Status:
         """The gateway's health as of now."""
@@ -294,6 +326,8 @@ class Agent:
 
     def _leave(self) -> None:
         self._stop_drivers.set()
+        if self._page is not None:
+            self._page.close()
         for thread in self._threads:
             thread.join(2.0)
         for item in self._arrivals(0.0):

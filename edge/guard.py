@@ -134,6 +134,18 @@ class Guard:
         with contextlib.suppress(OSError):
             save(self._path, document)
 
+    def alarms(self) -> list[tuple[str, str, str]]:
+        """What is raised, critical first: severity, what is wrong, what to do (Chinese)."""
+        rules = self._watch.raised if self._watch else []
+        return [(rule.severity, rule.texts["zh"], rule.texts["action_zh"]) for rule in rules]
+
+    def actuators(self) -> list[tuple[str, float, str]]:
+        """Chinese name, value and reason of each driven actuator."""
+        if self._loop is None:
+            return []
+        known, reasons = self._loop.actuators, self._loop.reasons
+        return [(known[name].zh, one.value, reasons.get(name, "")) for name, one in self._loop.memories.items()]
+
     def status(self) -> dict[str, Any]:
         """For the gateway's status: alarms raised and actuators with their reasons."""
         if self._loop is None or self._watch is None:

@@ -12,6 +12,7 @@ is flagged ``OUT_OF_RANGE``, never deleted. What is healthy is said by the rules
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 
@@ -94,6 +95,7 @@ _TABLE = (
 QUANTITIES = MappingProxyType({row.name: row for row in _TABLE})
 
 
+@lru_cache(4096)
 def quantity_of(series: str) -> Quantity | None:
     """The row for a series ``sensor/quantity`` or a bare quantity; None where the table has none.
 

@@ -154,6 +154,15 @@ class DriverSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PageSettings:
+    """Where the page on the farm's own network listens, and the PIN (4 to 12 digits) that opens it."""
+
+    host: str
+    port: int
+    pin: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a gateway is told. ``secret`` is never printed."""
 
@@ -166,6 +175,7 @@ class Settings:
     drivers: tuple[DriverSettings, ...]
     outputs: tuple[DriverSettings, ...]
     secret: bytes = field(repr=False)
+    page: PageSettings | None = None
     pack_readings: int = 200
     pack_age_s: float = 5.0
     status_s: float = 30.0
@@ -195,6 +205,7 @@ def _settings(top: Table, base: Path) -> Settings:
         secret=_secret(base / gateway.text("secret_file")),
         status_s=gateway.number("status_s", 30.0, low=0.2, high=3600),
         uplink=uplink,
+        page=_page(top.table("page")) if "page" in top else None,
         spool_dir=base / spool.text("dir"),
         spool=SpoolSettings(
             cap_bytes=round(spool.number("cap_mb", 512, low=0.25, high=1_000_000) * 1024 * 1024),
@@ -269,6 +280,17 @@ def parse_broker(url: str, where: str) -> tuple[str, str, int]:
     if parts.scheme not in _PORTS or not parts.hostname or parts.path not in {"", "/"}:
         raise SettingsError(f"{where}: {url!r} is not mqtt://HOST:PORT or mqtts://HOST:PORT")
     return parts.scheme, parts.hostname, port or _PORTS[parts.scheme]
+
+
+def _page(table: Table) -> PageSettings:
+    listen, pin = table.text("listen", "127.0.0.1:8088"), table.text("pin")
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the highest port there is
+        raise SettingsError(f"page.listen: {listen!r} is not ADDRESS:PORT")
+    if re.fullmatch(r"\d{4,12}", pin) is None:
+        raise SettingsError("page.pin: must be 4 to 12 digits in quotes")
+    table.done()
+    return PageSettings(host, int(port), pin)
 
 
 def _driver(table: Table, base: Path, key: str = "name") -> DriverSettings:
