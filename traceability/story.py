@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from traceability.chain_rules.pack import CHAINS, load_pack
 from traceability.chain_rules.withdrawal import china_day
 from traceability.codes import EAR_TAG_URI
 from traceability.custody import Genealogy
@@ -225,8 +226,8 @@ def _claims(told: Iterable[Event], proven: Collection[str], signers: Mapping[str
 
 def _statements(event: Event) -> Iterable[Said]:
     if treatment := own(event, "tm:treatment"):
-        name = treatment.get("substance", "?")
-        yield Said(f"使用 {name}（{treatment.get('reason', '未填原因')}）", f"{name} was used")
+        name, route = treatment["substance"], treatment.get("route", "")
+        yield Said(f"使用{_chinese(name, route)}（{treatment.get('reason', '未填原因')}）", f"{name} was used")
     if test := own(event, "tm:asfTest"):
         result = "阴性" if test.get("result") == "negative" else "阳性"
         yield Said(
@@ -243,6 +244,12 @@ def _statements(event: Event) -> Iterable[Said]:
     for element in event.body.get("sensorElementList") or ():
         for report in element["sensorReport"]:
             yield _reading(report)
+
+
+def _chinese(substance: str, route: str) -> str:
+    """The Chinese name of a drug or pesticide, from whichever rule pack knows it."""
+    rules = (load_pack(chain).substance(substance, route) for chain in CHAINS)
+    return next((rule.zh for rule in rules if rule is not None), f" {substance}")
 
 
 def _reading(report: Mapping[str, Any]) -> Said:

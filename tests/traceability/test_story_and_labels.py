@@ -58,6 +58,11 @@ def test_a_claim_names_who_signed_it_and_a_real_signature_beats_a_printed_name()
     assert vet in said.values() or vet in [claim.signer for claim in story.claims]
 
 
+def test_a_drug_is_named_in_the_reader_s_language():
+    texts = {claim.text.zh for claim in tell(CHAINS[3].events, subject=CHAINS[3].subject, now_ms=NOW).claims}
+    assert any(text.startswith("使用甲砜霉素粉") for text in texts)
+
+
 def test_a_recalled_lot_is_bad_until_the_recall_is_lifted():
     lot = LINK.partition("/21/")[0]
     recall = object_event("OBSERVE", "holding", NOW - 1000, epcs=[LINK], persistentDisposition={"set": ["recalled"]})
