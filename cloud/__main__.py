@@ -11,11 +11,12 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from cloud.problems import CloudError
 from cloud.settings import Settings, load
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+# Cases past 100, 120 or 200 % of their term are told once a day.
+REMIND_JOB = "land.remind"
 Job = Callable[[argparse.Namespace, Settings], int]
 
 
@@ -173,12 +176,17 @@ def _host(settings: Settings, *, api: bool, ingest: bool) -> int:
 
 def _worker(_args: argparse.Namespace, settings: Settings) -> int:
     from cloud import demonstration as demo  # noqa: PLC0415
-    from cloud.jobs import work  # noqa: PLC0415
+    from cloud.jobs import ask_daily, work  # noqa: PLC0415
     from cloud.wiring import build_office  # noqa: PLC0415
 
-    office = build_office(settings)
-    hands = {demo.LAND_JOB: lambda body: demo.detect_county(office.land, body)}
-    work(office.jobs, hands, owner=f"{socket.gethostname()}/{os.getpid()}", stop=_stop_on_signals())
+    office, stop = build_office(settings), _stop_on_signals()
+    hands: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+        demo.LAND_JOB: lambda body: demo.detect_county(office.land, body),
+        REMIND_JOB: lambda _body: len(office.land.remind()),
+    }
+    daily = {"zone": ZoneInfo(settings.timezone), "stop": stop}
+    threading.Thread(target=ask_daily, args=(office.jobs, (REMIND_JOB,)), kwargs=daily, daemon=True).start()
+    work(office.jobs, hands, owner=f"{socket.gethostname()}/{os.getpid()}", stop=stop)
     return 0
 
 

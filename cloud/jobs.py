@@ -11,12 +11,13 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, tzinfo
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Column, Engine, Integer, MetaData, String, Table, Text, insert, select, update
 from sqlalchemy.engine import RowMapping
 
-__all__ = ["Job", "Jobs", "metadata", "work"]
+__all__ = ["Job", "Jobs", "ask_daily", "metadata", "work"]
 
 _LOG = logging.getLogger(__name__)
 LEASE_MS = 10 * 60 * 1000
@@ -116,6 +117,16 @@ class Jobs:
 def _job(row: Mapping[str, Any] | RowMapping) -> Job:
     values: Mapping[str, Any] = dict(row)
     return Job(**{name: values[name] for name in Job.__dataclass_fields__})
+
+
+def ask_daily(jobs: Jobs, kinds: tuple[str, ...], *, zone: tzinfo, stop: threading.Event) -> None:
+    """Ask for one job of each kind on every calendar day of `zone`, until `stop`; several askers make one job."""
+    while True:
+        today = datetime.now(zone).date().isoformat()
+        for kind in kinds:
+            jobs.ask(kind, f"{kind}/{today}")
+        if stop.wait(600):
+            return
 
 
 def work(

@@ -1,9 +1,10 @@
 import threading
+from datetime import UTC
 
 import pytest
 
 from cloud.database import open_database
-from cloud.jobs import ATTEMPTS, LEASE_MS, Jobs, metadata, work
+from cloud.jobs import ATTEMPTS, LEASE_MS, Jobs, ask_daily, metadata, work
 
 
 @pytest.fixture
@@ -56,3 +57,12 @@ def test_a_failing_job_is_noted_and_the_next_one_still_runs(engine):
     work(jobs, {"bad": fail, "good": succeed}, owner="me", stop=stop)
     assert (jobs.find("one").state, jobs.find("one").why) == ("failed", "ValueError: band B04 is missing")
     assert (jobs.find("two").state, jobs.find("two").result) == ("done", 4)
+
+
+def test_a_daily_job_is_asked_for_once_a_day_by_however_many(engine):
+    jobs, stop = Jobs(engine), threading.Event()
+    stop.set()
+    for _ in range(3):
+        ask_daily(jobs, ("remind",), zone=UTC, stop=stop)
+    assert jobs.lease("a", ("remind",)) is not None
+    assert jobs.lease("a", ("remind",)) is None
