@@ -69,6 +69,8 @@ class Registry:
         self._gateways: dict[str, Gateway] = {}
         self._series: dict[tuple[str, str], Series] = {}
         self._by_id: dict[int, Series] = {}
+        self._of_gateway: dict[str, list[Series]] = {}
+        self._newest_id = -1
         self._counts: dict[str, int] = {}
 
     def create(self) -> None:
@@ -183,12 +185,20 @@ class Registry:
         return self._series
 
     def series(self, *, gateways: Sequence[str] | None = None) -> list[Series]:
-        """All series, or those of these gateways, by gateway and name."""
-        query = select(series).order_by(series.c.gateway, series.c.name)
-        if gateways is not None:
-            query = query.where(series.c.gateway.in_(gateways))
+        """All series, or those of these gateways, by gateway and name.
+
+        From memory as long as no series was added, in whichever process; a `calibration` may be older than the table's.
+        """
         with self.engine.connect().execution_options(reading=True) as connection:
-            return [_series(row) for row in connection.execute(query)]
+            newest = connection.execute(select(func.coalesce(func.max(series.c.id), 0))).scalar_one()
+            if newest != self._newest_id:
+                rows = connection.execute(select(series).order_by(series.c.gateway, series.c.name)).all()
+                found: dict[str, list[Series]] = {}
+                for row in rows:
+                    found.setdefault(row.gateway, []).append(_series(row))
+                self._of_gateway, self._newest_id = found, newest
+        held = self._of_gateway
+        return [one for name in (sorted(held) if gateways is None else sorted(gateways)) for one in held.get(name, ())]
 
     def by_id(self, id: int) -> Series | None:  # noqa: A002 - as above
         """A series by its number, from memory once its gateway was heard; None where it is unknown."""

@@ -81,7 +81,11 @@ class Telemetry:
         return self._gateway_view(one, self._registry.status(one.id), self._registry.count_series().get(one.id, 0))
 
     def _visible(self, scope: Scope) -> list[Gateway]:
-        return [one for one in self._registry.gateways() if scope is None or self._covers(one.region, scope)]
+        found = self._registry.gateways()
+        if scope is None:
+            return found
+        seen = {region: self._covers(region, scope) for region in {one.region for one in found}}
+        return [one for one in found if seen[one.region]]
 
     def _own(self, gateway: str, scope: Scope) -> Gateway:
         one = self._registry.gateway(gateway)
@@ -141,11 +145,10 @@ class Telemetry:
 
     def latest(self, scope: Scope = None, *, gateway: str | None = None, region: str | None = None) -> list[Latest]:
         """The newest reading of every series in scope, of one gateway, or below one region."""
-        owners = {
-            one.id: one
-            for one in ([self._own(gateway, scope)] if gateway is not None else self._visible(scope))
-            if region is None or self._covers(one.region, frozenset({region}))
-        }
+        owners = {one.id: one for one in ([self._own(gateway, scope)] if gateway is not None else self._visible(scope))}
+        if region is not None:
+            below = {code: self._covers(code, frozenset({region})) for code in {one.region for one in owners.values()}}
+            owners = {name: one for name, one in owners.items() if below[one.region]}
         series = {one.id: one for one in self._registry.series(gateways=list(owners))}
         found = self._readings.last(np.array(list(series), dtype=np.int64))
         now = self._clock()
@@ -154,7 +157,7 @@ class Telemetry:
         )
         return [
             Latest(
-                **_series_view(series[one]).model_dump(),
+                **_series_cells(series[one]),
                 farm=owners[series[one].gateway].farm,
                 region=owners[series[one].gateway].region,
                 time_ms=at,
@@ -373,18 +376,22 @@ def _head(view: SeriesView, start_ms: int, end_ms: int, interval: int | None) ->
 
 
 def _series_view(one: Series) -> SeriesView:
+    return SeriesView(**_series_cells(one))
+
+
+def _series_cells(one: Series) -> dict[str, Any]:
     sensor, _, quantity = one.name.rpartition("/")
     row = quantity_of(one.name)
-    return SeriesView(
-        id=one.id,
-        gateway=one.gateway,
-        name=one.name,
-        sensor=sensor,
-        quantity=quantity,
-        unit=one.unit,
-        zh=row.zh if row else quantity,
-        en=row.en if row else quantity,
-    )
+    return {
+        "id": one.id,
+        "gateway": one.gateway,
+        "name": one.name,
+        "sensor": sensor,
+        "quantity": quantity,
+        "unit": one.unit,
+        "zh": row.zh if row else quantity,
+        "en": row.en if row else quantity,
+    }
 
 
 def _coverage(n: int, interval_ms: int | None, span_ms: int) -> float | None:
