@@ -19,9 +19,12 @@ from edge.agent import Agent
 from edge.clock import Clock, SystemTime
 from edge.drivers.registry import make_driver
 from edge.drivers.simulator import SimulatorDriver
+from edge.farms import load_farm
 from edge.outputs import MemoryOutput, make_output
-from edge.pond_log import Report, read_log
+from edge.pond_log import Report, read_log, read_samples
 from edge.replay import Replay, progress_bar
+from edge.rules import explain
+from edge.rules import replay as replay_rule
 from edge.settings import Settings, UplinkSettings, load_settings, load_zone, parse_broker
 from edge.spool import Spool, SpoolSettings
 from edge.spool.tool import add_spool_commands
@@ -65,6 +68,16 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--wait", action="store_true", help="wait until the cloud has confirmed everything")
     replay.add_argument("--timeout", type=float, default=600.0, metavar="S", help="give up after that long (600)")
     replay.set_defaults(job=_replay)
+
+    rules = jobs.add_parser("rules", help="try the rules of a farm on recorded data, or explain them")
+    verbs = rules.add_subparsers(required=True, metavar="VERB")
+    test = verbs.add_parser("test", help="replay a CSV (columns time in UTC ms, series, value) and say what would ring")
+    test.add_argument("file", type=Path, metavar="CSV")
+    test.add_argument("--farm", required=True, help="farm type, e.g. fish_pond")
+    test.set_defaults(job=_rules_test)
+    tell = verbs.add_parser("explain", help="say every rule of a farm in words, with its source")
+    tell.add_argument("farm", help="farm type, e.g. fish_pond")
+    tell.set_defaults(job=_rules_explain)
 
     add_spool_commands(jobs)
     return parser
@@ -133,6 +146,28 @@ def _replay_verdict(report: Report, args: argparse.Namespace) -> int:
     if args.wait and not report.settled:
         print(f"error: the cloud has not confirmed everything within {args.timeout:.0f} s; run again", file=sys.stderr)
         return 2
+    return 0
+
+
+def _rules_test(args: argparse.Namespace) -> int:
+    farm, samples = load_farm(args.farm), read_samples(args.file)
+    until_ms = max(sample.time_ms for sample in samples)
+    heard = {sample.series for sample in samples}
+    for rule in farm.rules.values():
+        if heard.isdisjoint(one.series for one in rule.inputs.values()):
+            continue
+        state, transitions = replay_rule(rule, samples, until_ms)
+        for one in transitions:
+            print(json.dumps({**asdict(one), "zh": rule.texts["zh"]}, ensure_ascii=False))
+        print(json.dumps({"rule": rule.id, "raised": state.raised, "shows": explain(rule, state)}, ensure_ascii=False))
+    return 0
+
+
+def _rules_explain(args: argparse.Namespace) -> int:
+    for rule in load_farm(args.farm).rules.values():
+        off = f" until {rule.off.text}" if rule.off else ""
+        print(f"{rule.id} [{rule.severity}] {rule.texts['zh']} / {rule.texts['en']}")
+        print(f"    {rule.on.text} for {rule.hold_ms // 1000} s{off}; {rule.texts['source']}")
     return 0
 
 

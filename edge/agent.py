@@ -27,9 +27,11 @@ from edge.page import Page, Snapshot
 from edge.quality import judge
 from edge.recent import Recent
 from edge.rules import Sample as RuleSample
+from edge.settings import notify_address
 from edge.spool import Kind as SpoolKind
 from edge.spool import Spool, SpoolError
 from edge.uplink import Connected, Disconnected, Message, Notice, Uplink
+from edge.watchdog import Watchdog
 from edge.wire import (
     Ack,
     Event,
@@ -87,6 +89,7 @@ class Agent:
         self._guard = Guard(settings, self.clock, report=self.report)
         self._desk = Desk(settings.spool_dir / "commands.log", settings.gateway, settings.secret)
         self._new: list[RuleSample] = []
+        self._watchdog = Watchdog(notify_address())
         self._recent = Recent(settings.farm.series)
         self._page: Page | None = None
         if (page := settings.page) is not None:
@@ -116,8 +119,10 @@ class Agent:
         self._uplink.start()
         if self._page is not None:
             self._page.start()
+        self._watchdog.ready()
         while not stop.is_set():
             self._turn()
+        self._watchdog.stopping()
         self._leave()
 
     def _emit(self, samples: Sequence[Sample], reports: Sequence[Report] = ()) -> None:
@@ -265,6 +270,7 @@ class Agent:
         self._clock_moved(self.clock.check())
         fresh, self._new = self._new, []
         self._guard.tick(fresh)
+        self._feed_watchdog(now)
         if self._page is not None:
             self._page.snapshot = self._snapshot()
         if self._trouble:
@@ -279,6 +285,18 @@ class Agent:
                 Topic(self._settings.gateway, Kind.STATUS), self.status().sign(self._settings.secret), retain=True
             )
             self._next_status = now + (self._settings.status_s if sent else 1.0)
+
+    def _feed_watchdog(self, now: float) -> None:
+        """Fed by real progress: this loop turned, and each driver's thread lives and reads or rests on purpose.
+
+        A quiet device is no reason to restart the agent; a dead thread is.
+        """
+        self._watchdog.progress("loop", now)
+        for driver, thread in zip(self._drivers, self._threads, strict=True):
+            health = driver.health
+            if health.resting or thread.is_alive():
+                self._watchdog.progress(driver.name, now)
+        self._watchdog.feed(now)
 
     def _snapshot(self) -> Snapshot:
         farm = self._settings.farm

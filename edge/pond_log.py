@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from edge import EdgeError
 from edge.quality import judge
 from edge.quantities import QUANTITIES
+from edge.rules import Sample
 from edge.wire import Reading, WireError
 
 if TYPE_CHECKING:
@@ -137,6 +138,28 @@ def parse_local(text: str, zone: tzinfo) -> int:
         local = local.replace(tzinfo=zone)
     since = local - datetime(1970, 1, 1, tzinfo=UTC)
     return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """A CSV with columns ``time`` (UTC ms), ``series``, ``value`` as samples; an empty value is a bad one.
+
+    Raises ``LogError`` naming the first line that cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as text:
+            rows = csv.DictReader(text)
+            samples = []
+            for row in rows:
+                try:
+                    value = float(row["value"]) if row["value"].strip() else None
+                    samples.append(Sample(row["series"].strip(), int(row["time"]), value))
+                except (KeyError, ValueError, TypeError, AttributeError):
+                    raise LogError("no_rows", f"{path}: line {rows.line_num}: needs time, series, value") from None
+    except OSError as why:
+        raise LogError("no_file", f"{path}: cannot read: {why.strerror}") from None
+    if not samples:
+        raise LogError("no_rows", f"{path}: holds no samples")
+    return samples
 
 
 class Pace:

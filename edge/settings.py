@@ -7,6 +7,7 @@ directory of the file.
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -179,6 +180,11 @@ class Settings:
     pack_readings: int = 200
     pack_age_s: float = 5.0
     status_s: float = 30.0
+
+
+def notify_address() -> str:
+    """Where systemd listens for this process (``NOTIFY_SOCKET``); empty outside systemd."""
+    return os.environ.get("NOTIFY_SOCKET", "")
 
 
 def load_settings(path: Path) -> Settings:

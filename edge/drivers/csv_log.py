@@ -41,6 +41,7 @@ class CsvLogDriver:
                 self.health.ok += len(row.readings)
         except LogError as why:
             self._warn(str(why))
+        self.health.resting = True  # there is no more to come
 
     def _warn(self, text: str) -> None:
         self.health.failed += 1
