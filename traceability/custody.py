@@ -83,9 +83,10 @@ class _Part:
 
 
 class Genealogy:
-    """The links between things. Events go in by time (`add`), corrected ones are left out by the caller."""
+    """The links between things. Corrected events are left out by the caller; late ones may come in any order."""
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
+        self._told: list[Event] = []
         self._sources: dict[str, dict[str, None]] = {}
         self._products: dict[str, dict[str, None]] = {}
         self._packed_in: dict[str, dict[str, None]] = {}
@@ -102,7 +103,18 @@ class Genealogy:
             self.add(event)
 
     def add(self, event: Event) -> None:
-        """Take in one more event, not earlier than the last. Raises `CyclicCustody` and then changes nothing."""
+        """Take in one more event. Raises `CyclicCustody` and then changes nothing.
+
+        One that happened before the last costs a new reading of all: what a crate held at that moment decides who is
+        whose source from then on.
+        """
+        if self._told and event.time_ms < self._told[-1].time_ms:
+            self.__dict__.update(Genealogy([*self._told, event]).__dict__)
+            return
+        self._take(event)
+        self._told.append(event)
+
+    def _take(self, event: Event) -> None:
         if event.parent is not None and event.kind != "TransactionEvent" and event.action != "DELETE":
             self._refuse_cycle(event.parent, event.children)
         for thing in event.things:

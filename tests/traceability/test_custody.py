@@ -157,6 +157,19 @@ def test_a_replaced_ear_tag_is_the_same_animal():
     assert old in Genealogy(map(parse_event, events)).back("urn:x:half")
 
 
+@given(events=histories(), order=st.randoms(use_true_random=False))
+def test_late_events_lead_to_the_same_links_as_timely_ones(events, order):
+    shuffled = list(events)
+    order.shuffle(shuffled)
+    late = Genealogy()
+    for event in shuffled:
+        late.add(event)
+    timely = Genealogy(events)
+    for thing in {name for event in events for name in event.things}:
+        assert set(late.back(thing)) == set(timely.back(thing))
+        assert set(late.forward(thing)) == set(timely.forward(thing))
+
+
 def test_a_serial_whose_link_names_its_lot_comes_from_that_lot():
     lot = "https://id.gs1.org/01/09520123456788/10/A"
     sold = object_event("OBSERVE", "retail_selling", 2000, epcs=[f"{lot}/21/7"])
