@@ -19,15 +19,25 @@ from cloud.jobs import Jobs
 from cloud.land import Land
 from cloud.migrations import migrate
 from cloud.problems import CloudError
-from cloud.provenance import LogBook, LogPlace, Provenance, read_witnesses
+from cloud.provenance import LogBook, LogPlace, Provenance, read_witnesses, record_keeper
 from cloud.regions import Regions
 from cloud.settings import Settings
-from cloud.telemetry import Arrival, Broker, Ingest, ReadingsStore, Registry, Telemetry, open_readings
+from cloud.telemetry import Arrival, Broker, Ingest, OnRecord, ReadingsStore, Registry, Telemetry, open_readings
 from edge.farms import FarmError, load_farm
 from edge.rules import Sample
 from traceability import TraceError
 
-__all__ = ["Clock", "Office", "Services", "build", "build_ingest", "build_office", "log_place", "utc_now_ms"]
+__all__ = [
+    "Clock",
+    "Gathering",
+    "Office",
+    "Services",
+    "build",
+    "build_ingest",
+    "build_office",
+    "log_place",
+    "utc_now_ms",
+]
 
 Clock = Callable[[], int]
 _BUSY_MESSAGES = 100
@@ -53,6 +63,22 @@ class Office:
 
 
 @dataclass(frozen=True, slots=True)
+class Gathering:
+    """What taking readings in needs: a process that does only this owns no log and serves no page."""
+
+    office: Office
+    readings: ReadingsStore
+    registry: Registry
+    telemetry: Telemetry
+    stage_record: OnRecord
+
+    def close(self) -> None:
+        """Give the files back."""
+        self.readings.close()
+        self.office.engine.dispose()
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """Everything the serving process owns."""
 
@@ -69,12 +95,12 @@ class Services:
     telemetry: Telemetry
     alarms: Alarms
     provenance: Provenance
+    gathering: Gathering
 
     def close(self) -> None:
         """Give the files back."""
         self.provenance.close()
-        self.readings.close()
-        self.engine.dispose()
+        self.gathering.close()
 
 
 def build_office(settings: Settings, clock: Clock = utc_now_ms) -> Office:
@@ -99,19 +125,29 @@ def log_place(settings: Settings) -> LogPlace:
     return LogPlace(settings.ledger_dir, key, settings.ledger_origin, witnesses, settings.quorum)
 
 
-def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
-    """Everything, wired once. Raises `CloudError` where a store cannot be opened."""
+def build_gathering(settings: Settings, clock: Clock = utc_now_ms) -> Gathering:
+    """The readings store and what stands around it. Raises `CloudError` where a store cannot be opened."""
     office = build_office(settings, clock)
     readings = open_readings(settings.readings, database=office.engine)
     registry = Registry(office.engine)
+    telemetry = Telemetry(readings, registry, clock=clock, covers=_covers(office))
+    return Gathering(office, readings, registry, telemetry, record_keeper(office.engine))
 
-    def covers(region: str, granted: frozenset[str]) -> bool:
-        return any(office.regions.covers(grant, region) for grant in granted)
 
-    telemetry = Telemetry(readings, registry, clock=clock, covers=covers)
+def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
+    """Everything, wired once. Raises `CloudError` where a store cannot be opened or another process owns the log."""
+    gathering = build_gathering(settings, clock)
+    office, telemetry, registry = gathering.office, gathering.telemetry, gathering.registry
     log = LogBook(office.engine, log_place(settings), clock)
     settings.policy_file.write_text(log.policy_text, "utf-8")
-    provenance = Provenance(office.engine, log, site=settings.site, clock=clock, daily_mean=telemetry.daily_mean)
+
+    def stand(gateway: str) -> tuple[str, str]:
+        known = registry.gateway(gateway)
+        return known.site, known.name
+
+    provenance = Provenance(
+        office.engine, log, site=settings.site, clock=clock, daily_mean=telemetry.daily_mean, gateway=stand
+    )
     return Services(
         settings,
         clock,
@@ -121,12 +157,20 @@ def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
         office.regions,
         office.land,
         office.catalogue,
-        readings,
+        gathering.readings,
         registry,
         telemetry,
-        Alarms(AlarmStore(office.engine), clock=clock, watched=lambda: watched(telemetry), covers=covers),
+        Alarms(AlarmStore(office.engine), clock=clock, watched=lambda: watched(telemetry), covers=_covers(office)),
         provenance,
+        gathering,
     )
+
+
+def _covers(office: Office) -> Callable[[str, frozenset[str]], bool]:
+    def covers(region: str, granted: frozenset[str]) -> bool:
+        return any(office.regions.covers(grant, region) for grant in granted)
+
+    return covers
 
 
 class Intake:
@@ -160,9 +204,10 @@ def watched(telemetry: Telemetry) -> list[Watched]:
     return found
 
 
-def build_watch(services: Services, busy: Callable[[], bool]) -> Watch:
+def build_watch(gathering: Gathering, busy: Callable[[], bool]) -> Watch:
     """The rules over everything that is stored; they see readings only through two small callables."""
-    store, telemetry = AlarmStore(services.engine), services.telemetry
+    office, telemetry = gathering.office, gathering.telemetry
+    store = AlarmStore(office.engine)
     ways = {"log": log, "webhook": webhook, "smtp": email("127.0.0.1", 25, "tianmai@localhost")}
 
     def history(gateway: str, names: Sequence[str], start_ms: int, end_ms: int) -> list[Sample]:
@@ -170,33 +215,34 @@ def build_watch(services: Services, busy: Callable[[], bool]) -> Watch:
 
     return Watch(
         store,
-        Teller(store, services.regions.covers, ways),
-        clock=services.clock,
+        Teller(store, office.regions.covers, ways),
+        clock=office.clock,
         watched=lambda: watched(telemetry),
         history=history,
         busy=busy,
     )
 
 
-def build_ingest(services: Services) -> Intake:
-    """The MQTT side of the same process: readings to their store and rules, farm records to the chain."""
-    settings = services.settings
+def build_ingest(gathering: Gathering) -> Intake:
+    """The MQTT side: readings to their store and rules, farm records to where the chain finds them."""
+    settings = gathering.office.settings
     broker = Broker(settings.mqtt_host, settings.mqtt_port)
-    watch = build_watch(services, lambda: ingest.health()["waiting"] > _BUSY_MESSAGES)
+    watch = build_watch(gathering, lambda: ingest.health()["waiting"] > _BUSY_MESSAGES)
 
     def on_stored(arrivals: Sequence[Arrival]) -> None:
         def told() -> dict[str, list[Sample]]:
-            fresh = services.telemetry.fresh(arrivals, watch.wanted)
+            fresh = gathering.telemetry.fresh(arrivals, watch.wanted)
             return {gateway: [Sample(*row) for row in rows] for gateway, rows in fresh.items()}
 
         watch.tell(told, sum(len(arrival.points) for arrival in arrivals))
 
+    gathering.telemetry.when_stored(on_stored)
     ingest = Ingest(
-        services.readings,
-        services.registry,
+        gathering.readings,
+        gathering.registry,
         broker,
-        clock=services.clock,
-        on_record=services.provenance.stage_record,
+        clock=gathering.office.clock,
+        on_record=gathering.stage_record,
         on_stored=on_stored,
         refusals=(CloudError, TraceError),
     )

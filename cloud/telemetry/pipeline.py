@@ -152,7 +152,18 @@ class Pipeline:
             raise Invalid(batch.letters[0].detail, code=batch.letters[0].reason)
         self._registry.keep_events(batch.events)
         if arrival is not None:
-            self._readings.append([replace(arrival, key=None, skips=None)])
+            self._store([replace(arrival, key=None, skips=None)])
+
+    def give(self, gateway: Gateway, readings: Sequence[Reading], received_ms: int) -> tuple[int, dict[str, list[str]]]:
+        """Store readings that came another way, without a number; how many were taken, and why others were not."""
+        points, refused = self._named(gateway, readings)
+        self._store([Arrival(None, points, received_ms=received_ms)])
+        return len(points), refused
+
+    def _store(self, arrivals: list[Arrival]) -> None:
+        self._readings.append(arrivals)
+        if self._on_stored is not None:
+            self._on_stored(arrivals)
 
     def bury(self, message: Message, why: Exception) -> dict[str, Ack]:
         """Put aside a message that this program fails to handle, and settle its number all the same."""

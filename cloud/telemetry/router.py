@@ -1,9 +1,17 @@
 """HTTP doors of telemetry: `/api/v1/gateways`, `/series`, `/latest`, `/dead-letters`, `/events`, `/conflicts`."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.responses import FileResponse, StreamingResponse
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
 
+from cloud.problems import TooLarge
 from cloud.telemetry.schemas import (
     ConflictView,
     DeadLetterView,
@@ -11,6 +19,7 @@ from cloud.telemetry.schemas import (
     GatewayView,
     Latest,
     Page,
+    Received,
     RegionStatistics,
     SensorView,
     SeriesPoints,
@@ -18,10 +27,14 @@ from cloud.telemetry.schemas import (
 )
 from cloud.telemetry.service import Telemetry
 from cloud.who import Role, SignedIn, Who, having
+from edge.wire import DEFAULT_LIMITS
 
 __all__ = ["build_router"]
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
+Start = Annotated[int, Query(alias="from", ge=0)]
+End = Annotated[int, Query(alias="to", ge=0)]
+_STREAM_S = 2.0
 Operator = Annotated[Who, Depends(having(Role.OPERATOR))]
 
 
@@ -30,6 +43,7 @@ def build_router(telemetry: Telemetry) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["telemetry"])
     _questions(router, telemetry)
     _troubles(router, telemetry)
+    _traffic(router, telemetry)
     return router
 
 
@@ -58,8 +72,8 @@ def _questions(router: APIRouter, telemetry: Telemetry) -> None:
     def points(
         series: int,
         who: SignedIn,
-        start_ms: Annotated[int, Query(alias="from", ge=0)],
-        end_ms: Annotated[int, Query(alias="to", ge=0)],
+        start_ms: Start,
+        end_ms: End,
         max_points: int = 500,
     ) -> SeriesPoints:
         """A stretch of one series in at most `max_points` rows, with its coverage."""
@@ -69,8 +83,8 @@ def _questions(router: APIRouter, telemetry: Telemetry) -> None:
     def statistics(
         who: SignedIn,
         quantity: str,
-        start_ms: Annotated[int, Query(alias="from", ge=0)],
-        end_ms: Annotated[int, Query(alias="to", ge=0)],
+        start_ms: Start,
+        end_ms: End,
     ) -> Page[RegionStatistics]:
         """One quantity by region, over a stretch of time."""
         return Page(items=telemetry.statistics(quantity, start_ms, end_ms, who.regions()))
@@ -104,3 +118,66 @@ def _troubles(router: APIRouter, telemetry: Telemetry) -> None:
     def replay(digest: str, _who: Annotated[Who, Depends(having(Role.ADMIN))]) -> None:
         """Send one through the pipeline again, after its reason was mended."""
         telemetry.replay(digest)
+
+
+def _traffic(router: APIRouter, telemetry: Telemetry) -> None:
+    @router.post("/gateways/{gateway}/readings")
+    async def receive(
+        gateway: str, request: Request, precision: str = "ns", x_tianmai_signature: Annotated[str, Header()] = ""
+    ) -> Received:
+        """Readings as SenML, Influx line protocol or ThingsBoard telemetry, signed with the gateway's secret.
+
+        The header `X-Tianmai-Signature` is the hex HMAC-SHA256 of the body.
+        """
+        body = await _counted_body(request)
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return await run_in_threadpool(telemetry.receive, gateway, body, kind, x_tianmai_signature, precision)
+
+    @router.get("/exports/{gateway}.csv")
+    def export_csv(gateway: str, who: SignedIn, start_ms: Start, end_ms: End) -> StreamingResponse:
+        """All readings of a gateway as CSV."""
+        pieces = telemetry.export_csv(gateway, start_ms, end_ms, who.regions())
+        head = {"Content-Disposition": f'attachment; filename="{gateway}.csv"'}
+        return StreamingResponse(pieces, media_type="text/csv; charset=utf-8", headers=head)
+
+    @router.get("/exports/{gateway}.parquet")
+    def export_parquet(gateway: str, who: SignedIn, start_ms: Start, end_ms: End) -> FileResponse:
+        """All readings of a gateway as Parquet."""
+        folder = TemporaryDirectory(prefix="tianmai-export-")
+        path = Path(folder.name) / "readings.parquet"
+        try:
+            telemetry.export_parquet(gateway, start_ms, end_ms, path, who.regions())
+        except BaseException:
+            folder.cleanup()
+            raise
+        name = f"{gateway}.parquet"
+        return FileResponse(path, filename=name, background=BackgroundTask(folder.cleanup))
+
+    @router.get("/stream")
+    async def stream(who: SignedIn, gateway: str | None = None, region: str | None = None) -> StreamingResponse:
+        """New readings as server-sent events (`event: readings`, an array), the newest of each series once first."""
+        scope = who.regions()
+        await run_in_threadpool(telemetry.latest, scope, gateway=gateway, region=region)  # refuse before the stream
+
+        async def events() -> AsyncIterator[str]:
+            seen: dict[int, int] = {}
+            while True:
+                rows = await run_in_threadpool(telemetry.latest, scope, gateway=gateway, region=region)
+                fresh = [row for row in rows if seen.get(row.id) != row.time_ms]
+                seen.update((row.id, row.time_ms) for row in fresh)
+                # A comment keeps proxies from closing a quiet line.
+                body = ",".join(row.model_dump_json() for row in fresh)
+                yield f"event: readings\ndata: [{body}]\n\n" if fresh else ": nothing new\n\n"
+                await asyncio.sleep(_STREAM_S)
+
+        return StreamingResponse(events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+async def _counted_body(request: Request) -> bytes:
+    """The body, as far as it may go; what a header says about its length is not believed."""
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > DEFAULT_LIMITS.wire_bytes:
+            raise TooLarge(f"a body may have {DEFAULT_LIMITS.wire_bytes} bytes")
+    return body

@@ -14,6 +14,7 @@ __all__ = [
     "Latest",
     "Page",
     "Point",
+    "Received",
     "RegionStatistics",
     "SensorView",
     "SeriesPoints",
@@ -131,6 +132,13 @@ class RegionStatistics(_View):
     mean: float | None
     low: float | None
     high: float | None
+
+
+class Received(_View):
+    """What became of readings that came by HTTP."""
+
+    taken: int
+    refused: list[str] = Field(description="why single readings were not, at most 20")
 
 
 class DeadLetterView(_View):

@@ -4,15 +4,20 @@
 for the asker: the same `NotFound` as for what never was.
 """
 
+import hmac
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from cloud.problems import Invalid, NotFound, TooLarge
+from cloud.problems import Invalid, NotFound, TooLarge, Unauthenticated
 from cloud.telemetry.dead_letters import DeadLetters
-from cloud.telemetry.pipeline import Pipeline
+from cloud.telemetry.exports import as_csv, as_parquet
+from cloud.telemetry.foreign import from_line_protocol, from_thingsboard
+from cloud.telemetry.pipeline import OnStored, Pipeline
 from cloud.telemetry.registry import Gateway, Registry, Series
 from cloud.telemetry.schemas import (
     Bucket,
@@ -23,6 +28,7 @@ from cloud.telemetry.schemas import (
     GatewayView,
     Latest,
     Point,
+    Received,
     RegionStatistics,
     SensorView,
     SeriesPoints,
@@ -30,6 +36,7 @@ from cloud.telemetry.schemas import (
 )
 from cloud.telemetry.store import NO_VALUE_QUALITY, Arrival, Points, ReadingsStore, gather
 from edge.quantities import quantity_of
+from edge.wire import DEFAULT_LIMITS, Reading, decode_pack
 
 __all__ = ["Telemetry"]
 
@@ -66,7 +73,9 @@ class Telemetry:
         self._letters = DeadLetters(registry.engine)
         self._clock = clock
         self._covers = covers
-        self._replay = Pipeline(readings, registry, clock=clock)
+        self._on_stored: list[OnStored] = []
+        self._side = Pipeline(readings, registry, clock=clock, on_stored=self._tell)
+        self._side_lock = Lock()
 
     # --- gateways -----------------------------------------------------------------------------------
 
@@ -285,6 +294,63 @@ class Telemetry:
                 held[1] += total
         return {day: total / n for day, (n, total) in sorted(sums.items())}
 
+    # --- readings that come by HTTP -----------------------------------------------------------------
+
+    def receive(self, gateway: str, body: bytes, kind: str, signature: str, precision: str = "ns") -> Received:
+        """Readings of one gateway in one of three formats, durable when this returns.
+
+        `kind` is the media type: `application/senml+json`, `application/json` (ThingsBoard gateway telemetry) or
+        `text/plain` (Influx line protocol, times in `precision`). `signature` is the hex HMAC-SHA256 of the body with
+        the gateway's secret. Raises `Unauthenticated`, `TooLarge`, `Invalid`.
+        """
+        owner = self._registry.known(gateway)
+        secret = owner.secret if owner else b"nobody"
+        good = hmac.compare_digest(hmac.new(secret, body, "sha256").hexdigest(), signature.lower())
+        if owner is None or owner.disabled_ms is not None or not good:
+            raise Unauthenticated("this body was not signed with the secret of a registered gateway")
+        if len(body) > DEFAULT_LIMITS.wire_bytes:
+            raise TooLarge(f"a body may have {DEFAULT_LIMITS.wire_bytes} bytes, not {len(body)}")
+        readings = self._understood(owner, body, kind, precision)
+        with self._side_lock:
+            taken, refused = self._side.give(owner, readings, self._clock())
+        return Received(taken=taken, refused=[detail for details in refused.values() for detail in details][:20])
+
+    def _understood(self, owner: Gateway, body: bytes, kind: str, precision: str) -> Sequence[Reading]:
+        now = self._clock()
+        if kind == "application/senml+json":
+            pack = decode_pack(body)
+            if pack.gateway != owner.id:
+                raise Invalid(f"the address is {owner.id}'s, the pack says {pack.gateway}", code="wrong_gateway")
+            return pack.readings
+        if kind == "application/json":
+            return from_thingsboard(body, now)
+        if kind == "text/plain":
+            return from_line_protocol(body.decode("utf-8", "replace"), now, precision)
+        raise Invalid(f"readings come as senml+json, json or text/plain, not {kind[:40]!r}", code="bad_media_type")
+
+    def when_stored(self, tell: OnStored) -> None:
+        """Call `tell` with what becomes durable by way of this service (HTTP, replays)."""
+        self._on_stored.append(tell)
+
+    def _tell(self, arrivals: Sequence[Arrival]) -> None:
+        for tell in self._on_stored:
+            tell(arrivals)
+
+    # --- readings to take away ----------------------------------------------------------------------
+
+    def export_csv(self, gateway: str, start_ms: int, end_ms: int, scope: Scope = None) -> Iterator[bytes]:
+        """All readings of one gateway over `[start_ms, end_ms)` as CSV, in pieces. Raises before the first piece."""
+        _check(start_ms, end_ms, 2)
+        return as_csv(self._readings, self._by_id(gateway, scope), start_ms, end_ms)
+
+    def export_parquet(self, gateway: str, start_ms: int, end_ms: int, path: Path, scope: Scope = None) -> None:
+        """The same as a Parquet file at `path`."""
+        _check(start_ms, end_ms, 2)
+        as_parquet(self._readings, self._by_id(gateway, scope), start_ms, end_ms, path)
+
+    def _by_id(self, gateway: str, scope: Scope) -> dict[int, Series]:
+        return {one.id: one for one in self._registry.series(gateways=[self._own(gateway, scope).id])}
+
     # --- for other contexts, by way of the wiring ---------------------------------------------------
 
     def samples(self, gateway: str, names: Sequence[str], start_ms: int, end_ms: int) -> list[Row]:
@@ -329,7 +395,8 @@ class Telemetry:
         message, whole = self._letters.get(digest)
         if not whole:
             raise Invalid("only the beginning of this message was kept; it cannot be replayed", code="truncated")
-        self._replay.again(message)
+        with self._side_lock:
+            self._side.again(message)
         self._letters.replayed(digest, self._clock())
 
     def events(

@@ -1,7 +1,16 @@
+import hmac
+import io
+import json
+import threading
+
+import httpx
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from processes import free_port, wait_until
 
 from cloud import problems
 from cloud.database import open_database
@@ -218,6 +227,52 @@ class TestRoutes:
         answer = client.get(f"/api/v1/series/1/points?from={NOW - 5000}&to={NOW + 1}").json()
         assert [point["value"] for point in answer["points"]] == [20.0, 21.0]
         assert answer["series"]["unit"] == "Cel"
+
+    def test_readings_come_by_http_in_three_formats_when_they_are_signed(self, client, cloud):
+        def post(kind, body, secret=cloud.pond.secret, gateway="pond"):
+            head = {"Content-Type": kind, "X-Tianmai-Signature": hmac.new(secret, body, "sha256").hexdigest()}
+            return client.post(f"/api/v1/gateways/{gateway}/readings?precision=ms", content=body, headers=head)
+
+        told = []
+        cloud.telemetry.when_stored(told.extend)
+        lines = f"p9 ph=7.1 {NOW - 5}\np9 ph=7.1 {NOW + 900_000}".encode()
+        assert post("text/plain; charset=utf-8", lines).json()["taken"] == 1
+        assert post("application/json", b'{"p9":[{"ts":%d,"values":{"ph":7.2}}]}' % NOW).json()["taken"] == 1
+        senml = encode_pack(Pack("pond", (Reading("p9/ph", NOW - 1, 7.3, "pH"),)))
+        assert post("application/senml+json", senml).json() == {"taken": 1, "refused": []}
+        assert sum(len(arrival.points) for arrival in told) == 3
+        assert post("application/senml+json", senml, b"guess").status_code == 401
+        assert post("application/senml+json", senml, gateway="nobody").status_code == 401
+        barn = cloud.registry.gateway("barn").secret
+        assert post("application/senml+json", senml, barn, "barn").json()["code"] == "wrong_gateway"
+        assert post("image/png", b"x").json()["code"] == "bad_media_type"
+        assert post("text/plain", b"x" * 70_000).status_code == 413
+
+    def test_readings_can_be_taken_away_as_csv_and_parquet(self, client):
+        span = f"from={NOW - 5000}&to={NOW + 1}"
+        lines = client.get(f"/api/v1/exports/pond.csv?{span}").text.splitlines()
+        assert lines[0] == "gateway,series,unit,time,time_ms,value,quality"
+        assert lines[1] == f"pond,p1/water_temperature,Cel,2023-11-14T23:59:59.000Z,{NOW - 1000},20.0,0"
+        table = pq.read_table(io.BytesIO(client.get(f"/api/v1/exports/pond.parquet?{span}").content))
+        assert table.column("value").to_pylist() == [20.0, 21.0]
+        assert client.get("/api/v1/exports/pond.csv?from=5&to=5").status_code == 422
+        self.who = Who("x", "X", frozenset({Grant(Role.VIEWER, "500153")}))
+        assert client.get(f"/api/v1/exports/pond.csv?{span}").status_code == 404
+        assert client.get(f"/api/v1/exports/pond.parquet?{span}").status_code == 404
+
+    def test_new_readings_are_streamed(self, client, cloud):
+        port = free_port()
+        server = uvicorn.Server(uvicorn.Config(client.app, port=port, log_level="error"))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        wait_until(lambda: server.started, "the server never started")
+        with httpx.stream("GET", f"http://127.0.0.1:{port}/api/v1/stream?gateway=pond", timeout=20) as answer:
+            lines = (line for line in answer.iter_lines() if line.startswith("data: "))
+            assert [row["value"] for row in json.loads(next(lines)[6:])] == [21.0]
+            cloud.send("pond", (NOW + 1000, 22.0))
+            assert [row["value"] for row in json.loads(next(lines)[6:])] == [22.0]
+        server.should_exit = True
+        thread.join(10)
 
     def test_problems_are_problem_documents(self, client):
         answer = client.get("/api/v1/series/1/points?from=5&to=5")
