@@ -76,10 +76,14 @@ def plot(
     end_ms: int,
     gap_ms: int,
     *,
+    since_ms: int | None = None,
     size: tuple[int, int] = (760, 240),
     bare: bool = False,
 ) -> Plot:
-    """Lay out one series in a box; with no usable point the box is empty but sound. `bare` leaves no room for axes."""
+    """Lay out one series in a box; with no usable point the box is empty but sound.
+
+    A series that begins inside the window says so by `since_ms`: what was before is no gap. `bare` means no axes.
+    """
     width, height = size
     left, bottom, top, right = (0, 2, 2, 0) if bare else (48, 26, 10, 10)
     values = [value for _, value in points if value is not None]
@@ -95,7 +99,8 @@ def plot(
     paths = tuple("M" + "L".join(f"{x(t)},{y(v)}" for t, v in run) for run in runs if len(run) > 1)
     dots = tuple((x(run[0][0]), y(run[0][1])) for run in runs if len(run) == 1)
     holes = tuple(
-        (x(gap.start_ms), round(x(gap.end_ms) - x(gap.start_ms), 1)) for gap in gaps(points, start_ms, end_ms, gap_ms)
+        (x(gap.start_ms), round(x(gap.end_ms) - x(gap.start_ms), 1))
+        for gap in gaps(points, since_ms or start_ms, end_ms, gap_ms)
     )
     across = tuple(Tick(x(time), time) for time in _hours(start_ms, end_ms))
     up = tuple(Tick(y(mark), mark) for mark in marks)

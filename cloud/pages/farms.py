@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cloud.pages.charts import Plot, Point, gaps, plot
+from cloud.pages.charts import Gap, Plot, Point, gaps, plot
 from cloud.pages.farm_types import farm_type
 from cloud.pages.speech import Speech
 from edge.wire import Quality
@@ -112,12 +112,13 @@ def chart_view(
     found = telemetry.points(reading.series, end - hours * _HOUR_MS, end, _MOST_POINTS, scope)
     points = _points(found)
     gap = _gap_ms(found, reading)
+    since = _since(telemetry, reading, points, end - hours * _HOUR_MS, scope)
     return ChartView(
         name=reading.name,
         label=f"{reading.label} {speech.unit(reading.unit)}".strip(),
         hours=hours,
-        plot=plot(points, end - hours * _HOUR_MS, end, gap),
-        text=_in_words(points, hours, gap, speech),
+        plot=plot(points, end - hours * _HOUR_MS, end, gap, since_ms=since),
+        text=_in_words(points, hours, gaps(points, since, end, gap), speech),
         data_url=f"/console/gateways/{farm.id}/series.json?series={reading.name}&hours={hours}",
     )
 
@@ -168,18 +169,20 @@ def _spark(telemetry: "Telemetry", farm: FarmView, scope: Scope, speech: Speech)
     start = end - _SPARK_HOURS * _HOUR_MS
     found = telemetry.points(reading.series, start, end, _SPARK_POINTS, scope)
     points, gap = _points(found), _gap_ms(found, reading)
-    if points and points[0][0] - start > gap and not _older(telemetry, reading, start, scope):
-        # A farm that has just begun: what was before is not a gap. A short course still gets a quarter of an hour.
-        start = max(start, min(points[0][0], end - _HOUR_MS // 4))
-        points = [point for point in points if point[0] >= start]
-        gap = max(gap, _HOUR_MS // 4)
-    return plot(points, start, end, gap, size=(220, 34), bare=True)
+    since = _since(telemetry, reading, points, start, scope)
+    # A short course of a new farm still gets a quarter of an hour, else two readings would look like a cliff.
+    start = max(start, min(since, end - _HOUR_MS // 4))
+    shown = [point for point in points if point[0] >= start]
+    return plot(shown, start, end, gap, since_ms=since, size=(220, 34), bare=True)
 
 
-def _older(telemetry: "Telemetry", reading: ReadingView, before_ms: int, scope: Scope) -> bool:
-    """Whether the series has spoken in the week before."""
-    found = telemetry.points(reading.series, before_ms - 168 * _HOUR_MS, before_ms, 2, scope)
-    return bool(found.points) or any(bucket.n for bucket in found.buckets)
+def _since(telemetry: "Telemetry", reading: ReadingView, points: Sequence[Point], start_ms: int, scope: Scope) -> int:
+    """From when on a missing reading is a gap: the window's start, or the first reading of a series that is new."""
+    if not points or points[0][0] - start_ms < reading.interval_ms:
+        return start_ms
+    before = telemetry.points(reading.series, start_ms - 168 * _HOUR_MS, start_ms, 2, scope)
+    older = bool(before.points) or any(bucket.n for bucket in before.buckets)
+    return start_ms if older else points[0][0]
 
 
 def _reading(latest: "Latest", farm: str, speech: Speech) -> ReadingView:
@@ -218,7 +221,7 @@ def _gap_ms(found: "SeriesPoints", reading: ReadingView) -> int:
     return 3 * max(habit, found.step_ms or 0) + _GRACE_MS
 
 
-def _in_words(points: Sequence[Point], hours: int, gap_ms: int, speech: Speech) -> str:
+def _in_words(points: Sequence[Point], hours: int, holes: Sequence[Gap], speech: Speech) -> str:
     """The chart as sentences, computed from the same points."""
     words = speech.words
     values = [value for _, value in points if value is not None]
@@ -227,8 +230,6 @@ def _in_words(points: Sequence[Point], hours: int, gap_ms: int, speech: Speech) 
     if not values:
         return f"{title}{stop}{words('gateway.no_points')}"
     ends = words("gateway.low_high", low=speech.number(min(values)), high=speech.number(max(values)))
-    first, last = points[0][0], points[-1][0]
-    holes = gaps(points, first, last, gap_ms)
     if not holes:
         return f"{title}{stop}{ends}{stop}{words('gateway.no_gaps')}"
     longest = speech.span(max(hole.length_ms for hole in holes))

@@ -62,10 +62,15 @@ def test_the_map_paints_parcels_in_the_colour_of_their_status(console):
 def test_a_click_on_the_overviews_map_leads_to_the_parcel(console):
     page = console()
     page.wait_for_selector("#map[data-ready='120']")
-    box = page.locator("#map").bounding_box()
     across, down = page.evaluate(INSIDE_A_PARCEL)
-    page.mouse.click(box["x"] + across, box["y"] + down)
-    page.wait_for_url("**/console/map?parcel=SYN-*")
+
+    def clicked_through():
+        if "parcel=SYN-" not in page.url:
+            page.locator("#map").click(position={"x": across, "y": down}, timeout=5000)
+            page.wait_for_timeout(500)
+        return "parcel=SYN-" in page.url
+
+    wait_until(page, clicked_through)
     page.wait_for_selector("#parcel .facts")
 
 

@@ -48,3 +48,17 @@ def test_a_missing_value_breaks_the_line():
 def test_marks_stand_at_round_values():
     drawn = plot([(0, 4.13), (MINUTE, 7.92)], 0, MINUTE, MINUTE)
     assert [tick.value for tick in drawn.up] == [4, 5, 6, 7, 8]
+
+
+def test_what_was_before_a_series_began_is_no_gap():
+    points = [(9 * MINUTE, 1.0), (10 * MINUTE, 2.0)]
+    assert len(plot(points, 0, 10 * MINUTE, MINUTE).holes) == 1
+    assert plot(points, 0, 10 * MINUTE, MINUTE, since_ms=9 * MINUTE).holes == ()
+
+
+def test_a_gap_of_a_new_series_stays_a_gap():
+    points = [(5 * MINUTE, 1.0), (10 * MINUTE, 2.0)]
+    drawn = plot(points, 0, 10 * MINUTE, MINUTE, since_ms=5 * MINUTE, size=(220, 34), bare=True)
+    assert len(drawn.holes) == 1
+    assert drawn.paths == ()
+    assert len(drawn.dots) == 2
