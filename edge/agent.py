@@ -24,7 +24,7 @@ from edge.drivers import Driver, Report, Sample
 from edge.guard import Guard
 from edge.health import disk_free_bytes, rss_bytes
 from edge.page import Page, Snapshot
-from edge.quality import judge
+from edge.quality import Doubt, judge
 from edge.recent import Recent
 from edge.rules import Sample as RuleSample
 from edge.settings import notify_address
@@ -90,6 +90,7 @@ class Agent:
         self._desk = Desk(settings.spool_dir / "commands.log", settings.gateway, settings.secret)
         self._new: list[RuleSample] = []
         self._watchdog = Watchdog(notify_address())
+        self._doubt = Doubt()
         self._recent = Recent(settings.farm.series)
         self._page: Page | None = None
         if (page := settings.page) is not None:
@@ -183,6 +184,7 @@ class Agent:
             return
         try:
             reading = judge(sample.name, time_ms, sample.value, sample.unit, sample.quality, sample.calibration)
+            reading = self._doubt.look(reading)
         except WireError:
             self._rejected += 1
             return
