@@ -288,6 +288,17 @@ def test_an_ear_tag_is_well_formed_and_given_once():
     assert rules_of(decide("pork", bad)) == {"tag.malformed"}
 
 
+def test_a_tag_of_a_county_that_is_not_in_the_register_that_day_is_refused():
+    def known(county, on):
+        return county == "500153" and on.year >= 2015
+
+    event = object_event("ADD", "commissioning", at(1), epcs=[tag(1)])
+    assert decide("pork", event, facts=Facts(county_known=known)).kind == "allowed"
+    strange = object_event("ADD", "commissioning", at(1), epcs=[EAR_TAG_URI + "199999900000001"])
+    assert rules_of(decide("pork", strange, facts=Facts(county_known=known))) == {"tag.malformed"}
+    assert decide("pork", strange).kind == "allowed"
+
+
 @pytest.mark.parametrize(("grams", "rules"), [
     (75_000, set()), (100_001, {"balance.gain"}), (90_000, {"balance.yield_high"}), (50_000, {"balance.yield_low"}),
 ])  # fmt: skip

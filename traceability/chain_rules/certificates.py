@@ -119,7 +119,7 @@ def promise_breaches(event: Event) -> Iterator[Breach]:
         yield "promise.incomplete", {"fields": ", ".join(missing)}, event.things
 
 
-def tag_breaches(event: Event, history: History) -> Iterator[Breach]:
+def tag_breaches(event: Event, history: History, facts: Facts) -> Iterator[Breach]:
     """A tag that cannot be one, or that was given to an animal before."""
     if event.action != "ADD" or event.step != "commissioning":
         return
@@ -127,7 +127,7 @@ def tag_breaches(event: Event, history: History) -> Iterator[Breach]:
         if not thing.startswith(EAR_TAG_URI):
             continue
         try:
-            ear_tag(thing)
+            ear_tag(thing, china_day(event.time_ms), facts.county_known)
         except CodeError as why:
             yield "tag.malformed", {"tag": _number(thing), "why": why}, (thing,)
         if any(e.action == "ADD" and e.step == "commissioning" and thing in e.epcs for e in history.events):

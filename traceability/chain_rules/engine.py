@@ -57,7 +57,7 @@ def judge(
     past = History(e for e in map(_event, history) if e.time_ms <= this.time_ms and e.body is not this.body)
     breaches = joined(
         _field_breaches(this),
-        tag_breaches(this, past),
+        tag_breaches(this, past, facts),
         certificate_breaches(pack, this, past, facts),
         paper_breaches(pack, this, past),
         promise_breaches(this),

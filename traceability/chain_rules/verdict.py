@@ -1,7 +1,8 @@
 """What goes in beside the events (`Facts`) and what comes out (`Finding`, `Verdict`)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Literal
 
 __all__ = ["Facts", "Finding", "Verdict"]
@@ -16,10 +17,12 @@ class Facts:
 
     ``daily_water_celsius``: place URI -> {China date as ``YYYY-MM-DD``: mean water temperature in Cel}; a day without
     enough readings is simply absent. ``vehicles``: registered plates, or ``None`` when no register is at hand.
+    ``county_known(code, day)``: whether a county of GB/T 2260 existed that day; ``None`` where nobody can tell.
     """
 
     daily_water_celsius: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     vehicles: frozenset[str] | None = None
+    county_known: Callable[[str, date | None], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
