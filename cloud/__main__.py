@@ -156,18 +156,19 @@ def _host(settings: Settings, *, api: bool, ingest: bool) -> int:
 
     from cloud.processes import free_port  # noqa: PLC0415
     from cloud.supervisor import Server  # noqa: PLC0415
-    from cloud.wiring import build, build_ingest  # noqa: PLC0415
+    from cloud.wiring import build, build_gathering, build_ingest  # noqa: PLC0415
 
     stop = _stop_on_signals()
     if api and settings.http_port == 0:
         settings = replace(settings, http_port=free_port(host=settings.http_host))
     with ExitStack() as stack:
-        services = stack.enter_context(closing(build(settings)))
+        services = stack.enter_context(closing(build(settings))) if api else None
         if ingest:
-            intake = build_ingest(services)
+            gathering = services.gathering if services else stack.enter_context(closing(build_gathering(settings)))
+            intake = build_ingest(gathering)
             intake.start()
             stack.callback(intake.stop)
-        if api:
+        if services is not None:
             stack.enter_context(Server(services))
             print(f"listening on {settings.site}", flush=True)
         stop.wait()

@@ -37,7 +37,7 @@ Say = Callable[[str], None]
 
 
 class Server:
-    """uvicorn in a thread of this process, so that Ctrl-C stays with the supervisor."""
+    """uvicorn in a thread of this process, so that Ctrl-C stays with the supervisor; and who takes farm records."""
 
     def __init__(self, services: Services) -> None:
         settings = services.settings
@@ -49,10 +49,14 @@ class Server:
             access_log=False,
         )
         self._server = uvicorn.Server(config)
+        self._stop = threading.Event()
+        watch = services.provenance.watch_records
+        self._records = threading.Thread(target=watch, args=(self._stop,), name="records", daemon=True)
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
 
     def __enter__(self) -> "Server":  # noqa: PYI034 - not meant to be subclassed
         self._thread.start()
+        self._records.start()
         for _ in range(400):
             if self._server.started:
                 return self
@@ -62,8 +66,10 @@ class Server:
         raise Unavailable("the web server did not start; see the lines above")
 
     def __exit__(self, *_: object) -> None:
+        self._stop.set()
         self._server.should_exit = True
         self._thread.join(5.0)
+        self._records.join(5.0)
 
 
 class Run:
@@ -108,7 +114,7 @@ def run(settings: Settings, *, broker: str, until: Callable[[Run, threading.Even
         wait_for_port(child, settings.mqtt_port, host=settings.mqtt_host)
         settings = _with_witness(family, settings, logs)
         services = build(settings)
-        ingest = build_ingest(services)
+        ingest = build_ingest(services.gathering)
         try:
             person = demo.prepare_person(services)
             files = demo.prepare_gateways(services)

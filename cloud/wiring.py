@@ -8,6 +8,7 @@ callable is passed here, so that neither learns the other's name.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -22,7 +23,7 @@ from cloud.problems import CloudError
 from cloud.provenance import LogBook, LogPlace, Provenance, read_witnesses, record_keeper
 from cloud.regions import Regions
 from cloud.settings import Settings
-from cloud.telemetry import Arrival, Broker, Ingest, OnRecord, ReadingsStore, Registry, Telemetry, open_readings
+from cloud.telemetry import Arrival, Broker, Ingest, ReadingsStore, Registry, Telemetry, open_readings
 from edge.farms import FarmError, load_farm
 from edge.rules import Sample
 from traceability import TraceError
@@ -70,7 +71,7 @@ class Gathering:
     readings: ReadingsStore
     registry: Registry
     telemetry: Telemetry
-    stage_record: OnRecord
+    stage_record: Callable[[Any], None]
 
     def close(self) -> None:
         """Give the files back."""

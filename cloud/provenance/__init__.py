@@ -1,7 +1,17 @@
 """The chain's side of the cloud: capture and query of events, refusals, codes, scans; it hosts the log."""
 
 from cloud.provenance.log import LogBook, LogPlace, audit_log, open_key, read_witnesses
+from cloud.provenance.records import record_keeper
 from cloud.provenance.router import build_router
 from cloud.provenance.service import Provenance
 
-__all__ = ["LogBook", "LogPlace", "Provenance", "audit_log", "build_router", "open_key", "read_witnesses"]
+__all__ = [
+    "LogBook",
+    "LogPlace",
+    "Provenance",
+    "audit_log",
+    "build_router",
+    "open_key",
+    "read_witnesses",
+    "record_keeper",
+]

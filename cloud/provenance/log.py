@@ -1,14 +1,16 @@
 """The log's key, its folder, its witnesses and its public face, opened once by the process that owns the log."""
 
+import fcntl
 import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from sqlalchemy import Engine
 
-from cloud.problems import Invalid, NotFound
+from cloud.problems import Invalid, NotFound, Unavailable
 from cloud.provenance.journal import Companion, SqlJournal
 from cloud.provenance.schemas import LogState
 from traceability import TraceError
@@ -51,6 +53,7 @@ class LogBook:
         self._place = place
         self._clock = clock
         self._key = open_key(place.key_file, place.origin)
+        self._owned = _own(place.folder)
         head = FileHead(place.public / "checkpoint")
         self._ledger = Ledger(
             SqlJournal(engine), DirectoryTiles(place.public), head, self._key, publish_every_s=PUBLISH_EVERY_S
@@ -101,8 +104,9 @@ class LogBook:
         return LogState(self._ledger.origin, head.size, head.root.hex(), written, self.fingerprint, signed, missing)
 
     def close(self) -> None:
-        """Finish what was submitted."""
+        """Finish what was submitted, and let another process own the log."""
         self._ledger.close()
+        self._owned.close()
 
     def _attest(self) -> Cosigned:
         newest = self._ledger.checkpoint()
@@ -115,6 +119,18 @@ class LogBook:
                 self._attested = cosign(self._ledger, self._place.witnesses)
                 self._asked_ms = self._clock()
             return self._attested
+
+
+def _own(folder: Path) -> IO[str]:
+    """Hold the log for this process. Raises `Unavailable` where another one holds it: a log has one writer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / "owner").open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as why:
+        file.close()
+        raise Unavailable(f"the log in {folder} is owned by another process: one log, one writer") from why
+    return file
 
 
 def audit_log(engine: Engine, place: LogPlace) -> tuple[Finding, ...]:

@@ -26,6 +26,11 @@ def build_router(provenance: Provenance) -> APIRouter:
         """Attempts that a rule refused, with rule, source and earliest legal date."""
         return {"items": provenance.refusals()}
 
+    @router.get("/api/v1/trace/records")
+    def records(who: Reader) -> Mapping[str, Any]:  # noqa: ARG001 - as above
+        """Farm records from gateways, newest first, with the event each became or why it did not."""
+        return {"items": provenance.records()}
+
     @router.get("/api/v1/trace/lots")
     def lots() -> Mapping[str, Any]:
         """Codes that may be scanned; public, as the codes on packs are."""

@@ -5,20 +5,24 @@ the log or nowhere. A rule that says no stops the event before anything of it is
 """
 
 import json
+import logging
 import secrets
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Engine
 
-from cloud.problems import Conflict, Invalid, NotFound, TooLarge
+from cloud.problems import CloudError, Conflict, Invalid, NotFound, TooLarge
 from cloud.provenance.capture import DailyMean, Intake, Terms
 from cloud.provenance.leaves import LeafOf
 from cloud.provenance.log import LogBook
 from cloud.provenance.query import EventQuery
+from cloud.provenance.records import event_of
 from cloud.provenance.schemas import Captured, CaptureJob, Consumer, LogState, Lot, RefusalView
 from cloud.provenance.store import EventStore, Stored
 from cloud.provenance.tracing import Tracer
+from traceability import TraceError
 from traceability.chain_rules import Facts
 from traceability.digital_link import parse_link
 from traceability.epc_uris import canonical_name
@@ -29,6 +33,8 @@ from traceability.story import tell
 
 __all__ = ["Provenance"]
 
+_LOG = logging.getLogger(__name__)
+RECORDS_EVERY_S = 2.0
 Clock = Callable[[], int]
 # Identifiers in events are in GS1's canonical form; only printed codes carry an address of ours.
 CANONICAL = "https://id.gs1.org"
@@ -52,8 +58,10 @@ class Provenance:
         site: str,
         clock: Clock,
         daily_mean: DailyMean | None = None,
+        gateway: Callable[[str], tuple[str, str]] = lambda _name: ("", ""),
     ) -> None:
         self._store = EventStore(engine)
+        self._gateway = gateway
         self._intake = Intake(self._store, log, clock, daily_mean)
         self.tracer = Tracer(self._store, clock)
         self._log = log
@@ -121,19 +129,31 @@ class Provenance:
         self.named_query(name)
         self._store.forget_query(name)
 
-    def stage_record(self, arrival: Any) -> None:
-        """Keep a gateway's signed farm record (its signature was checked on arrival); durable when this returns."""
-        self._store.keep_record(
-            {
-                "gateway": arrival.gateway,
-                "epoch": arrival.epoch,
-                "seq": arrival.seq,
-                "kind": arrival.kind,
-                "when_ms": arrival.time_ms,
-                "received_ms": arrival.received_ms,
-                "payload": arrival.payload.decode("utf-8"),
-            }
-        )
+    def take_records(self) -> int:
+        """Make events of the farm records that wait; returns how many. One that cannot become one is kept with why."""
+        waiting = self._store.waiting_records()
+        for record in waiting:
+            site, farm = self._gateway(str(record["gateway"]))
+            try:
+                event = event_of(record, site=site, farm=farm)
+                (receipt,) = self.capture(event, chain=None, by=f"gateway {record['gateway']}")
+            except (CloudError, TraceError) as why:
+                self._store.settle_record(record, why=str(why))
+            else:
+                self._store.settle_record(record, event_id=receipt.event_id)
+        return len(waiting)
+
+    def watch_records(self, stop: threading.Event) -> None:
+        """Take records as they come, until `stop`. A store that does not answer is asked again."""
+        while not stop.wait(RECORDS_EVERY_S):
+            try:
+                self.take_records()
+            except Exception:  # noqa: BLE001 - whatever it is, the records are kept and the next round tries again
+                _LOG.exception("farm records wait")
+
+    def records(self, limit: int = 50) -> list[dict[str, Any]]:
+        """Farm records, newest first, with the event each became or why it did not."""
+        return [{name: value for name, value in row.items() if name != "payload"} for row in self._store.records(limit)]
 
     # -- questions -------------------------------------------------------------------------------------------------
 

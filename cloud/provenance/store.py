@@ -141,6 +141,9 @@ _RECORD = Table(
     Column("when_ms", BigInteger, nullable=False),
     Column("received_ms", BigInteger, nullable=False),
     Column("payload", Text, nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("event_id", String(160)),  # of the event it became; NULL while it waits
+    Column("why", Text),  # why it cannot become one; kept for a person to look at
 )
 
 
@@ -343,6 +346,27 @@ class EventStore:
         with self._engine.begin() as db:
             if db.execute(select(_RECORD.c.seq).where(*key)).first() is None:
                 db.execute(insert(_RECORD).values(**row))
+
+    def waiting_records(self, limit: int = 200) -> list[Mapping[str, object]]:
+        """Farm records that have become no event yet and were not refused, oldest first."""
+        query = select(_RECORD).where(_RECORD.c.event_id.is_(None), _RECORD.c.why.is_(None))
+        with self._engine.connect().execution_options(reading=True) as db:
+            rows = db.execute(query.order_by(_RECORD.c.received_ms, _RECORD.c.seq).limit(limit)).mappings()
+            return [dict(row) for row in rows]
+
+    def settle_record(
+        self, record: Mapping[str, object], *, event_id: str | None = None, why: str | None = None
+    ) -> None:
+        """Note what became of a record."""
+        key = [_RECORD.c[name] == record[name] for name in ("gateway", "epoch", "seq")]
+        with self._engine.begin() as db:
+            db.execute(update(_RECORD).where(*key).values(event_id=event_id, why=why))
+
+    def records(self, limit: int = 50) -> list[Mapping[str, object]]:
+        """Farm records, newest first, with what became of each."""
+        with self._engine.connect().execution_options(reading=True) as db:
+            rows = db.execute(select(_RECORD).order_by(_RECORD.c.received_ms.desc()).limit(limit)).mappings()
+            return [dict(row) for row in rows]
 
     def _events(self, query: Select[tuple[object, ...]]) -> list[Stored]:
         with self._engine.connect().execution_options(reading=True) as db:

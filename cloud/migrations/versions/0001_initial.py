@@ -176,6 +176,9 @@ def upgrade() -> None:  # noqa: PLR0915 - one statement for each table
         sa.Column("when_ms", sa.BigInteger(), nullable=False),
         sa.Column("received_ms", sa.BigInteger(), nullable=False),
         sa.Column("payload", sa.Text(), nullable=False),
+        sa.Column("body", sa.JSON(), nullable=False),
+        sa.Column("event_id", sa.String(length=160), nullable=True),
+        sa.Column("why", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("gateway", "epoch", "seq"),
     )
     op.create_table(
