@@ -224,6 +224,19 @@ CERTIFICATE = {
 }  # fmt: skip
 
 
+def test_goods_packed_again_after_their_promise_need_a_new_one():
+    promised = harvest("urn:x:plot", 3, **PROMISE)
+    mixed = transform(
+        "repackaging", at(5), took_lots={"urn:x:lot": (1000, "GRM")}, made_lots={"urn:x:box": (990, "GRM")}
+    )
+    sent = object_event("OBSERVE", "shipping", at(6), lots={"urn:x:box": (990, "GRM")})
+    assert rules_of(decide("citrus", sent, [promised, mixed])) == {"promise.renew"}
+    assert decide("citrus", sent, [promised, mixed]).kind == "amber"
+    assert decide("citrus", sent | PROMISE, [promised, mixed]).kind == "allowed"
+    unchanged = object_event("OBSERVE", "shipping", at(6), lots={"urn:x:lot": (990, "GRM")})
+    assert decide("citrus", unchanged, [promised]).kind == "allowed"
+
+
 class TestCertificates:
     def ship(self, day=5, plate="渝A1", tags=(1, 2), **changed):
         own = {"tm:quarantine": CERTIFICATE | changed, "tm:vehicle": plate}

@@ -13,15 +13,16 @@ from traceability.chain_rules.withdrawal import china_day
 from traceability.codes import EAR_TAG_URI, CodeError, ear_tag
 from traceability.epcis_checks import read_time
 from traceability.events import STEP, Event
-from traceability.own_fields import own
+from traceability.own_fields import origins, own
 
-__all__ = ["Breach", "certificate_breaches", "paper_breaches", "promise_breaches", "tag_breaches"]
+__all__ = ["Breach", "certificate_breaches", "paper_breaches", "promise_breaches", "renewal_breaches", "tag_breaches"]
 
 # A breach is (rule, words to fill into the rule's text, things it is about).
 Breach = tuple[str, dict[str, Any], tuple[str, ...]]
 
 PROMISE_FIELDS: Final = ("product", "quantity", "origin", "date", "promisor", "contact")
 PROVINCE_DIGITS: Final = 2
+_HANDED_ON: Final = frozenset({"shipping", "retail_selling"})
 
 
 def certificate_breaches(pack: RulePack, event: Event, history: History, facts: Facts) -> Iterator[Breach]:
@@ -106,6 +107,8 @@ def _about(things: Iterable[str], history: History) -> Iterator[Event]:
         yield event
         if not wanted.isdisjoint(event.outputs):
             wanted.update(event.inputs)
+        elif event.action == "ADD":
+            wanted.update(origins(event))
 
 
 def promise_breaches(event: Event) -> Iterator[Breach]:
@@ -117,6 +120,21 @@ def promise_breaches(event: Event) -> Iterator[Breach]:
     missing = [name for name in PROMISE_FIELDS if not given.get(name)]
     if missing:
         yield "promise.incomplete", {"fields": ", ".join(missing)}, event.things
+
+
+def renewal_breaches(event: Event, history: History) -> Iterator[Breach]:
+    """Goods that were mixed or packed again since their promise and go on without a new one."""
+    if event.step not in _HANDED_ON or own(event, "tm:conformityPromise") is not None:
+        return
+    changed: Event | None = None
+    for earlier in _about(event.things, history):
+        if own(earlier, "tm:conformityPromise") is not None:
+            if changed is not None:
+                words = {"day": china_day(changed.time_ms), "promised": china_day(earlier.time_ms)}
+                yield "promise.renew", words, event.things
+            return
+        if changed is None and earlier.kind == "TransformationEvent":
+            changed = earlier
 
 
 def tag_breaches(event: Event, history: History, facts: Facts) -> Iterator[Breach]:

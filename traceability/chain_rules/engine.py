@@ -14,6 +14,7 @@ from traceability.chain_rules.certificates import (
     certificate_breaches,
     paper_breaches,
     promise_breaches,
+    renewal_breaches,
     tag_breaches,
 )
 from traceability.chain_rules.exposure import TREATING, Exposure, History, sources
@@ -32,6 +33,7 @@ AMBER: Final = frozenset(
         "count.mismatch",
         "count.not_inside",
         "life.unknown",
+        "promise.renew",
         "treatment.unknown",
         "vehicle.unregistered",
     }
@@ -61,6 +63,7 @@ def judge(
         certificate_breaches(pack, this, past, facts),
         paper_breaches(pack, this, past),
         promise_breaches(this),
+        renewal_breaches(this, past),
         balance_breaches(pack, this, past),
         life_breaches(pack, this, past, now_ms),
     )
