@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from traceability import TraceError
-from traceability.canon import NotCanonical, decode, encode
+from traceability.canon import LARGEST_INT, NotCanonical, decode, encode
 from traceability.keys import BadKey, BadSignature, KeyKind, VerifierKey
 from traceability.notes import Checkpoint, Note
 
@@ -120,7 +120,7 @@ class Policy:
                 table: object = decode(data)
             else:
                 table = tomllib.loads(data.decode())
-        except (NotCanonical, tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
+        except (NotCanonical, ValueError, RecursionError) as why:  # the TOML reader has its own, and Python's limits
             raise BadPolicy(f"neither JSON nor TOML: {why}") from why
         fields = _fields(table, {"format", "logs"}, {"witnesses", "quorum"}, "policy")
         if fields["format"] != FORMAT:
@@ -210,11 +210,11 @@ def _time(value: object, where: str) -> int | None:
         return value
     try:
         time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-    except ValueError as why:
-        raise BadPolicy(f"{where}: {value!r} is not a time") from why
-    if time.tzinfo is None:
-        raise BadPolicy(f"{where}: the time {value} lacks its zone")
-    return int(time.timestamp() * 1000)
+        if time.tzinfo is None:
+            raise BadPolicy(f"{where}: the time {value} lacks its zone")
+        return int(time.timestamp() * 1000)
+    except (ValueError, OverflowError) as why:
+        raise BadPolicy(f"{where}: {str(value)[:40]!r} is not a time") from why
 
 
 def _table(trusted: Trusted) -> dict[str, object]:
@@ -236,6 +236,8 @@ def _items(value: object, where: str) -> list[object]:
 def _fields(value: object, needed: set[str], allowed: set[str], where: str) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise BadPolicy(f"{where} is not a table")
+    if any(isinstance(item, int) and abs(item) > LARGEST_INT for item in value.values()):
+        raise BadPolicy(f"{where}: a number beyond 2^53")
     if missing := needed - value.keys():
         raise BadPolicy(f"{where}: {', '.join(sorted(missing))} missing")
     if unknown := value.keys() - needed - allowed:

@@ -43,11 +43,14 @@ def test_toml_and_json_say_the_same():
     [
         ("quorum = 1", "quorum = 2", "quorum 2 of 1"),
         ("quorum = 1", "quorum = true", "not a number"),
+        ("quorum = 1", "quorum = 0x" + "f" * 9000, "beyond"),
+        ("tianmai-policy@1", "tianmai-policy@2", "instead of"),
         ("quorum = 1", "threshold = 1", "unknown threshold"),
         (NEXT.verifier.vkey, LOG.verifier.vkey, "stands twice"),
         (LOG.verifier.vkey, WITNESS.verifier.vkey, "type byte"),
         (LOG.verifier.vkey, "log.example+00000000+AAAA", r"logs\[0\]"),
         ("T00:00:00+08:00\n", "T00:00:00\n", "lacks its zone"),
+        ('"2027-01-01T00:00:00+08:00"', '"soon"', "not a time"),
         ('origin = "log.example"', "origin = 1", "origin is not text"),
         ("[[witnesses]]", "[witnesses]", "not a list"),
         ("format", "form", "format missing"),
@@ -56,6 +59,12 @@ def test_toml_and_json_say_the_same():
 def test_an_unclear_policy_is_refused_with_the_place(old, new, said):
     with pytest.raises(BadPolicy, match=said):
         Policy.parse(TOML.replace(old, new, 1).encode())
+
+
+@pytest.mark.parametrize("text", [b"a=" + b"[" * 3000, b"a=" + b"9" * 5000, b"\xff", b"a=1\na=2"])
+def test_a_text_that_overtaxes_the_reader_is_refused_too(text):
+    with pytest.raises(BadPolicy, match="neither JSON nor TOML"):
+        Policy.parse(text)
 
 
 def test_a_key_counts_within_its_time_as_the_witness_dates_it():
