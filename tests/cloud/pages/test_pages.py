@@ -141,7 +141,7 @@ def gasping(tmp_path):
     times = list(range(now - 2 * 3_600_000, now, 60_000))
     points = Points(*columns([series] * len(times), times, [1.2] * len(times), [0] * len(times)))
     built.readings.append([Arrival(key=None, points=points, received_ms=now)])
-    watch = build_watch(built)
+    watch = build_watch(built.gathering, lambda: False)
     watch.start()
     watch.tell("nanan-pond", [Sample(name, at, 1.2) for at in times])
     wait_until(lambda: built.alarms.board(open_only=True).items)
