@@ -59,10 +59,11 @@ def follow(policy: Policy, entry: bytes) -> Policy:
         note = Note.parse(entry.decode())
     except (TraceError, UnicodeDecodeError) as why:
         raise BadKeyList(f"not a signed list: {why}") from why
-    title, origin, *lines = note.text.removesuffix("\n").split("\n")
-    listed = [_parse(line) for line in lines]
-    if title != TITLE or not listed:
+    title, *rest = note.text.removesuffix("\n").split("\n")
+    if title != TITLE or len(rest) < len(("origin", "a key")):
         raise BadKeyList(f"not a list of the form {TITLE}")
+    origin, *lines = rest
+    listed = [_parse(line) for line in lines]
     known = {log.trusted.key for log in policy.logs if log.origin == origin}
     named = {item.key for item in listed}
     try:
