@@ -12,14 +12,15 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from cloud.problems import CloudError
+from cloud.problems import CloudError, Invalid
 from cloud.settings import Settings, load
+from edge import EdgeError
 
 if TYPE_CHECKING:
     from cloud.supervisor import Run
@@ -79,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--farm", required=True, help="farm type, for example fish_pond")
     add.add_argument("--region", required=True, help="region code, for example 500108")
     add.add_argument("--secret-file", type=Path, required=True, metavar="FILE", help="where the secret is written")
+    spool = command(
+        "import", _import, "take in what `tianmai-edge spool export` wrote, as if the broker had brought it"
+    )
+    spool.add_argument("file", type=Path)
     regions = command("import-regions", _import_regions, "import a list of regions or of code changes (CSV)")
     regions.add_argument("file", type=Path)
     as_of = "the day from which the list holds (default: today)"

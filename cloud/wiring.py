@@ -23,7 +23,7 @@ from cloud.problems import CloudError
 from cloud.provenance import LogBook, LogPlace, Provenance, read_witnesses, record_keeper
 from cloud.regions import Regions
 from cloud.settings import Settings
-from cloud.telemetry import Arrival, Broker, Ingest, ReadingsStore, Registry, Telemetry, open_readings
+from cloud.telemetry import Arrival, Broker, Ingest, Pipeline, ReadingsStore, Registry, Telemetry, open_readings
 from edge.farms import FarmError, load_farm
 from edge.rules import Sample
 from traceability import TraceError
@@ -36,6 +36,7 @@ __all__ = [
     "build",
     "build_ingest",
     "build_office",
+    "build_pipeline",
     "log_place",
     "utc_now_ms",
 ]
@@ -221,6 +222,17 @@ def build_watch(gathering: Gathering, busy: Callable[[], bool]) -> Watch:
         watched=lambda: watched(telemetry),
         history=history,
         busy=busy,
+    )
+
+
+def build_pipeline(gathering: Gathering) -> Pipeline:
+    """Messages that do not come by the broker; rules judge them when ingest next starts."""
+    return Pipeline(
+        gathering.readings,
+        gathering.registry,
+        clock=gathering.office.clock,
+        on_record=gathering.stage_record,
+        refusals=(CloudError, TraceError),
     )
 
 

@@ -5,9 +5,10 @@ once) -> watermark, and only then may its gateway forget it. `Registry` knows th
 that could not be taken. `Telemetry` answers questions.
 """
 
+from cloud.telemetry.imports import take_export
 from cloud.telemetry.ingest import Broker, Ingest
 from cloud.telemetry.opening import open_readings
-from cloud.telemetry.pipeline import RecordArrival
+from cloud.telemetry.pipeline import Pipeline, RecordArrival
 from cloud.telemetry.registry import Gateway, Registry
 from cloud.telemetry.router import build_router
 from cloud.telemetry.service import Telemetry
@@ -18,6 +19,7 @@ __all__ = [
     "Broker",
     "Gateway",
     "Ingest",
+    "Pipeline",
     "ReadingsStore",
     "RecordArrival",
     "Registry",
@@ -25,4 +27,5 @@ __all__ = [
     "Telemetry",
     "build_router",
     "open_readings",
+    "take_export",
 ]

@@ -6,11 +6,23 @@ import pytest
 from cloud.database import open_database
 from cloud.problems import Invalid, Refused
 from cloud.telemetry.dead_letters import DeadLetters, Message
+from cloud.telemetry.imports import take_export
 from cloud.telemetry.memory_readings import MemoryReadings
 from cloud.telemetry.pipeline import Pipeline
 from cloud.telemetry.registry import Registry
 from cloud.telemetry.store import StoreUnavailable
-from edge.wire import Event, Pack, Quality, Reading, Record, Status, encode_pack
+from edge.wire import (
+    Event,
+    Pack,
+    Quality,
+    Reading,
+    Record,
+    Status,
+    encode_pack,
+    export_head,
+    export_line,
+    parse_topic,
+)
 
 NOW = 1_700_000_000_000
 EPOCH = "aaaaaaaa"
@@ -271,6 +283,17 @@ def test_a_letter_can_be_replayed_once_its_reason_is_mended(cloud):
     cloud.registry.add_gateway("late", farm="fish_pond", region="500108")
     cloud.pipeline.again(message)
     assert cloud.rows() == {"late:p1/ph": [(0, 7.0)]}
+
+
+def test_an_export_on_a_stick_is_taken_like_messages_of_the_broker_and_twice_changes_nothing(cloud):
+    sent = [data(1), data(2, reading(t=5)), event(3, "gap", first=1, last=1)]
+    lines = [export_head("pond"), *(export_line(parse_topic(one.topic), one.payload) for one in sent)]
+    for _ in range(2):
+        count, acks = take_export(cloud.pipeline, lines, lambda: NOW)
+        assert (count, acks["pond"].watermark) == (3, 3)
+    assert cloud.rows() == {"pond:p1/ph": [(0, 7.0), (5, 7.0)]}
+    with pytest.raises(Invalid):
+        take_export(cloud.pipeline, [*lines[:2], b"torn"], lambda: NOW)
 
 
 def test_nothing_is_acknowledged_while_the_store_is_down(cloud):
