@@ -114,7 +114,8 @@ def _judge(actuator: Actuator, memory: Memory, wanted: float, at: Situation) -> 
     if at.manual is not None:
         return Decision(at.manual, "manual")
     value, reason = (wanted, "wanted") if at.fresh else (actuator.failsafe, "failsafe")
-    if value > 0 and (stop := _must_stop(actuator, memory, at)):
+    # Also where nobody wants it on any more: the shortest on time is no excuse to go on.
+    if (value > 0 or memory.on) and (stop := _must_stop(actuator, memory, at)):
         return Decision(0.0, stop)
     stood_ms = at.now_ms - memory.switched_ms
     if memory.on and value <= 0 and stood_ms < actuator.min_on_ms:

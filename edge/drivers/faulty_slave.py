@@ -26,8 +26,8 @@ class FaultySlave:
     """
 
     def __init__(self, registers: list[int], *, tcp: bool = False) -> None:
-        self.registers, self.mood, self.late_s = registers, "good", 0.3
-        self.asked = 0
+        self.registers, self.mood, self.late_s = registers, "good", 0.5
+        self.asked = self.answered = 0  # requests seen, and dealt with
         self.tcp_port = 0
         self.port = ""
         self._stop = threading.Event()
@@ -62,6 +62,7 @@ class FaultySlave:
                 request, waiting = waiting[:8], waiting[8:]
                 for piece in self._answer_rtu(request):
                     os.write(self._master, piece)
+                self.answered += 1
 
     def _answer_rtu(self, request: bytes) -> list[bytes]:
         self.asked += 1

@@ -10,6 +10,7 @@ import time
 import pytest
 from processes import Child, console, free_port
 
+from edge.__main__ import main
 from edge.farms import load_farm
 from edge.loopback import LoopbackCloud
 from edge.wire import Ack, Command, Kind, Quality, Result, Status, Topic
@@ -149,7 +150,7 @@ def test_a_black_hole_instead_of_a_broker_does_not_stop_the_spooling(tmp_path):
     assert stat["backlog"] >= 3
 
 
-def test_a_spool_can_be_exported_and_imported_by_the_command_line(tmp_path):
+def test_a_spool_can_be_exported_and_imported_by_the_command_line(tmp_path, capsys):
     with agent(tmp_path, free_port()) as gateway:
         time.sleep(1.5)
         os.kill(gateway.pid, signal.SIGTERM)
@@ -157,10 +158,8 @@ def test_a_spool_can_be_exported_and_imported_by_the_command_line(tmp_path):
             time.sleep(0.05)
 
     def spool(*args):
-        done = subprocess.run(
-            [console("tianmai-edge"), "spool", *map(str, args)], capture_output=True, text=True, check=True
-        )
-        return done.stdout.splitlines()
+        assert main(["spool", *map(str, args)]) == 0
+        return capsys.readouterr().out.splitlines()
 
     source, stick = tmp_path / "pond-1.spool", tmp_path / "stick.jsonl"
     exported = json.loads(spool("export", source, stick, "--gateway", "pond-1")[0])["messages"]
@@ -186,14 +185,14 @@ def test_a_spool_can_be_exported_and_imported_by_the_command_line(tmp_path):
         (("[gateway]", "[gateway"), "not TOML"),
     ],
 )
-def test_wrong_settings_are_one_line_and_exit_2(tmp_path, change, says):
+def test_wrong_settings_are_one_line_and_exit_2(tmp_path, change, says, capsys):
     path = write_settings(tmp_path, 1883)
     path.write_text(path.read_text().replace(*change))
-    done = subprocess.run([console("tianmai-edge"), "check", path], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert says in done.stderr
-    assert str(path) in done.stderr or "driver" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert main(["check", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert says in told
+    assert str(path) in told or "driver" in told
+    assert len(told.splitlines()) == 1
 
 
 def test_good_settings_are_explained_in_one_line(tmp_path):

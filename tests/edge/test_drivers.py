@@ -12,6 +12,7 @@ import tty
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import wait_until
 
 from edge.clock import Clock, SystemTime
 from edge.drivers.exec_lines import ExecDriver, read_line
@@ -115,8 +116,8 @@ def test_each_way_a_slave_misbehaves_has_its_name_and_leaves_the_line_usable(sla
     assert {sample.value for sample in lost} == {None}
     assert driver.health.devices["soil1"] == code
     assert driver.poll(device) == [], "one word about a dead device is enough"
+    wait_until(lambda: slave.answered == 2, "the slave hangs")
     slave.mood = "good"
-    time.sleep(0.9 if mood == "late" else 0.0)
     assert shown(driver.poll(device))["soil_ph"] == (pytest.approx(6.8), Quality.GOOD)
 
 
@@ -141,7 +142,7 @@ def test_modbus_tcp_skips_late_answers_by_their_number():
         slave.mood = "late"
         assert {sample.quality for sample in driver.poll(device)} == {Quality.COMMS_LOST}
         slave.mood = "good"
-        time.sleep(0.4)
+        time.sleep(0.7)
         slave.registers[3] = 70
         assert shown(driver.poll(device))["soil_ph"] == (pytest.approx(7.0), Quality.GOOD)
         slave.mood = "wrong_slave"
