@@ -47,6 +47,10 @@ class Settings:
     """Readings store: `duckdb:///PATH`, `influx+http://HOST:PORT/DATABASE` or `memory://`. Empty: `readings.duckdb`
     below `var`, which one process must own: API and ingest apart need InfluxDB."""
 
+    keep_days: str = ""
+    """For how many days single readings are kept, by quantity, `*` for all others: `"*=400 rssi=30"`. What is older is
+    forgotten for good; only the sums of its hours stay. Empty: everything is kept."""
+
     ledger_origin: str = "trace.tianmai.example/log1"
     """The log's name in every checkpoint. A schema-less URL under a domain of yours; it can never be changed."""
 

@@ -23,7 +23,17 @@ from cloud.problems import CloudError
 from cloud.provenance import LogBook, LogPlace, Provenance, read_witnesses, record_keeper
 from cloud.regions import Regions
 from cloud.settings import Settings
-from cloud.telemetry import Arrival, Broker, Ingest, Pipeline, ReadingsStore, Registry, Telemetry, open_readings
+from cloud.telemetry import (
+    Arrival,
+    Broker,
+    Ingest,
+    Pipeline,
+    ReadingsStore,
+    Registry,
+    Telemetry,
+    open_readings,
+    parse_keep,
+)
 from edge.farms import FarmError, load_farm
 from edge.rules import Sample
 from traceability import TraceError
@@ -258,5 +268,6 @@ def build_ingest(gathering: Gathering) -> Intake:
         on_record=gathering.stage_record,
         on_stored=on_stored,
         refusals=(CloudError, TraceError),
+        keep=parse_keep(settings.keep_days),
     )
     return Intake(ingest, watch)

@@ -10,6 +10,7 @@ from cloud.telemetry.ingest import Broker, Ingest
 from cloud.telemetry.opening import open_readings
 from cloud.telemetry.pipeline import Pipeline, RecordArrival
 from cloud.telemetry.registry import Gateway, Registry
+from cloud.telemetry.retention import parse_keep
 from cloud.telemetry.router import build_router
 from cloud.telemetry.service import Telemetry
 from cloud.telemetry.store import Arrival, ReadingsStore, StoreUnavailable
@@ -27,5 +28,6 @@ __all__ = [
     "Telemetry",
     "build_router",
     "open_readings",
+    "parse_keep",
     "take_export",
 ]

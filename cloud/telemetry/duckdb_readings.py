@@ -305,7 +305,7 @@ class DuckReadings:
         return len(marks)
 
     def compact(self) -> None:
-        """Write the file anew in the order (day, series, time), without what was deleted, and swap it in.
+        """See `ReadingsStore.compact`: write the file anew by (day, series, time), and swap it in.
 
         DuckDB never gives space back by itself. Writers wait meanwhile (their callers keep their batches), readers only
         for the swap. A crash at any line leaves one whole file: the old or the new.

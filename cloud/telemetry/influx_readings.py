@@ -259,6 +259,9 @@ class InfluxReadings:
             _floats([max(one[3]) for one in sums]),
         )
 
+    def compact(self) -> None:
+        """See `ReadingsStore.compact`; the server does that by itself."""
+
     def conflicts(self, *, limit: int = 1000) -> list[Conflicting]:  # noqa: ARG002 - the promise has it
         """See `ReadingsStore.conflicts`; the server overwrites, so none is ever known."""
         return []

@@ -12,7 +12,7 @@ window be under way); a broker that only knows 3.1.1 is spoken to in 3.1.1.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from threading import Event, Thread
@@ -27,6 +27,7 @@ from cloud.problems import CloudError
 from cloud.telemetry.dead_letters import Message
 from cloud.telemetry.pipeline import OnRecord, OnStored, Pipeline
 from cloud.telemetry.registry import Registry
+from cloud.telemetry.retention import forget_old
 from cloud.telemetry.store import ReadingsStore, StoreUnavailable
 from edge.wire import PREFIX, Ack, Kind, Topic
 
@@ -45,6 +46,7 @@ _RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _RECONNECT_S = 0.5
 _WELCOME_S = 3.0
 _ROLL_UP_S = 30.0
+_FORGET_S = 12 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class Ingest:
     """Takes in what gateways send through one MQTT broker, from `start` to `stop`.
 
     `share` names a shared subscription (`$share/NAME/...`) for several ingest processes on one broker; it needs a
-    readings store with `many_processes`. `refusals` are the exceptions by which `on_record` refuses for good.
+    readings store with `many_processes`. `refusals` are the exceptions by which `on_record` refuses for good. `keep`
+    says for how many days readings are kept, by quantity (`*`: all others); without it they stay for ever.
     """
 
     def __init__(  # noqa: PLR0913 - what wiring passes, each with its own name
@@ -83,6 +86,7 @@ class Ingest:
         on_stored: OnStored | None = None,
         refusals: tuple[type[Exception], ...] = (CloudError,),
         share: str | None = None,
+        keep: Mapping[str, int] | None = None,
     ) -> None:
         self._pipeline = Pipeline(
             readings, registry, clock=clock, on_record=on_record, on_stored=on_stored, refusals=refusals
@@ -92,6 +96,7 @@ class Ingest:
         self._broker = broker
         self._clock = clock
         self._share = share
+        self._keep = dict(keep or {})
         self._queue: Queue[_Pending] = Queue(maxsize=2 * _RECEIVE_MAXIMUM)
         self._stop = Event()
         self._gone = Event()  # the present connection has ended
@@ -269,10 +274,15 @@ class Ingest:
         return found
 
     def _keep_house(self) -> None:
-        """Sum up the hours that ended, so that long questions stay quick."""
+        """Sum up the hours that ended, so that long questions stay quick; twice a day forget what is too old."""
+        forgotten_s = float("-inf")
         while not self._stop.wait(_ROLL_UP_S):
             try:
                 self._readings.roll_up(self._clock())
+                if self._keep and time.monotonic() - forgotten_s > _FORGET_S:
+                    forgotten_s = time.monotonic()
+                    gone = forget_old(self._readings, self._registry, self._keep, self._clock())
+                    _LOG.info("%d readings were older than they are kept", gone)
             except CloudError as why:
                 _LOG.warning("hours could not be summed up now: %s", why)
 

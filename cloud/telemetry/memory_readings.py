@@ -167,6 +167,9 @@ class MemoryReadings:
                 gone += len(old)
         return gone
 
+    def compact(self) -> None:
+        """See `ReadingsStore.compact`; nothing is held back here."""
+
     def conflicts(self, *, limit: int = 1000) -> list[Conflicting]:
         """See `ReadingsStore.conflicts`."""
         with self._lock:

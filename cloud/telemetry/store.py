@@ -217,6 +217,9 @@ class ReadingsStore(Protocol):
         time is absorbed.
         """
 
+    def compact(self) -> None:
+        """Give back the space of what was forgotten, where a store can; slow, and writers may have to wait."""
+
     def conflicts(self, *, limit: int = 1000) -> list[Conflicting]:
         """Second values kept out, newest first."""
 
