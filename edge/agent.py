@@ -236,7 +236,7 @@ class Agent:
 
     def _take_message(self, message: Message) -> None:
         if message.topic.kind is Kind.ACK:
-            with contextlib.suppress(WireError):
+            with contextlib.suppress(WireError, SpoolError):
                 ack = Ack.decode(message.payload)
                 moved = self._spool.settle(ack.epoch, ack.watermark)
                 self._uplink.confirmed(moved=moved, now=time.monotonic())

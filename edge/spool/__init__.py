@@ -221,18 +221,40 @@ class Spool:
     # -- forgetting ------------------------------------------------------------------------------------
 
     def settle(self, epoch: str, watermark: int) -> bool:
-        """Forget up to the cloud's watermark; False where it is not about this spool or says nothing new."""
+        """Forget up to the cloud's watermark; False where it is not about this spool or says nothing new.
+
+        Raises ``SpoolError`` where the disk refuses; the watermark then stays, and the next ack tries again.
+        """
         if epoch != self.epoch or watermark <= self.watermark:
             return False
+        if watermark >= self._next:
+            self._renumber(watermark)
         self.watermark = watermark
-        # A number above all we gave out was given by us before damage or a restored copy: never give it again.
-        self._next = max(self._next, watermark + 1)
         self._settled = _merged(self._settled, watermark)
         if any(lane.segments > 1 for lane in self._lanes.values()):
             self._save_mark()
             for lane in self._lanes.values():
                 lane.trim(watermark)
         return True
+
+    def _renumber(self, watermark: int) -> None:
+        """The cloud knows numbers we have not given out: this spool is a restored copy, or lost its end.
+
+        What we hold above our old watermark may stand under numbers that meant something else to the cloud, which
+        would absorb it unread. So all of it goes out again under new numbers; readings it has already do no harm.
+        """
+        self.commit()
+        after, last = self.watermark, self._next - 1
+        self._next = watermark + 1
+        while True:
+            page = self.read(after, events=False) + self.read(after, events=True)
+            page = sorted((item for item in page if item.seq <= last), key=lambda item: item.seq)[:64]
+            if not page:
+                return
+            for item in page:
+                self.put(item.kind, item.payload, count=item.count)
+            self.commit()
+            after = page[-1].seq
 
     def save_mark(self) -> None:
         """Write the watermark down; losing it only costs sending again. Call about once a minute and at the end."""

@@ -261,11 +261,17 @@ def test_memory_is_bounded_while_the_disk_refuses():
     assert sum(gap.count for gap in spool.take_gaps()) == 80
 
 
-def test_a_watermark_above_all_we_know_is_never_counted_from_below():
+def test_a_restored_copy_sends_what_it_holds_under_numbers_the_cloud_has_not_seen():
     spool = Spool(FaultyDisk(), SMALL)
-    fill(spool, 3)
-    spool.settle(spool.epoch, 1000)
-    assert spool.put(Kind.DATA, b"x") == 1001
+    fill(spool, 200)
+    spool.settle(spool.epoch, 100)
+    spool.commit()
+    held = [kept for _, kept in sorted(content(spool).items())]
+    assert spool.settle(spool.epoch, 1000), "the cloud has heard more from us than we remember"
+    found = content(spool)
+    assert [kept for _, kept in sorted(found.items())] == held
+    assert min(found) > 1000
+    assert spool.put(Kind.DATA, b"x") == max(found) + 1
     assert not spool.settle("deadbeef", 2000)
 
 
