@@ -20,7 +20,6 @@ from zoneinfo import ZoneInfo
 
 from cloud.problems import CloudError, Invalid
 from cloud.settings import Settings, load
-from edge import EdgeError
 
 if TYPE_CHECKING:
     from cloud.supervisor import Run
@@ -211,6 +210,25 @@ def _add_gateway(args: argparse.Namespace, settings: Settings) -> int:
     args.secret_file.touch(mode=0o600)
     args.secret_file.write_bytes(gateway.secret + b"\n")
     print(json.dumps({"gateway": gateway.id, "farm": args.farm, "region": args.region}))
+    return 0
+
+
+def _import(args: argparse.Namespace, settings: Settings) -> int:
+    from contextlib import closing  # noqa: PLC0415
+
+    from cloud.telemetry.imports import take_export  # noqa: PLC0415
+    from cloud.wiring import build_gathering, build_pipeline  # noqa: PLC0415
+
+    try:
+        file = args.file.open("rb")
+    except OSError as why:
+        raise Invalid(f"{args.file} cannot be read: {why.strerror}") from why
+    with file, closing(build_gathering(settings)) as gathering:
+        try:
+            count, acks = take_export(build_pipeline(gathering), file, gathering.office.clock)
+        except Invalid as why:
+            raise Invalid(f"{args.file}: {why.detail}", code=why.code) from why
+    print(json.dumps({"messages": count, "watermarks": {name: asdict(ack) for name, ack in acks.items()}}))
     return 0
 
 

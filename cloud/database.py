@@ -25,7 +25,10 @@ def open_database(url: str) -> Engine:
         return create_engine(parsed, pool_pre_ping=True, future=True)
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, connect_args={"timeout": 30, "check_same_thread": False}, future=True)
+    # As many connections as the web server has threads, kept: a new one costs a file open and four pragmas.
+    engine = create_engine(
+        parsed, connect_args={"timeout": 30, "check_same_thread": False}, future=True, pool_size=40, max_overflow=24
+    )
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine
