@@ -1,4 +1,4 @@
-"""``tianmai-land``: detect, simulate. Expected errors are one line on stderr and exit 2."""
+"""``tianmai-land``: detect, sample, evaluate, simulate. Expected errors are one line on stderr and exit 2."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import geopandas as gpd
+import pandas as pd
 import pyogrio
 from distributed import Client
 from tqdm import tqdm
 
-from remote_sensing import products
+from remote_sensing import accuracy, products
 from remote_sensing.cubes import Calendar, LandError
 from remote_sensing.detection import Detections, Progress, Workers, detect
 from remote_sensing.labels import Labels, read_labels, yearly_accuracy
@@ -47,6 +48,16 @@ def _parser() -> argparse.ArgumentParser:
     find.add_argument("--dask", metavar="ADDRESS", help="scheduler of a Dask cluster: tiles are judged there")
     find.add_argument("--quiet", action="store_true", help="no progress bar")
     find.set_defaults(job=_detect)
+    draw = jobs.add_parser("sample", help="draw the parcels that people should judge, by map class")
+    draw.add_argument("parcels", type=Path, help="parcels.geojson of a detect run")
+    draw.add_argument("--out", type=Path, required=True, help="CSV to fill in: parcel, map class, empty reference")
+    draw.add_argument("--target-se", type=float, default=0.02, help="wanted standard error of overall accuracy")
+    draw.add_argument("--seed", type=int, default=0)
+    draw.set_defaults(job=_sample)
+    check = jobs.add_parser("evaluate", help="accuracy and area with 95 %% intervals from a filled-in sample")
+    check.add_argument("parcels", type=Path, help="parcels.geojson of the same detect run")
+    check.add_argument("--sample", type=Path, required=True, help="the CSV with its reference column filled in")
+    check.set_defaults(job=_evaluate)
     invent = jobs.add_parser("simulate", help="write a SYNTHETIC 合成 county scene with known truth")
     invent.add_argument("--out", type=Path, required=True, help="folder for cube, parcels and truth")
     invent.add_argument("--seed", type=int, default=7)
@@ -151,6 +162,49 @@ def _print_accuracy(labels: Labels, found: Detections) -> None:
     total, right = int(table["labels"].sum()), int(table["right"].sum())
     share = right / total if total else float("nan")
     print(f"yearly cultivated/not accuracy: {share:.3f} ({right} of {total} labels)")
+
+
+def _judged_parcels(path: Path) -> gpd.GeoDataFrame:
+    frame = read_parcels(path)
+    if not {"parcel", "class_name", "area_m2"} <= set(frame.columns):
+        raise LandError("missing_column", f"{path.name}: not the parcels of a detect run (no class_name, area_m2)")
+    return frame[frame["class_name"] != "undecided"]
+
+
+def _sample(args: argparse.Namespace) -> int:
+    frame = _judged_parcels(args.parcels)
+    counts = frame["class_name"].value_counts()
+    kept = {str(name): float(count) for name, count in counts.items() if count >= 2}  # noqa: PLR2004 - a variance needs two
+    guesses = dict.fromkeys(kept, 0.8)
+    wanted = accuracy.design_sample(kept, guesses, target_se=args.target_se)
+    rows = accuracy.draw_sample(frame["class_name"].tolist(), wanted, seed=args.seed)
+    picked = frame.iloc[rows][["parcel"]].assign(reference="")
+    picked.to_csv(args.out, index=False)
+    print(f"{args.out}: {len(picked)} parcels to judge ({', '.join(f'{k} {v}' for k, v in wanted.items())})")
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    frame = _judged_parcels(args.parcels).set_index("parcel")
+    if not args.sample.exists():
+        raise LandError("no_file", f"{args.sample}: no such file")
+    told = pd.read_csv(args.sample, dtype=str)
+    if not {"parcel", "reference"} <= set(told.columns) or told["reference"].isna().any():
+        raise LandError("bad_sample", f"{args.sample.name}: needs parcel and a reference for every one")
+    unknown = set(told["parcel"]) - set(frame.index)
+    if unknown:
+        raise LandError("bad_sample", f"{args.sample.name}: parcel {min(unknown)} is not among the judged parcels")
+    mapped = frame.loc[told["parcel"], "class_name"].tolist()
+    sizes = {str(name): float(count) for name, count in frame["class_name"].value_counts().items() if name in mapped}
+    seen = accuracy.assess(mapped, mapped, told["reference"].tolist(), sizes)
+    print(f"overall accuracy {seen.overall.value:.3f} ({seen.overall.low:.3f}..{seen.overall.high:.3f})")
+    for name in seen.classes:
+        users, producers, count = seen.users[name], seen.producers[name], seen.area[name]
+        print(
+            f"{name}: user's {users.value:.3f}, producer's {producers.value:.3f}, F1 {seen.f1(name):.3f}, "
+            f"parcels {count.value:.0f} ({max(count.low, 0):.0f}..{count.high:.0f})"
+        )
+    return 0
 
 
 def _simulate(args: argparse.Namespace) -> int:

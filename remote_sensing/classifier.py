@@ -10,18 +10,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.ensemble import ExtraTreesClassifier
 
 from remote_sensing.cubes import Float, LandError
 from remote_sensing.evidence import Evidence
+from remote_sensing.kernels import forest_shares
 from remote_sensing.states import LOOKS
 
 CLIP = 4.0
 """Standardised evidence beyond this is cut: one freak value must not decide."""
+UNSEEN = -6.0
+"""What a tree is told where nothing was seen: outside all that can be seen."""
+LEAST_SHARE = 0.004
 FLOOR = -7.0
 """Log-probability floor: no year is ever more than 1 : 1100 sure of itself."""
 
@@ -70,7 +75,10 @@ def labelled(evidence: Evidence, looks: NDArray[np.int64], block: NDArray[np.int
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to train: nets in the ensemble, hidden units, steps of Adam, rows a step, weight decay."""
+    """How to train: nets in the ensemble, hidden units, steps of Adam, rows a step, weight decay.
+
+    ``trees`` > 0 adds a forest beside the nets: steadier where labels come from few places, and slower.
+    """
 
     nets: int = 6
     hidden: int = 64
@@ -78,6 +86,8 @@ class Recipe:
     batch: int = 256
     rate: float = 4e-3
     decay: float = 2e-2
+    trees: int = 0
+    leaf: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,54 @@ class _Nets:
         total /= self.first.shape[0]
         answer: Float = np.log(np.maximum(total, np.float32(1e-6)))
         return answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Forest:
+    """Trees as flat arrays, see ``kernels.forest_shares``; no trees at all is a forest too."""
+
+    feature: NDArray[np.int32]
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    splits: Float
+    leaves: Float
+    roots: NDArray[np.int32]
+
+    def scores(self, x: Float) -> Float:
+        """Log of the mean share (N, C), not under ``LEAST_SHARE``: trees never saw a gap they can be sure of."""
+        shares = forest_shares(x, (self.feature, self.left, self.right), self.splits, self.leaves, self.roots)
+        answer: Float = np.log(np.maximum(shares, np.float32(LEAST_SHARE)))
+        return answer
+
+
+def _grow(x: Float, target: NDArray[np.int64], classes: int, recipe: Recipe, seed: int) -> _Forest:
+    """Extremely randomised trees of scikit-learn, flattened."""
+    if not recipe.trees:
+        none = np.zeros(0, np.int32)
+        return _Forest(none, none, none, np.zeros(0, np.float32), np.zeros((0, classes), np.float32), none)
+    grown = ExtraTreesClassifier(
+        recipe.trees, min_samples_leaf=recipe.leaf, max_features=0.3, random_state=seed, n_jobs=1
+    ).fit(x, target)
+    sizes = [tree.tree_.node_count for tree in grown.estimators_]
+    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
+    parts: list[list[NDArray[np.generic]]] = [[], [], [], [], []]
+    for root, tree in zip(roots, (one.tree_ for one in grown.estimators_), strict=True):
+        leaf = tree.children_left < 0
+        share = tree.value[:, 0, :] / tree.value[:, 0, :].sum(axis=1, keepdims=True)
+        parts[0].append(np.where(leaf, -1, tree.feature).astype(np.int32))
+        parts[1].append((tree.children_left + root).astype(np.int32))
+        parts[2].append((tree.children_right + root).astype(np.int32))
+        parts[3].append(tree.threshold.astype(np.float32))
+        parts[4].append(share.astype(np.float32))
+    feature, left, right, splits, leaves = (np.concatenate(part) for part in parts)
+    return _Forest(
+        feature.astype(np.int32),
+        left.astype(np.int32),
+        right.astype(np.int32),
+        splits.astype(np.float32),
+        leaves.astype(np.float32),
+        roots,
+    )
 
 
 def _log_softmax(scores: Float) -> Float:
@@ -133,6 +191,14 @@ def _fit(x: Float, target: NDArray[np.int64], classes: int, recipe: Recipe, seed
     return _Nets(*weights)
 
 
+def _blended(x: Float, nets: _Nets, forest: _Forest) -> Float:
+    """Log-probability (N, C) of nets, or of nets and forest with equal say; ``x`` standardised, NaN = unseen."""
+    scores = nets.scores(np.nan_to_num(x, nan=0.0))
+    if forest.roots.size:
+        scores = np.float32(0.5) * (scores + forest.scores(np.nan_to_num(x, nan=UNSEEN)))
+    return scores
+
+
 def _gradients(weights: list[Float], x: Float, wanted: Float) -> list[Float]:
     first, first_bias, last, last_bias = weights
     before = x @ first + first_bias
@@ -155,6 +221,7 @@ class Trained:
     names: tuple[str, ...]
     known: tuple[int, ...]
     nets: _Nets = field(repr=False)
+    forest: _Forest = field(repr=False)
     centre: Float = field(repr=False)
     spread: Float = field(repr=False)
     prior: Float = field(repr=False)
@@ -177,8 +244,8 @@ class Trained:
         """Calibrated log P(look | evidence) - log P(look) of the known looks: float32 (N, C)."""
         x = (features - self.centre) / self.spread
         np.clip(x, -CLIP, CLIP, out=x)
-        np.nan_to_num(x, copy=False, nan=0.0)
-        scores = np.maximum(self.nets.scores(x) - np.log(self.prior), FLOOR)
+        seen = _blended(x, self.nets, self.forest)
+        scores = np.maximum(seen - np.log(self.prior), FLOOR)
         voice = clear / (clear + self.half_looks) if self.half_looks else np.ones(clear.shape)
         answer: Float = (scores * (voice / self.temperature)[:, None]).astype(np.float32)
         return answer
@@ -207,6 +274,12 @@ class Trained:
             first_bias=self.nets.first_bias,
             last=self.nets.last,
             last_bias=self.nets.last_bias,
+            feature=self.forest.feature,
+            left=self.forest.left,
+            right=self.forest.right,
+            splits=self.forest.splits,
+            leaves=self.forest.leaves,
+            roots=self.forest.roots,
             centre=self.centre,
             spread=self.spread,
             prior=self.prior,
@@ -226,6 +299,7 @@ class Trained:
                     names=tuple(held["names"].tolist()),
                     known=tuple(held["known"].tolist()),
                     nets=_Nets(held["first"], held["first_bias"], held["last"], held["last_bias"]),
+                    forest=_Forest(*(held[name] for name in ("feature", "left", "right", "splits", "leaves", "roots"))),
                     centre=held["centre"],
                     spread=held["spread"],
                     prior=held["prior"],
@@ -269,14 +343,24 @@ def _train_plain(
     rest: tuple[float, float, str],
 ) -> Trained:
     known = np.unique(data.looks)
-    centre = np.nanmean(data.features, axis=0).astype(np.float32)
-    spread = np.maximum(np.nanstd(data.features, axis=0), 1e-4).astype(np.float32)
-    x = np.nan_to_num(np.clip((data.features - centre) / spread, -CLIP, CLIP), nan=0.0).astype(np.float32)
+    centre, spread = _standards(data.features)
+    x = np.clip((data.features - centre) / spread, -CLIP, CLIP).astype(np.float32)
     target = np.searchsorted(known, data.looks)
     share = np.bincount(target, minlength=known.size) / target.size
-    nets = _fit(x, target, known.size, recipe, seed)
+    nets = _fit(np.nan_to_num(x, nan=0.0), target, known.size, recipe, seed)
+    forest = _grow(np.nan_to_num(x, nan=UNSEEN), target, known.size, recipe, seed)
     kept = tuple(int(look) for look in known)
-    return Trained(layers, names, kept, nets, centre, spread, share.astype(np.float32), *rest)
+    return Trained(layers, names, kept, nets, forest, centre, spread, share.astype(np.float32), *rest)
+
+
+def _standards(features: Float) -> tuple[Float, Float]:
+    """Mean and spread of each number over the rows that have it; 0 and 1 where no row does."""
+    seen = np.isfinite(features)
+    count = np.maximum(seen.sum(axis=0), 1)
+    centre = np.where(seen, features, 0).sum(axis=0) / count
+    square = (np.where(seen, features - centre, 0) ** 2).sum(axis=0) / count
+    spread = np.where(seen.any(axis=0), np.maximum(np.sqrt(square), 1e-4), 1)
+    return centre.astype(np.float32), spread.astype(np.float32)
 
 
 def _calibrate(
@@ -288,7 +372,7 @@ def _calibrate(
         return 1.5, 2.0
     fold = np.random.default_rng(seed).permutation(blocks.size) % 3
     of_row = fold[np.searchsorted(blocks, data.block)]
-    small = Recipe(nets=2, hidden=recipe.hidden, steps=recipe.steps // 2, batch=recipe.batch)
+    small = replace(recipe, nets=2, steps=recipe.steps // 2, trees=recipe.trees // 3)
     held: list[tuple[Float, NDArray[np.int64], NDArray[np.int64]]] = []
     for part in range(3):
         rest = data.pick(of_row != part)
@@ -301,7 +385,7 @@ def _calibrate(
         held.append((model.log_odds(out.features, out.clear), np.searchsorted(model.known, out.looks), out.clear))
     best, chosen = np.inf, (1.5, 2.0)
     for half in (0.0, 1.0, 2.0, 4.0):
-        for temperature in (0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 2.7):
+        for temperature in (0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 2.7):
             loss = _log_loss(held, temperature, half)
             if loss < best:
                 best, chosen = loss, (temperature, half)

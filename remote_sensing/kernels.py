@@ -297,6 +297,31 @@ COUNTERS = 6 + BINS
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
+def forest_shares(
+    x: F32,
+    nodes: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]],
+    splits: F32,
+    leaves: F32,
+    roots: NDArray[np.int32],
+) -> F32:
+    """Mean class shares (N, C) of a forest of trees for rows (N, F).
+
+    ``nodes``: feature (-1 = leaf), left and right child of every node; ``splits`` threshold: left if x <= it;
+    ``leaves`` (nodes, C) shares; ``roots`` (trees,).
+    """
+    feature, left, right = nodes
+    out = np.zeros((x.shape[0], leaves.shape[1]), np.float32)
+    for tree in range(roots.shape[0]):
+        for n in range(x.shape[0]):
+            node = roots[tree]
+            while feature[node] >= 0:
+                node = left[node] if x[n, feature[node]] <= splits[node] else right[node]
+            for c in range(leaves.shape[1]):
+                out[n, c] += leaves[node, c]
+    return out / np.float32(max(roots.shape[0], 1))
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
 def update_counters(counters: NDArray[np.int16], scene: F32, marks: F32) -> None:
     """Take one scene (L, N), greenness first and wetness second if there, into the counters (COUNTERS, N).
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ import pyproj
 import xarray as xr
 from numpy.typing import NDArray
 
+from remote_sensing.catalogues import is_catalogue, load_items, local_items
 from remote_sensing.cubes import MISSING, OPTICAL, RADAR, SCALE, LandError, pack_values
 
 _ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -59,17 +60,20 @@ class Opened:
 
     cube: xr.Dataset
     notes: tuple[str, ...] = ()
-    extras: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
 
 
 def open_scene(path: Path) -> Opened:
-    """Open a netCDF file, a zarr store, a GeoTIFF folder or a STAC catalogue as one cube.
+    """Open a netCDF file, a zarr store or a STAC catalogue as one cube.
 
     Raises ``LandError``: ``no_file``, ``truncated``, ``unknown_format``, ``bad_dims``, ``missing_band``,
     ``absurd_values``, ``duplicate_dates``, ``wrong_crs``; the text names the file, the band and the value.
     """
     if not path.exists():
         raise LandError("no_file", f"{path}: no such file")
+    if is_catalogue(path):
+        loaded, left_out = load_items(local_items(path))
+        opened = read_dataset(loaded, path.name)
+        return Opened(opened.cube, (*left_out, *opened.notes))
     with _opened(path) as raw:
         return read_dataset(raw, str(path.name))
 
@@ -84,7 +88,7 @@ def _opened(path: Path) -> xr.Dataset:
     except (OSError, ValueError, KeyError, RuntimeError) as why:
         reason = str(why).splitlines()[0][:160]
         raise LandError("truncated", f"{path.name}: cannot be read, truncated or damaged ({reason})") from why
-    raise LandError("unknown_format", f"{path.name}: not a netCDF file, zarr store, GeoTIFF folder or STAC catalogue")
+    raise LandError("unknown_format", f"{path.name}: not a netCDF file, zarr store or STAC catalogue")
 
 
 def read_dataset(raw: xr.Dataset, name: str) -> Opened:

@@ -59,8 +59,17 @@ def textbook_model(layers: tuple[str, ...] = ("ndvi",), seed: int = 0) -> Traine
 def retrain(layers: tuple[str, ...], seed: int = 0) -> Trained:
     """Train it afresh; ``python -m remote_sensing.synthetic.textbook`` writes the shipped weights this way."""
     names = feature_names(layers)
-    parts = [_drawn(layers, seed * 1000 + draw) for draw in range(_DRAWS)]
-    return train(Labelled.join(parts), names, layers, recipe=Recipe(nets=4), seed=seed, origin="textbook")
+    return train(
+        textbook_rows(layers, _DRAWS, seed), names, layers, recipe=Recipe(nets=4), seed=seed, origin="textbook"
+    )
+
+
+def textbook_rows(layers: tuple[str, ...], draws: int = 1, seed: int = 0) -> Labelled:
+    """Labelled plot-years from the textbook, to stand beside the few real labels of a place.
+
+    Radar layers are missing in them: what radar says is learnt from real labels only.
+    """
+    return Labelled.join([_drawn(layers, seed * 1000 + draw) for draw in range(draws)])
 
 
 def _drawn(layers: tuple[str, ...], seed: int) -> Labelled:

@@ -107,7 +107,9 @@ def score_central_asia(report, train_folder, data_folder):
 def _fallow_odds(teacher, fields, seed):
     """log P(not worked) of fields through the pixel-series door, after training on the teacher's fields."""
     masks = np.random.default_rng(seed).random((300, teacher.times.size)) < np.linspace(0.5, 1, 300)[:, None]
-    model = train_on(teacher, masks, ("ndvi",), CALENDAR_YEAR, draws=3, seed=seed, recipe=Recipe(nets=6, steps=2500))
+    model = train_on(
+        teacher, masks, ("ndvi",), CALENDAR_YEAR, draws=3, seed=seed, recipe=Recipe(nets=6, steps=2500, trees=200)
+    )
     cube = series_cube(
         fields.times.astype("datetime64[s]"), fields.bands, np.ones((fields.ids.size, fields.times.size), bool)
     )

@@ -12,6 +12,7 @@ from remote_sensing.classifier import Labelled, Recipe, labelled, train
 from remote_sensing.cubes import stack_of
 from remote_sensing.evidence import gather
 from remote_sensing.parcels import coverage, grid_of
+from remote_sensing.synthetic.textbook import textbook_rows
 
 PER_CLASS = 50
 LOOK_OF = {
@@ -74,7 +75,8 @@ def judged(scene, layers, seed):
         marks = np.where(evidence.looks >= 2, looks[:, pixels], -1)
         parts.append(labelled(evidence, marks, np.arange(pixels.size)))
     rows = Labelled.join(parts)
-    model = train(rows, evidence.names, layers, recipe=Recipe(nets=6, hidden=48, steps=900), seed=seed)
+    taught = Labelled.join([rows, textbook_rows(layers, 2, seed=9)])
+    model = train(taught, evidence.names, layers, recipe=Recipe(nets=6, hidden=48, steps=1200), seed=seed)
     found = detect(scene.cube, scene.parcels, CN_ADMIN, model=model)
     forest = _forest(rows, scene, stack, years, layers)
     return found, trained, forest

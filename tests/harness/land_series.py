@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from remote_sensing.classifier import Labelled, Recipe, Trained, labelled, train
-from remote_sensing.cubes import Calendar, pack_values, stack_of
+from remote_sensing.cubes import Calendar, LandError, pack_values, stack_of
 from remote_sensing.evidence import gather
 from remote_sensing.labels import is_cultivated
 from remote_sensing.states import LOOKS
@@ -18,6 +19,7 @@ from remote_sensing.states import LOOKS
 MODIS_LAYERS = ("ndvi", "evi", "wetness", "red", "nir", "blue", "swir2")
 MODIS_BANDS = ("ndvi", "evi", "red", "nir", "blue", "mir")
 BLOCK_DEGREES = 0.25
+STEADY = Recipe(steps=2000, trees=150)
 
 
 def first(folder: Path, pattern: str) -> Path | None:
@@ -71,13 +73,17 @@ class Samples:
 
 def look_of(label: str) -> int:
     """A land-cover word of the data sets as a look."""
-    if is_cultivated(label):
-        return LOOKS.index("crop")
     words = label.lower()
+    with contextlib.suppress(LandError):
+        if is_cultivated(label):
+            return LOOKS.index("crop")
     for word, look in (("forest", "forest"), ("cerrado", "shrub"), ("shrub", "shrub"), ("pasture", "idle")):
         if word in words:
             return LOOKS.index(look)
-    return LOOKS.index("orchard" if words in {"orchard", "vineyard", "alfalfa"} else "idle")
+    if words in {"orchard", "vineyard"}:
+        return LOOKS.index("orchard")
+    # the field lists name more crops than the product knows; only "fallow" itself means not worked
+    return LOOKS.index("idle" if "fallow" in words or "grass" in words else "crop")
 
 
 def read_samples(path: Path, times=None) -> Samples:
@@ -123,4 +129,4 @@ def train_on(samples: Samples, masks, layers, calendar: Calendar, *, draws=16, s
     year = 2002 if (calendar.month, calendar.day) != (1, 1) else 2001
     evidence = gather(stack, calendar, (year,), layers)
     rows: Labelled = labelled(evidence, np.tile(samples.looks, draws), np.tile(samples.block, draws))
-    return train(rows, evidence.names, layers, recipe=recipe or Recipe(), seed=seed)
+    return train(rows, evidence.names, layers, recipe=recipe or STEADY, seed=seed)

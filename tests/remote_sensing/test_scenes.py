@@ -2,6 +2,7 @@
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 import xarray as xr
@@ -135,3 +136,12 @@ def test_simulate_writes_a_scene_that_detect_can_read(tmp_path, capsys):
     )
     assert done == 0
     assert "SYNTHETIC" in capsys.readouterr().out
+    parcels, sheet = str(out / "found" / "parcels.geojson"), str(tmp_path / "sheet.csv")
+    assert main(["sample", parcels, "--out", sheet]) == 0
+    assert main(["evaluate", parcels, "--sample", sheet]) == 2
+    judged = gpd.read_file(parcels).set_index("parcel")["class_name"]
+    table = pd.read_csv(sheet)
+    table.assign(reference=table["parcel"].map(judged)).to_csv(sheet, index=False)
+    capsys.readouterr()
+    assert main(["evaluate", parcels, "--sample", sheet]) == 0
+    assert "overall accuracy 1.000" in capsys.readouterr().out
