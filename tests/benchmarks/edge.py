@@ -137,7 +137,7 @@ def backlog_and_catch_up(args, report, folder, broker):
     var, post = folder / "var", broker.port
     add_gateway(var, folder)
     settings = write_settings(
-        folder, post, load(1_000_000, series=2000), gateway=GATEWAY, spool="spool-fill", secret="secret"
+        folder, post, load(1_000_000, series=400), gateway=GATEWAY, spool="spool-fill", secret="secret"
     )
     broker.kill()
     with agent(folder, settings) as gateway:
@@ -154,8 +154,9 @@ def backlog_and_catch_up(args, report, folder, broker):
     take = [console("tianmai-cloud"), "ingest", "--var", var, "--mqtt-port", str(post)]
     quiet = write_settings(folder, post, "", gateway=GATEWAY, spool="spool-fill", secret="secret")
     with Child(take, log=folder / "ingest.log") as ingest:
-        wire = Wire(post)
-        time.sleep(8)  # its start is not what is measured
+        wire, log = Wire(post), folder / "ingest.log"
+        # Its start is not what is measured.
+        wait_until(lambda: "connected to" in log.read_text(errors="replace"), "ingest does not start", within_s=90)
         began = time.monotonic()
         with agent(folder, quiet):
             wait_until(lambda: wire.watermark >= stat["last_seq"], "the cloud never confirmed", within_s=300)
