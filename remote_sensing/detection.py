@@ -176,7 +176,7 @@ def _years(cube: xr.Dataset, stack: Stack, season: Calendar) -> tuple[int, ...]:
     return years
 
 
-def detect(  # noqa: PLR0913 - three things judged, five ways to judge them
+def detect(  # noqa: PLR0913 - three things judged, six ways to judge them
     cube: xr.Dataset,
     parcels: gpd.GeoDataFrame | None = None,
     profile: Profile = CN_ADMIN,
@@ -187,6 +187,7 @@ def detect(  # noqa: PLR0913 - three things judged, five ways to judge them
     known_cropland: bool = True,
     progress: Progress | None = None,
     workers: Workers | None = None,
+    tile_rows: int = TILE_ROWS,
 ) -> Detections:
     """Judge every parcel (and pixel) of a cube for its last whole crop year.
 
@@ -196,6 +197,7 @@ def detect(  # noqa: PLR0913 - three things judged, five ways to judge them
     agricultural year, default 1 October. ``known_cropland``: the parcels come from a cropland register, so a
     series may begin as abandoned. ``progress(done, total)`` is called after each band of rows.
     ``workers``: a ``dask.distributed.Client``; tiles of rows go to it and the answer is the same.
+    ``tile_rows``: rows judged at a time; it decides memory, not the answer.
     A year with fewer than five clear looks says nothing and is undecided; gaps are never filled.
     Raises ``LandError`` with one line that names the file, band, parcel or value at fault.
     """
@@ -206,7 +208,7 @@ def detect(  # noqa: PLR0913 - three things judged, five ways to judge them
     links = chain or st.Chain.for_land(known_cropland=known_cropland)
     placed, covers = _laid(parcels, cube) if parcels is not None else (None, [])
     pixels = _Pixels(stack, season, years, emission)
-    pixels.run(links, profile, progress, workers)
+    pixels.run(links, profile, _Pace(progress, workers, tile_rows))
     synthetic = bool(cube.attrs.get("synthetic", False))
     made = _Maker(years, profile, emission, synthetic)
     items: tuple[Detection, ...] = ()
@@ -276,6 +278,15 @@ def _spread(workers: Workers, tiles: Iterator[Stack], settings: _Settings) -> It
         yield from workers.gather(workers.map(_judge_tile, batch, settings=settings, pure=False))
 
 
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """How the work is cut and who does it; none of it changes the answer."""
+
+    progress: Progress | None
+    workers: Workers | None
+    tile_rows: int
+
+
 class _Pixels:
     """The pixel side of one run: look log-likelihoods, looks and maps, filled tile by tile."""
 
@@ -289,15 +300,16 @@ class _Pixels:
         self.cultivated = np.full((len(years), pixels), 255, np.uint8)
         self.state = np.full((len(years), pixels), 255, np.uint8)
 
-    def run(self, chain: st.Chain, profile: Profile, progress: Progress | None, workers: Workers | None) -> None:
+    def run(self, chain: st.Chain, profile: Profile, pace: "_Pace") -> None:
         """Judge tile by tile, here or on workers; the answer is the same."""
         rows, columns = self.stack.shape
-        starts = range(0, rows, TILE_ROWS)
-        tiles = (self.stack.rows(first, min(first + TILE_ROWS, rows)) for first in starts)
+        height, workers, progress = pace.tile_rows, pace.workers, pace.progress
+        starts = range(0, rows, height)
+        tiles = (self.stack.rows(first, min(first + height, rows)) for first in starts)
         rest = (self.calendar, self.years, self.emission, chain, profile)
         done = map(_judge_tile, tiles, repeat(rest)) if workers is None else _spread(workers, tiles, rest)
         for first, tile in zip(starts, done, strict=True):
-            last = min(first + TILE_ROWS, rows)
+            last = min(first + height, rows)
             here = slice(first * columns, last * columns)
             self.loglik[:, :, here] = tile.loglik
             self.looks[:, here], self.radar_looks[:, here] = tile.looks, tile.radar_looks

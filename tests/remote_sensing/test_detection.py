@@ -47,9 +47,8 @@ def test_a_year_with_under_five_looks_is_undecided(found):
             assert looks >= 5 or chance is None
 
 
-def test_the_same_answer_comes_out_whatever_the_tile_height(scene, found, monkeypatch):
-    monkeypatch.setattr("remote_sensing.detection.TILE_ROWS", 64)
-    again = land.detect(scene.cube, scene.parcels)
+def test_the_same_answer_comes_out_whatever_the_tile_height(scene, found):
+    again = land.detect(scene.cube, scene.parcels, tile_rows=64)
     assert [item.class_name for item in again] == [item.class_name for item in found]
     np.testing.assert_array_equal(again.maps["state"].to_numpy(), found.maps["state"].to_numpy())
 
