@@ -300,7 +300,7 @@ class _Pixels:
         self.cultivated = np.full((len(years), pixels), 255, np.uint8)
         self.state = np.full((len(years), pixels), 255, np.uint8)
 
-    def run(self, chain: st.Chain, profile: Profile, pace: "_Pace") -> None:
+    def run(self, chain: st.Chain, profile: Profile, pace: _Pace) -> None:
         """Judge tile by tile, here or on workers; the answer is the same."""
         rows, columns = self.stack.shape
         height, workers, progress = pace.tile_rows, pace.workers, pace.progress
