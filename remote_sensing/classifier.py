@@ -372,7 +372,7 @@ def _calibrate(
         return 1.5, 2.0
     fold = np.random.default_rng(seed).permutation(blocks.size) % 3
     of_row = fold[np.searchsorted(blocks, data.block)]
-    small = replace(recipe, nets=2, steps=recipe.steps // 2, trees=recipe.trees // 3)
+    small = replace(recipe, nets=min(recipe.nets, 4), steps=recipe.steps // 2, trees=recipe.trees // 3)
     held: list[tuple[Float, NDArray[np.int64], NDArray[np.int64]]] = []
     for part in range(3):
         rest = data.pick(of_row != part)
@@ -393,13 +393,12 @@ def _calibrate(
 
 
 def _log_loss(held: list[tuple[Float, NDArray[np.int64], NDArray[np.int64]]], temperature: float, half: float) -> float:
-    """Mean log-loss of the looks, every look of equal weight (the prior has been divided out)."""
-    total, weight = 0.0, 0.0
+    """Mean log-loss of the looks as they come, with the share of each look put back as the prior."""
+    total, count = 0.0, 0
     for scores, target, clear in held:
         voice = (clear + 1e-6) / (clear + half + 1e-6) / temperature
-        logp = _log_softmax(scores * voice[:, None].astype(np.float32))
-        share = np.bincount(target, minlength=scores.shape[1]).astype(float)
-        each = 1 / share[target]
-        total -= float((each * logp[np.arange(target.size), target]).sum())
-        weight += float(each.sum())
-    return total / max(weight, 1e-9)
+        share = (np.bincount(target, minlength=scores.shape[1]) + 1) / (target.size + scores.shape[1])
+        logp = _log_softmax(scores * voice[:, None].astype(np.float32) + np.log(share).astype(np.float32))
+        total -= float(logp[np.arange(target.size), target].sum())
+        count += target.size
+    return total / max(count, 1)
