@@ -37,7 +37,7 @@ _WRITER_IN_ORDER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", 
 def encode(value: object, *, max_depth: int = MAX_DEPTH) -> bytes:
     """Canonical bytes of `value`; raises `NotCanonical` naming the JSON pointer of what has none."""
     try:
-        if _plain(value, max_depth):
+        if type(value) is str or _plain(value, max_depth):
             return _WRITER.encode(value).encode()
         return _WRITER_IN_ORDER.encode(_ordered(value, "", max_depth)).encode()
     except UnicodeEncodeError as why:
@@ -48,15 +48,19 @@ def _plain(value: object, depth: int) -> bool:
     """Whether the value is of the subset, with ASCII keys only: then the writer's own order is the right one."""
     inner: Iterable[object]
     if isinstance(value, dict):
-        if not all(isinstance(key, str) and key.isascii() for key in value):
-            return False
+        for key in value:
+            if not (isinstance(key, str) and key.isascii()):
+                return False
         inner = value.values()
     elif isinstance(value, list | tuple):
         inner = value
     else:
         known = value is None or isinstance(value, str | bool)
         return known or (isinstance(value, int) and -LARGEST_INT <= value <= LARGEST_INT)
-    return depth >= 0 and all(type(item) is str or _plain(item, depth - 1) for item in inner)
+    for item in inner:  # a loop, because every entry of the log comes by here
+        if type(item) is not str and not _plain(item, depth - 1):
+            return False
+    return depth >= 0
 
 
 def decode(data: bytes, *, max_depth: int = MAX_DEPTH, max_bytes: int = MAX_BYTES) -> Json:

@@ -43,7 +43,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from itertools import pairwise
 from typing import Final, Self, cast
@@ -275,6 +275,11 @@ def _check_openings(leaf: Leaf) -> None:
             raise BadPack(f"field {name!r} is not what was committed to")
 
 
+@lru_cache(maxsize=1_024)
+def _is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
+
+
 def _check_leaf(fields: Mapping[str, Json]) -> None:
     commitments = _check_names(fields)
     for name, value in commitments.items():
@@ -296,7 +301,7 @@ def _check_names(fields: Mapping[str, Json]) -> Mapping[str, Json]:
     if both := fields.keys() & commitments.keys():
         raise BadPack(f"field {min(both)!r} is both public and private")
     for name in (*fields, *commitments):
-        if not _NAME.fullmatch(name):
+        if not _is_name(name):
             raise BadPack(f"field name {name[:60]!r}")
     return commitments
 

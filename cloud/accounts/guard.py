@@ -41,7 +41,7 @@ class Guard:
             return
         session = session_of(headers)
         if session:
-            who = await to_thread.run_sync(self._accounts.who, session)
+            who = self._accounts.seen(session) or await to_thread.run_sync(self._accounts.who, session)
             if who is not None:
                 scope.setdefault("state", {})["who"] = who
         await self._app(scope, receive, send)

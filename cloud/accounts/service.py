@@ -26,6 +26,8 @@ __all__ = ["Accounts"]
 _HOUR_MS: Final = 3_600_000
 _SESSION_HOURS: Final = 12
 _SHORTEST_PASSWORD: Final = 10
+_SEEN_MS: Final = 1_000
+_MOST_SEEN: Final = 1_000
 _ACTING: Final = frozenset({Role.ANALYST, Role.COLLECTOR, Role.REVIEWER})
 _REGION = re.compile(r"[0-9]{6}[0-9A-Za-z]{0,34}")
 _NOBODY = "sign_in_refused"
@@ -52,6 +54,8 @@ class Accounts:
         self._inside = inside
         self._trail = Trail(clock)
         self._hasher = PasswordHasher()
+        self._changes = 0  # of rights and sessions, by this object
+        self._seen: dict[str, tuple[int, int, Who]] = {}  # digest of a session -> changes and time of the look, person
 
     def prepare(self) -> None:
         """Make the tables where they are missing (a real deployment migrates instead)."""
@@ -103,6 +107,7 @@ class Accounts:
                 )
             )
             self._trail.append(db, by, "grant.given", person, {"role": str(role), "until_ms": until_ms}, region)
+        self._changes += 1
 
     def revoke(self, person: str, role: Role, region: str, *, by: str = "system") -> None:
         """Take a role away. Raises `NotFound` when the person does not hold it."""
@@ -115,6 +120,7 @@ class Accounts:
             if done.rowcount == 0:
                 raise NotFound(f"{person} does not hold {role} in {region}")
             self._trail.append(db, by, "grant.revoked", person, {"role": str(role)}, region)
+        self._changes += 1
 
     def disable(self, person: str, *, by: str = "system") -> None:
         """Lock a person out at once: sessions, links and passwords stop working; the history stays."""
@@ -128,6 +134,7 @@ class Accounts:
                 .values(revoked_ms=now)
             )
             self._trail.append(db, by, "person.disabled", person)
+        self._changes += 1
 
     # -- signing in and out --------------------------------------------------------------------------------------
 
@@ -177,6 +184,7 @@ class Accounts:
                 .values(revoked_ms=self._clock())
             )
             self._trail.append(db, by, "password.set", person)
+        self._changes += 1
 
     def sign_in_with_password(self, person: str, password: str) -> str:
         """A session token for a person's id and password. Raises `Unauthenticated`, never telling which was wrong."""
@@ -194,7 +202,7 @@ class Accounts:
 
     def who(self, session: str) -> Who | None:
         """The person behind a session token with the rights of this moment; None when there is nobody."""
-        now = self._clock()
+        now, changes = self._clock(), self._changes
         with self._engine.connect().execution_options(reading=True) as db:
             row = db.execute(
                 select(people.c.id, people.c.name)
@@ -206,7 +214,20 @@ class Accounts:
                     people.c.disabled_ms.is_(None),
                 )
             ).one_or_none()
-            return None if row is None else Who(row.id, row.name, frozenset(self._grants(db, row.id)))
+            found = None if row is None else Who(row.id, row.name, frozenset(self._grants(db, row.id)))
+        if found is not None:
+            if len(self._seen) >= _MOST_SEEN:
+                self._seen.clear()
+            self._seen[_hash(session)] = (changes, now, found)
+        return found
+
+    def seen(self, session: str) -> Who | None:
+        """As `who` told within the last second, without a look at the database; None where that must be asked.
+
+        A sign-out or a change of rights through this object ends it at once, one by another process within the second.
+        """
+        changes, then, found = self._seen.get(_hash(session), (-1, 0, None))
+        return found if changes == self._changes and 0 <= self._clock() - then < _SEEN_MS else None
 
     def sign_out(self, session: str) -> None:
         """End a session; ending it twice, or one that never was, is no error."""
@@ -219,6 +240,7 @@ class Accounts:
             ).scalar_one_or_none()
             if person is not None:
                 self._trail.append(db, person, "session.ended", person)
+        self._changes += 1
 
     # -- looking back --------------------------------------------------------------------------------------------
 

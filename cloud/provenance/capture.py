@@ -3,12 +3,13 @@
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from cloud.problems import CloudError, Conflict, Invalid, Refused
 from cloud.provenance.journal import Companion, EventRow, Known
-from cloud.provenance.leaves import LeafOf, flow, seal
+from cloud.provenance.leaves import LeafOf, flow, fresh_salts, json_text, seal
 from cloud.provenance.log import LogBook
 from cloud.provenance.schemas import Captured, CaptureJob
 from cloud.provenance.store import EventStore
@@ -58,7 +59,9 @@ class Intake:
     def take(self, document: Document, terms: Terms, job: CaptureJob | None = None) -> list[Captured]:
         """All events of a document or none; `job` is kept with them. Raises what `Provenance.capture` says."""
         events = _with_ids(document)
-        known = self._known(events)
+        # Without rules to be judged by, nothing is asked beforehand: the journal itself says what it knows already.
+        asks = terms.chain is not None or any(map(_declares, events))
+        known = self._known(events) if asks else {}
         fresh = list({_key(event): event for event in events if _key(event) not in known}.values())
         for number, event in enumerate(fresh):
             self._admit(event, fresh[:number])
@@ -67,10 +70,37 @@ class Intake:
         known |= self._append(fresh, terms, job)
         return [Captured(str(event.id), known[_key(event)]) for event in events]
 
+    def hand_in(self, document: Document, terms: Terms) -> tuple[CaptureJob, Future[list[Captured]]] | None:
+        """As `take_whole`, without waiting; None where something must be asked first, and `take_whole` does that.
+
+        The future raises `Known` for what is in the log already: then, too, `take_whole` gives the answer.
+        """
+        events = _with_ids(document)
+        if terms.chain is not None or not events or len({_key(each) for each in events}) < len(events):
+            return None
+        if any(map(_declares, events)):
+            return None
+        job = self._job()
+        rows, entries = self._sealed(events, terms)
+        answer: Future[list[Captured]] = Future()
+
+        def told(done: Future[Sequence[int]]) -> None:
+            why = done.exception()
+            if why is not None:
+                answer.set_exception(why)
+            else:
+                answer.set_result([Captured(row.event_id, at) for row, at in zip(rows, done.result(), strict=True)])
+
+        self._log.submit(entries, Companion(rows, job)).add_done_callback(told)
+        return job, answer
+
+    def _job(self) -> CaptureJob:
+        now = self._clock()
+        return CaptureJob(secrets.token_hex(16), now, now, success=True, behaviour="rollback")
+
     def take_whole(self, document: Document, terms: Terms) -> tuple[CaptureJob, list[Captured]]:
         """All or nothing, as a job."""
-        now = self._clock()
-        job = CaptureJob(secrets.token_hex(16), now, now, success=True, behaviour="rollback")
+        job = self._job()
         return job, self.take(document, terms, job)
 
     def take_each(self, document: Document, terms: Terms) -> tuple[CaptureJob, list[Captured]]:
@@ -116,16 +146,21 @@ class Intake:
             if job is not None:
                 self._store.keep_job(job)
             return {}
-        now, chain = self._clock(), terms.chain or "other"
-        leaves = [seal(event, chain) for event in events]
-        rows = tuple(_row(event, leaf, chain, now, terms.by) for event, leaf in zip(events, leaves, strict=True))
+        rows, entries = self._sealed(events, terms)
         try:
-            places = self._log.append([leaf.entry for leaf in leaves], Companion(rows, job))
+            places = self._log.append(entries, Companion(rows, job))
         except Known:
             # Somebody else captured one of them between our look and our write: take what is there, add the rest.
             known = self._known(events)
             return known | self._append([event for event in events if _key(event) not in known], terms, job)
         return {row.key: place for row, place in zip(rows, places, strict=True)}
+
+    def _sealed(self, events: Sequence[Event], terms: Terms) -> tuple[tuple[EventRow, ...], list[bytes]]:
+        """Rows and entries of the events."""
+        now, chain, salt = self._clock(), terms.chain or "other", fresh_salts()
+        leaves = [seal(event, chain, salt) for event in events]
+        rows = tuple(_row(event, leaf, chain, now, terms.by) for event, leaf in zip(events, leaves, strict=True))
+        return rows, [leaf.entry for leaf in leaves]
 
     def _judge(self, event: Event, earlier: Sequence[Event], terms: Terms) -> None:
         chain = terms.chain or ""
@@ -192,8 +227,8 @@ def _row(event: Event, leaf: LeafOf, chain: str, now_ms: int, by: str) -> EventR
         when_ms=event.time_ms,
         recorded_ms=now_ms,
         captured_by=by,
-        body=json.dumps(event.body, ensure_ascii=False),
-        context=json.dumps(event.context, ensure_ascii=False),
+        body=json_text(event.body),
+        context=json_text(event.context),
         secrets=leaf.secrets,
         uses=leaf.uses,
         makes=leaf.makes,

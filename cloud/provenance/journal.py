@@ -2,13 +2,19 @@
 
 This is an `EntryStore` (`traceability.stores` says what it promises). A batch brings its events' rows as companion; a
 batch whose event is already known is refused as `Known`, with the place the event has, and harms nobody else's batch.
+
+Everything of a group waits for its one transaction, so what is written here is written as the driver takes it, many
+rows a call: compiling a statement anew for each group costs more than the rows themselves.
 """
 
+import json
+import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy import Connection, Dialect, Engine, Table, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from cloud.provenance.schemas import CaptureJob
@@ -18,6 +24,10 @@ from traceability.merkle import leaf_hash
 from traceability.stores import Batch, Stored, StoreError
 
 __all__ = ["Companion", "EventRow", "Known", "SqlJournal"]
+
+
+_ASK = "SELECT event_id, declares FROM chain_event WHERE event_id = ANY(%s)"
+_ASK_SQLITE = "SELECT event_id, declares FROM chain_event WHERE event_id IN (SELECT value FROM json_each(?))"
 
 
 class Known(TraceError):
@@ -45,34 +55,34 @@ class EventRow:
     makes: tuple[str, ...]
     carrier: str | None
 
-    def columns(self, place: int) -> dict[str, Any]:
-        """Row of the event table."""
-        return {
-            "place": place,
-            "event_id": self.event_id,
-            "declares": self.declares,
-            "chain": self.chain,
-            "kind": self.kind,
-            "step": self.step,
-            "when_ms": self.when_ms,
-            "recorded_ms": self.recorded_ms,
-            "captured_by": self.captured_by,
-            "body": self.body,
-            "context": self.context,
-            "secrets": self.secrets,
-        }
+    def columns(self, place: int) -> tuple[Any, ...]:
+        """Row of the event table, in the order of its columns."""
+        return (
+            place,
+            self.event_id,
+            self.declares,
+            self.chain,
+            self.kind,
+            self.step,
+            self.when_ms,
+            self.recorded_ms,
+            self.captured_by,
+            self.body,
+            self.context,
+            self.secrets,
+        )
 
     @property
     def key(self) -> tuple[str, int]:
         """What makes the event one: its id, and whether it declares the event of that id wrong."""
         return self.event_id, self.declares
 
-    def things(self, place: int) -> list[dict[str, Any]]:
-        """Rows of the thing table."""
+    def things(self, place: int) -> list[tuple[str, int, int]]:
+        """Rows of the thing table: thing, place, role."""
         roles = dict.fromkeys(self.uses, USED) | dict.fromkeys(self.makes, LEFT)
         if self.carrier is not None:
             roles[self.carrier] = CARRIES
-        return [{"thing": thing, "place": place, "role": role} for thing, role in roles.items()]
+        return [(thing, place, role) for thing, role in roles.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,37 +140,36 @@ class _Group:
         self._db = db
         self._batches = batches
         self._next = _count(db)
-        self._entries: list[dict[str, Any]] = []
-        self._events: list[dict[str, Any]] = []
-        self._things: list[dict[str, Any]] = []
-        self._jobs: list[dict[str, Any]] = []
+        self._entries: list[tuple[Any, ...]] = []
+        self._events: list[tuple[Any, ...]] = []
+        self._things: list[tuple[Any, ...]] = []
+        self._jobs: list[tuple[Any, ...]] = []
 
     def write(self) -> Sequence[Stored]:
         """Decide on every batch, then insert everything at once."""
-        rows = [row for batch in self._batches for row in _rows(batch)]
-        leaves = [leaf_hash(entry) for batch in self._batches for entry in batch.entries]
-        self._ids = self._known_events([row.event_id for row in rows])
-        self._places = self._known(ENTRY.c.leaf, leaves)
+        self._ids = self._known_events([row.event_id for batch in self._batches for row in _rows(batch)])
+        # The salts of an event make its entry like no other, so only entries without one can be there already.
+        bare = [leaf_hash(entry) for batch in self._batches if not _rows(batch) for entry in batch.entries]
+        self._places = self._known_leaves(bare)
         stored = [self._place(batch) for batch in self._batches]
         new = ((ENTRY, self._entries), (EVENT, self._events), (THING, self._things), (JOB, self._jobs))
         for table, values in new:
             if values:
-                self._db.execute(insert(table), values)
+                self._db.exec_driver_sql(_insertion(table, self._db.dialect), values)
         return stored
 
-    def _known(self, column: Any, wanted: Sequence[Any]) -> dict[Any, int]:
-        found: dict[Any, int] = {}
+    def _known_leaves(self, wanted: Sequence[bytes]) -> dict[bytes, int]:
+        found: dict[bytes, int] = {}
         for at in range(0, len(wanted), 500):
-            query = select(column, column.table.c.place).where(column.in_(wanted[at : at + 500]))
-            found |= {row[0]: int(row[1]) for row in self._db.execute(query)}
+            query = select(ENTRY.c.leaf, ENTRY.c.place).where(ENTRY.c.leaf.in_(wanted[at : at + 500]))
+            found |= {bytes(row[0]): int(row[1]) for row in self._db.execute(query)}
         return found
 
     def _known_events(self, wanted: Sequence[str]) -> set[tuple[str, int]]:
-        found: set[tuple[str, int]] = set()
-        for at in range(0, len(wanted), 500):
-            query = select(EVENT.c.event_id, EVENT.c.declares).where(EVENT.c.event_id.in_(wanted[at : at + 500]))
-            found |= {(row[0], int(row[1])) for row in self._db.execute(query)}
-        return found
+        if not wanted:
+            return set()
+        rows = self._db.exec_driver_sql(*_asked(self._db.dialect.name, wanted))
+        return {(row[0], int(row[1])) for row in rows}
 
     def _place(self, batch: Batch) -> Stored:
         rows = _rows(batch)
@@ -170,22 +179,40 @@ class _Group:
         if len(set(ids)) != len(ids) or self._ids.intersection(ids):
             return Known("an event of this batch is already in the log")
         self._ids.update(ids)
-        places = tuple(self._entry(entry) for entry in batch.entries)
+        places = tuple(map(self._entry, batch.entries))
         for place, row in zip(places, rows, strict=False):
             self._events.append(row.columns(place))
             self._things += row.things(place)
         if isinstance(batch.companion, Companion) and batch.companion.job is not None:
-            self._jobs.append(asdict(batch.companion.job))
+            self._jobs.append(_job(batch.companion.job))
         return places
 
     def _entry(self, entry: bytes) -> int:
         leaf = leaf_hash(entry)
-        if leaf not in self._places:
-            self._places[leaf] = self._next
-            self._entries.append({"place": self._next, "leaf": leaf, "entry": entry})
+        place = self._places.get(leaf)
+        if place is None:
+            place = self._places[leaf] = self._next
+            self._entries.append((place, leaf, entry))
             self._next += 1
-        return self._places[leaf]
+        return place
 
 
 def _rows(batch: Batch) -> tuple[EventRow, ...]:
     return batch.companion.rows if isinstance(batch.companion, Companion) else ()
+
+
+def _job(job: CaptureJob) -> tuple[Any, ...]:
+    return job.id, job.created_ms, job.finished_ms, job.success, job.behaviour, json.dumps(job.errors)
+
+
+@lru_cache(maxsize=16)
+def _insertion(table: Table, dialect: Dialect) -> str:
+    """The statement that inserts whole rows of `table`, parameters by their place, as the driver wants it."""
+    return re.sub(r"%\(\w+\)s", "%s", str(insert(table).compile(dialect=dialect)))
+
+
+def _asked(dialect: str, ids: Sequence[str]) -> tuple[str, tuple[Any, ...]]:
+    """One statement for any number of ids: which of them are there."""
+    if dialect == "sqlite":
+        return _ASK_SQLITE, (json.dumps(ids),)
+    return _ASK, (list(ids),)

@@ -7,19 +7,25 @@ erases them; every proof still holds.
 """
 
 import json
+import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+import orjson
+
+from cloud.problems import Invalid
 from traceability.canon import from_base64, to_base64
 from traceability.epc_uris import canonical_name
 from traceability.events import Event
-from traceability.packs import Leaf, Opening, commit
+from traceability.packs import SALT_BYTES, Leaf, Opening, commit
 
-__all__ = ["LeafOf", "flow", "seal"]
+__all__ = ["LeafOf", "flow", "fresh_salts", "json_text", "seal"]
 
 # Own extension fields that name people or exact places: never shown to a consumer.
 PRIVATE = frozenset({"tm:person", "tm:holder", "tm:contact", "tm:exactPlace", "tm:credential"})
 SHOWN = ("event", "view", "who", "where")
+_SALTS_AT_ONCE: Final = 64
 _CARRIERS = frozenset({"AggregationEvent", "AssociationEvent"})
 
 
@@ -56,8 +62,21 @@ class LeafOf:
         return str(opened["value"]) if opened else "{}"
 
 
-def seal(event: Event, chain: str) -> LeafOf:
-    """Commit to an event with fresh salts. Raises `TraceError` for what cannot stand in the log."""
+def fresh_salts() -> Callable[[str], bytes]:
+    """A source of salts for one caller: drawn from the system many at a time, each given out once."""
+    drawn = b""
+
+    def draw(_field: str) -> bytes:
+        nonlocal drawn
+        drawn = drawn or secrets.token_bytes(SALT_BYTES * _SALTS_AT_ONCE)
+        salt, drawn = drawn[:SALT_BYTES], drawn[SALT_BYTES:]
+        return salt
+
+    return draw
+
+
+def seal(event: Event, chain: str, salt: Callable[[str], bytes] | None = None) -> LeafOf:
+    """Commit to an event with fresh salts. Raises `TraceError` or `Invalid` for what cannot stand in the log."""
     uses, makes = flow(event)
     public = {
         "when": event.time_ms,
@@ -66,12 +85,12 @@ def seal(event: Event, chain: str) -> LeafOf:
         "inputs": list(uses),
         "outputs": list(makes),
     }
-    leaf = commit(public, _committed(event))
+    leaf = commit(public, _committed(event), salt=salt or fresh_salts())
     opened = {
         name: {"salt": to_base64(opening.salt), "value": opening.value} for name, opening in leaf.openings.items()
     }
     carrier = canonical_name(event.parent) if event.parent and event.kind in _CARRIERS else None
-    return LeafOf(leaf.entry, json.dumps(opened, ensure_ascii=False), uses, makes, carrier)
+    return LeafOf(leaf.entry, json_text(opened), uses, makes, carrier)
 
 
 def flow(event: Event) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -86,11 +105,11 @@ def flow(event: Event) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _committed(event: Event) -> dict[str, Any]:
-    shown = {name: value for name, value in event.body.items() if name not in PRIVATE}
-    hidden = {name: value for name, value in event.body.items() if name in PRIVATE}
-    fields: dict[str, Any] = {"event": str(event.id), "view": _text(shown)}
+    hidden = {name: event.body[name] for name in PRIVATE & event.body.keys()}
+    shown = {name: value for name, value in event.body.items() if name not in hidden} if hidden else event.body
+    fields: dict[str, Any] = {"event": str(event.id), "view": json_text(shown, ordered=True)}
     if hidden:
-        fields["private"] = _text(hidden)
+        fields["private"] = json_text(hidden, ordered=True)
     for name, own in (("who", "tm:signer"), ("where", "tm:village")):
         value = event.extension(own)
         if isinstance(value, dict) and isinstance(value.get("zh"), str):
@@ -98,5 +117,16 @@ def _committed(event: Event) -> dict[str, Any]:
     return fields
 
 
-def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+def json_text(value: Any, *, ordered: bool = False) -> str:
+    """JSON without spaces, its keys in order if `ordered`. Raises `Invalid` for NaN and infinities."""
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS if ordered else None)
+    except TypeError:
+        text = b"null"  # a whole number beyond 64 bits, or half a surrogate pair: the slow writer knows what to say
+    if b"null" not in text:
+        return text.decode()
+    # The fast writer makes null of what is no number.
+    try:
+        return json.dumps(value, ensure_ascii=False, sort_keys=ordered, separators=(",", ":"), allow_nan=False)
+    except ValueError as why:
+        raise Invalid("NaN and infinities are no JSON numbers", code="not_a_number") from why

@@ -4,6 +4,7 @@ import fcntl
 import re
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -16,7 +17,7 @@ from cloud.provenance.schemas import LogState
 from traceability import TraceError
 from traceability.audit import Finding, audit
 from traceability.keys import KeyKind, SigningKey, VerifierKey, load_key, save_key
-from traceability.ledger import Ledger
+from traceability.ledger import Ledger, Receipt
 from traceability.notes import Checkpoint, Note
 from traceability.stores import DirectoryTiles, FileHead
 from traceability.witness import Cosigned, WitnessClient, cosign, post_to
@@ -64,7 +65,21 @@ class LogBook:
 
     def append(self, entries: Sequence[bytes], companion: Companion) -> list[int]:
         """Put the events' entries into the log; durable and provable when this returns. Raises `Known` for a repeat."""
-        return [receipt.index for receipt in self._ledger.append(entries, companion=companion)]
+        return list(self.submit(entries, companion).result())
+
+    def submit(self, entries: Sequence[bytes], companion: Companion) -> Future[Sequence[int]]:
+        """As `append`, without waiting: the entries' places, once they are durable and provable."""
+        answer: Future[Sequence[int]] = Future()
+
+        def told(done: Future[tuple[Receipt, ...]]) -> None:
+            why = done.exception()
+            if why is not None:
+                answer.set_exception(why)
+            else:
+                answer.set_result([receipt.index for receipt in done.result()])
+
+        self._ledger.submit(entries, companion=companion).add_done_callback(told)
+        return answer
 
     def checkpoint(self) -> str:
         """The newest signed head, with the cosignatures that could be had."""

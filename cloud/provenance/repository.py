@@ -3,6 +3,8 @@
 Source: EPCIS 2.0 §12 (REST binding). Answers are JSON-LD documents; XML is read at capture and not written.
 """
 
+import asyncio
+import contextlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,9 +16,10 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from cloud.problems import Invalid, NotFound, TooLarge
+from cloud.provenance.journal import Known
 from cloud.provenance.query import EventQuery
 from cloud.provenance.reading import read_document
-from cloud.provenance.schemas import CaptureJob
+from cloud.provenance.schemas import Captured, CaptureJob
 from cloud.provenance.service import Provenance
 from cloud.provenance.store import Stored
 from cloud.who import Role, Who, having
@@ -28,6 +31,7 @@ Tracer = Annotated[Who, Depends(having(Role.TRACER))]
 Reader = Annotated[Who, Depends(having(*Role))]
 ROOT = "/epcis/v2"
 LARGEST_DOCUMENT = 8 * 1024 * 1024
+SMALL_DOCUMENT = 16 * 1024  # read and sealed in about a millisecond
 VERSIONS = {"GS1-EPCIS-Version": "2.0", "GS1-CBV-Version": "2.0", "GS1-EPCIS-Min": "2.0", "GS1-EPCIS-Max": "2.0"}
 # Resource paths of the standard -> the query parameter they stand for.
 RESOURCES = {
@@ -60,11 +64,8 @@ def _capture_routes(router: APIRouter, provenance: Provenance) -> None:
         """Capture a document, JSON-LD or XML. `chain` names the rules that judge it; `proceed` takes what it can."""
         if behaviour not in {"rollback", "proceed"}:
             raise Invalid("GS1-Capture-Error-Behaviour is rollback or proceed", pointer="/headers")
-        document = await _document(request)
         proceed = behaviour == "proceed"
-        job, receipts = await run_in_threadpool(
-            provenance.capture_job, document, chain=chain, by=who.id, proceed=proceed
-        )
+        job, receipts = await _take(provenance, request, chain=chain, by=who.id, proceed=proceed)
         body = _job(job) | {"events": [{"eventID": each.event_id, "index": each.index} for each in receipts]}
         return JSONResponse(body, 202, {"Location": f"{ROOT}/capture/{job.id}", **VERSIONS})
 
@@ -140,13 +141,35 @@ def _named_routes(router: APIRouter, provenance: Provenance) -> None:
         provenance.forget_query(name)
 
 
+async def _take(
+    provenance: Provenance, request: Request, *, chain: str | None, by: str, proceed: bool
+) -> tuple[CaptureJob, list[Captured]]:
+    """Capture the body of a request: a small one without leaving the event loop, a large one in a thread of its own."""
+    data, kind = await _body(request), request.headers.get("content-type", "")
+    if len(data) <= SMALL_DOCUMENT and not proceed:
+        handed = provenance.hand_in(read_document(data, kind), chain=chain, by=by)
+        if handed is not None:
+            job, receipts = handed
+            with contextlib.suppress(Known):
+                return job, await asyncio.wrap_future(receipts)
+
+    def whole() -> tuple[CaptureJob, list[Captured]]:
+        return provenance.capture_job(read_document(data, kind), chain=chain, by=by, proceed=proceed)
+
+    return await run_in_threadpool(whole)
+
+
 async def _document(request: Request) -> dict[str, Any]:
+    return await run_in_threadpool(read_document, await _body(request), request.headers.get("content-type", ""))
+
+
+async def _body(request: Request) -> bytes:
     data = bytearray()
     async for part in request.stream():
         data += part
         if len(data) > LARGEST_DOCUMENT:
             raise TooLarge(f"a document has at most {LARGEST_DOCUMENT} bytes")
-    return await run_in_threadpool(read_document, bytes(data), request.headers.get("content-type", ""))
+    return bytes(data)
 
 
 def _parameters(request: Request) -> dict[str, list[str]]:

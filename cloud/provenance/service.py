@@ -9,6 +9,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from sqlalchemy import Engine
@@ -95,6 +96,16 @@ class Provenance:
         """
         parsed, terms = parse_document(document), Terms(chain, by)
         return self._intake.take_each(parsed, terms) if proceed else self._intake.take_whole(parsed, terms)
+
+    def hand_in(
+        self, document: Mapping[str, Any], *, chain: str | None, by: str
+    ) -> tuple[CaptureJob, Future[list[Captured]]] | None:
+        """As `capture_job`, for who must not wait: the job, and its receipts once they are durable and provable.
+
+        None where the store must be asked first (rules to judge by, declarations of error), and `Known` from the future
+        where an event is in the log already: then `capture_job` is to be called. Raises as that does.
+        """
+        return self._intake.hand_in(parse_document(document), Terms(chain, by))
 
     def job(self, id: str) -> CaptureJob:  # noqa: A002 - the word of the standard
         """A capture job. Raises `NotFound`."""

@@ -50,7 +50,7 @@ def test_a_tapped_medication_becomes_a_treating_event_at_the_gateway_s_place(ser
     (row,) = service.events(5)
     assert row.step == "urn:tianmai:step:treating"
     assert '"urn:tianmai:place:nanan-pond-1"' in row.body
-    assert '"substance": "甲砜霉素粉"' in row.body
+    assert '"substance":"甲砜霉素粉"' in row.body
     assert service.records()[0]["event_id"] == row.event_id
 
 
