@@ -110,6 +110,7 @@ class DuckReadings:
         self._writer = self._database.cursor()
         self._write = Lock()
         self._queue = Lock()
+        self._numbers = Lock()  # over `_spans` alone: whoever asks for a watermark must not wait for a disk
         self._waiting: list[_Ticket] = []
         with self._write:
             for statement in _SCHEMA:
@@ -176,8 +177,9 @@ class DuckReadings:
                 _record_conflicts(cursor, points.take(clash), reference[clash], received[clash])
         self._dirty.update(marks)
         self._newest.update(new)
-        for arrival in fresh:
-            self._account(arrival)
+        with self._numbers:
+            for arrival in fresh:
+                self._account(arrival)
         return _shares(batches, taken, outcome, reused)
 
     def _account(self, arrival: Arrival) -> None:
@@ -377,7 +379,7 @@ class DuckReadings:
 
     def ledger(self, gateway: str) -> Mapping[str, Spans]:
         """See `ReadingsStore.ledger`."""
-        with self._write:
+        with self._numbers:
             return {epoch: spans.copy() for epoch, spans in self._spans.get(gateway, {}).items()}
 
     def health(self) -> Health:

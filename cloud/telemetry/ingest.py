@@ -14,7 +14,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import Any, Final
 
@@ -25,7 +24,9 @@ from paho.mqtt.properties import Properties
 
 from cloud.problems import CloudError
 from cloud.telemetry.dead_letters import Message
+from cloud.telemetry.inbox import Inbox
 from cloud.telemetry.pipeline import OnRecord, OnStored, Pipeline
+from cloud.telemetry.quick_client import QuickClient
 from cloud.telemetry.registry import Registry
 from cloud.telemetry.retention import forget_old
 from cloud.telemetry.store import ReadingsStore, StoreUnavailable
@@ -64,7 +65,7 @@ class _Pending:
     message: Message
     mid: int
     qos: int
-    client: mqtt.Client  # an acknowledgement is worth something only on the connection that brought the message
+    client: QuickClient  # an acknowledgement is worth something only on the connection that brought the message
 
 
 class Ingest:
@@ -97,11 +98,11 @@ class Ingest:
         self._clock = clock
         self._share = share
         self._keep = dict(keep or {})
-        self._queue: Queue[_Pending] = Queue(maxsize=2 * _RECEIVE_MAXIMUM)
+        self._inbox: Inbox[_Pending] = Inbox(2 * _RECEIVE_MAXIMUM, _BATCH_MESSAGES)
         self._stop = Event()
         self._gone = Event()  # the present connection has ended
         self._greeted = Event()  # a new connection is up: tell every gateway its watermark
-        self._client: mqtt.Client | None = None
+        self._client: QuickClient | None = None
         self._modern = True  # which MQTT version is offered
         self._welcome = False  # the present connection was accepted
         self._acks: dict[str, Ack] = {}
@@ -133,7 +134,7 @@ class Ingest:
             "connected": client is not None and client.is_connected(),
             "mqtt": "5" if self._modern else "3.1.1",
             "taken": self._taken,
-            "waiting": self._queue.qsize(),
+            "waiting": len(self._inbox),
             "store_down": self._store_down,
         }
 
@@ -162,8 +163,8 @@ class Ingest:
             client.loop_stop()
             self._stop.wait(_RECONNECT_S)
 
-    def _new_client(self) -> mqtt.Client:
-        client = mqtt.Client(
+    def _new_client(self) -> QuickClient:
+        client = QuickClient(
             CallbackAPIVersion.VERSION2,
             protocol=mqtt.MQTTv5 if self._modern else mqtt.MQTTv311,
             manual_ack=True,
@@ -195,21 +196,17 @@ class Ingest:
     def _on_message(self, client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         # An unreadable topic goes on as it is: the pipeline checks every topic anyway, and brokers may hand out strays.
         topic = message._topic.decode("utf-8", "replace")  # noqa: SLF001 - `topic` would raise in paho's thread
-        pending = _Pending(
-            Message(topic, bytes(message.payload), self._clock(), message.retain), message.mid, message.qos, client
-        )
-        while not self._stop.is_set():
-            try:
-                self._queue.put(pending, timeout=0.5)
-            except Full:
-                continue
-            return
+        assert isinstance(client, QuickClient)  # noqa: S101 - the only kind that is made here
+        said = Message(topic, bytes(message.payload), self._clock(), message.retain)
+        pending = _Pending(said, message.mid, message.qos, client)
+        while not self._stop.is_set() and not self._inbox.put(pending, 0.5):
+            pass
 
     # --- the work -----------------------------------------------------------------------------------
 
     def _work(self) -> None:
         while not self._stop.is_set():
-            batch = self._collect()
+            batch = self._inbox.take(_ACK_EVERY_S, _BATCH_S, _LULL_S)
             if batch:
                 self._take(batch)
             if self._greeted.is_set():
@@ -217,29 +214,15 @@ class Ingest:
                 self._note(self._pipeline.acks([gateway.id for gateway in self._registry.gateways()]))
             self._tell()
 
-    def _collect(self) -> list[_Pending]:
-        """What comes within 50 ms of its first message, at most 2,000; less when nothing more is coming."""
-        try:
-            batch = [self._queue.get(timeout=_ACK_EVERY_S)]
-        except Empty:
-            return []
-        until = time.monotonic() + _BATCH_S
-        while len(batch) < _BATCH_MESSAGES and (left := until - time.monotonic()) > 0:
-            try:
-                batch.append(self._queue.get(timeout=min(left, _LULL_S)))
-            except Empty:
-                break
-        return batch
-
     def _take(self, batch: list[_Pending]) -> None:
         acks = self._durably([pending.message for pending in batch])
         if acks is None:
             return
         self._note(acks)
         self._taken += len(batch)
-        for pending in batch:
-            if pending.qos and pending.client is self._client:
-                pending.client.ack(pending.mid, pending.qos)
+        client = self._client
+        if client is not None:
+            client.ack_all(pending.mid for pending in batch if pending.qos and pending.client is client)
 
     def _durably(self, messages: list[Message]) -> dict[str, Ack] | None:
         """The pipeline's answer, however long the store is away; None when stopped meanwhile."""
