@@ -25,7 +25,7 @@ from cloud.telemetry.fast_packs import columns_of
 from cloud.telemetry.registry import Gateway, Registry, Series
 from cloud.telemetry.store import Appended, Arrival, PackKey, Points, ReadingsStore, StoreUnavailable, columns
 from edge.quantities import quantity_of
-from edge.wire import Ack, Event, Kind, Reading, Record, Status, Topic, WireError, decode_pack, parse_topic
+from edge.wire import Ack, Event, Kind, Pack, Reading, Record, Status, Topic, WireError, decode_pack, parse_topic
 
 __all__ = ["OnRecord", "OnStored", "Pipeline", "RecordArrival"]
 
@@ -73,6 +73,21 @@ class _Batch:
     events: list[dict[str, Any]] = field(default_factory=list)
     heard: dict[str, None] = field(default_factory=dict)  # gateways whose watermark to tell, in order
     sources: dict[PackKey, Message] = field(default_factory=dict)
+    unusual: list["_Unusual"] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unusual:
+    """A decoded pack whose series are looked up together with those of the batch's other such packs.
+
+    `place` is where its arrival belongs among the batch's: what came first must stay first.
+    """
+
+    place: int
+    message: Message
+    topic: Topic
+    gateway: Gateway
+    pack: Pack
 
 
 class Pipeline:
@@ -116,6 +131,7 @@ class Pipeline:
         try:
             for message in messages:
                 self._sort(message, batch)
+            self._settle(batch)
             self._letters.keep(batch.letters)
             self._registry.keep_events(batch.events)
             done = self._readings.append(batch.arrivals)
@@ -148,6 +164,9 @@ class Pipeline:
             arrival = handler(message, topic, self._gateway(topic.gateway), batch)
         except (WireError, _Refused) as why:
             raise Invalid(str(why), code=why.code if isinstance(why, WireError) else why.reason) from why
+        if arrival is None:
+            self._settle(batch)
+            arrival = next(iter(batch.arrivals), None)
         if batch.letters:
             raise Invalid(batch.letters[0].detail, code=batch.letters[0].reason)
         self._registry.keep_events(batch.events)
@@ -223,11 +242,32 @@ class Pipeline:
         pack = decode_pack(message.payload)
         if pack.gateway != topic.gateway:
             raise _Refused("wrong_gateway", f"the topic is {topic.gateway}'s, the pack says {pack.gateway}")
-        taken, refused = self._named(gateway, pack.readings)
-        for reason, details in refused.items():
-            more = f" (and {len(details) - 1} more readings)" if len(details) > 1 else ""
-            batch.letters.append(Letter(message, reason, details[0] + more, topic.gateway))
-        return _arrival(message, topic, taken)
+        batch.unusual.append(_Unusual(len(batch.arrivals), message, topic, gateway, pack))
+        return None
+
+    def _settle(self, batch: _Batch) -> None:
+        """Give the unusual packs their series, new ones in one transaction, and put them where they belong."""
+        latest = self._clock() + MAX_AHEAD_MS
+        units: dict[str, tuple[Gateway, dict[str, str]]] = {}
+        for one in batch.unusual:
+            mine = units.setdefault(one.gateway.id, (one.gateway, {}))[1]
+            for reading in one.pack.readings:
+                if reading.name not in mine and _unsound(reading, latest) is None:
+                    mine[reading.name] = reading.unit
+        self._registry.ensure_all(units.values())
+        placed: list[tuple[int, Arrival]] = []
+        for one in batch.unusual:
+            taken, refused = self._named(one.gateway, one.pack.readings)
+            for reason, details in refused.items():
+                more = f" (and {len(details) - 1} more readings)" if len(details) > 1 else ""
+                batch.letters.append(Letter(one.message, reason, details[0] + more, one.gateway.id))
+            arrival = _arrival(one.message, one.topic, taken)
+            if arrival is not None:
+                placed.append((one.place, arrival))
+                if arrival.key is not None:
+                    batch.sources.setdefault(arrival.key, one.message)
+        for place, arrival in reversed(placed):
+            batch.arrivals.insert(place, arrival)
 
     def _named(self, owner: Gateway, readings: Sequence[Reading]) -> tuple[Points, dict[str, list[str]]]:
         """The readings that may be stored, under their series' numbers, and why the others may not."""

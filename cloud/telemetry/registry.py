@@ -8,7 +8,7 @@ not a new series. The registry answers from memory on the hot path; what it has 
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -22,6 +22,8 @@ __all__ = ["Gateway", "Registry", "Series", "metadata"]
 
 _GATEWAY_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,35}\Z")
 DEFAULT_MAX_SERIES = 2000
+# Gateways named in one query.
+_AT_ONCE = 500
 
 
 def _now_ms() -> int:
@@ -155,19 +157,24 @@ class Registry:
 
         A name that would go over `owner.max_series` is left out.
         """
-        found = {name: one for name in units if (one := self.series_of(owner.id, name)) is not None}
-        new = [name for name in units if name not in found]
-        room = owner.max_series - self._counts.get(owner.id, 0) if new else 0
-        if new and room > 0:
-            with self.engine.begin() as connection:
-                rows = [
-                    {"gateway": owner.id, "name": name, "unit": units[name], "first_ms": self._clock()}
-                    for name in new[:room]
-                ]
-                connection.execute(insert_or(connection, series).on_conflict_do_nothing(), rows)
-            mine = self._load(owner.id)
-            found |= {name: mine[owner.id, name] for name in new[:room]}
-        return found
+        self.ensure_all([(owner, units)])
+        return {name: one for name in units if (one := self._series.get((owner.id, name))) is not None}
+
+    def ensure_all(self, wanted: Iterable[tuple[Gateway, Mapping[str, str]]]) -> None:
+        """`ensure_series` for many gateways in one transaction: when a county begins, every series is new."""
+        asked = list(wanted)
+        self._load_all([owner.id for owner, _ in asked if owner.id not in self._counts])
+        rows: list[dict[str, Any]] = []
+        now = self._clock()
+        for owner, units in asked:
+            room = max(0, owner.max_series - self._counts.get(owner.id, 0))
+            new = [name for name in units if (owner.id, name) not in self._series][:room]
+            rows += [{"gateway": owner.id, "name": name, "unit": units[name], "first_ms": now} for name in new]
+        if not rows:
+            return
+        with self.engine.begin() as connection:
+            connection.execute(insert_or(connection, series).on_conflict_do_nothing(), rows)
+        self._load_all(sorted({str(row["gateway"]) for row in rows}))
 
     def note_calibration(self, one: Series, calibration: str) -> None:
         """Remember the calibration that a series' readings name."""
@@ -176,13 +183,21 @@ class Registry:
         self._load(one.gateway)
 
     def _load(self, gateway_id: str) -> Mapping[tuple[str, str], Series]:
-        with self.engine.connect().execution_options(reading=True) as connection:
-            rows = connection.execute(select(series).where(series.c.gateway == gateway_id)).all()
-        with self._lock:
-            for row in rows:
-                self._series[gateway_id, row.name] = self._by_id[row.id] = _series(row)
-            self._counts[gateway_id] = len(rows)
+        self._load_all([gateway_id])
         return self._series
+
+    def _load_all(self, gateway_ids: Sequence[str]) -> None:
+        """Take over the series of these gateways from the table, whichever process made them."""
+        for at in range(0, len(gateway_ids), _AT_ONCE):
+            some = gateway_ids[at : at + _AT_ONCE]
+            with self.engine.connect().execution_options(reading=True) as connection:
+                rows = connection.execute(select(series).where(series.c.gateway.in_(some))).all()
+            counts = dict.fromkeys(some, 0)
+            with self._lock:
+                for row in rows:
+                    self._series[row.gateway, row.name] = self._by_id[row.id] = _series(row)
+                    counts[row.gateway] += 1
+                self._counts |= counts
 
     def series(self, *, gateways: Sequence[str] | None = None) -> list[Series]:
         """All series, or those of these gateways, by gateway and name.

@@ -81,13 +81,21 @@ class Telemetry:
 
     def gateways(self, scope: Scope = None) -> list[GatewayView]:
         """All gateways in scope, by id."""
-        statuses, counts = self._registry.statuses(), self._registry.count_series()
-        return [self._gateway_view(one, statuses.get(one.id), counts.get(one.id, 0)) for one in self._visible(scope)]
+        statuses, visible = self._registry.statuses(), self._visible(scope)
+        held = self._held([one.id for one in visible])
+        return [self._gateway_view(one, statuses.get(one.id), held.get(one.id, [])) for one in visible]
 
     def gateway(self, gateway: str, scope: Scope = None) -> GatewayView:
         """One gateway. Raises `NotFound`."""
         one = self._own(gateway, scope)
-        return self._gateway_view(one, self._registry.status(one.id), self._registry.count_series().get(one.id, 0))
+        return self._gateway_view(one, self._registry.status(one.id), self._held([one.id]).get(one.id, []))
+
+    def _held(self, gateways: Sequence[str]) -> dict[str, list[int]]:
+        """Numbers of the series of each of these gateways."""
+        found: dict[str, list[int]] = {}
+        for one in self._registry.series(gateways=gateways):
+            found.setdefault(one.gateway, []).append(one.id)
+        return found
 
     def _visible(self, scope: Scope) -> list[Gateway]:
         found = self._registry.gateways()
@@ -102,11 +110,11 @@ class Telemetry:
             raise NotFound(f"there is no gateway {gateway[:36]}")
         return one
 
-    def _gateway_view(self, one: Gateway, status: Mapping[str, Any] | None, series: int) -> GatewayView:
+    def _gateway_view(self, one: Gateway, status: Mapping[str, Any] | None, series: Sequence[int]) -> GatewayView:
         ledger = self._readings.ledger(one.id)
         body = dict(status["body"]) if status else {}
-        newest = self._newest_ms(one.id)
-        heard = max(newest or 0, status["received_ms"] if status else 0) or None
+        newest = self._readings.last(np.array(series, dtype=np.int64)).time_ms.max(initial=0)
+        heard = max(int(newest), status["received_ms"] if status else 0) or None
         return GatewayView(
             id=one.id,
             name=one.name,
@@ -117,18 +125,13 @@ class Telemetry:
             heard_ms=heard,
             version=status["version"] if status else "",
             status=body,
-            series=series,
+            series=len(series),
             backlog=_backlog(body),
             epochs=[
                 EpochView(epoch=epoch, watermark=spans.watermark, highest=spans.highest, missing=spans.gaps()[:100])
                 for epoch, spans in ledger.items()
             ],
         )
-
-    def _newest_ms(self, gateway: str) -> int | None:
-        ids = [one.id for one in self._registry.series(gateways=[gateway])]
-        times = self._readings.last(np.array(ids, dtype=np.int64)).time_ms
-        return int(times.max()) if len(times) else None
 
     # --- sensors and series -------------------------------------------------------------------------
 
