@@ -10,9 +10,10 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from edge import EdgeError
 from edge.agent import Agent
@@ -22,6 +23,7 @@ from edge.drivers.simulator import SimulatorDriver
 from edge.farms import load_farm
 from edge.outputs import MemoryOutput, make_output
 from edge.pond_log import Report, read_log, read_samples
+from edge.remote import Slots
 from edge.replay import Replay, progress_bar
 from edge.rules import explain
 from edge.rules import replay as replay_rule
@@ -84,18 +86,41 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> int:
-    settings = load_settings(args.config)
     stop = threading.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda *_: stop.set())
-    build_agent(settings).run(stop)
+    while _start(args.config).run(stop):
+        pass  # it left in order, for settings from afar
     return 0
 
 
-def build_agent(settings: Settings) -> Agent:
-    """The gateway as configured, with its real clock, spool and drivers."""
+def _start(path: Path) -> Agent:
+    """The gateway by its own file and what was laid over it from afar; what cannot be built is rolled back."""
+    own = load_settings(path)
+    spool = Spool(own.spool_dir, own.spool)  # holds the lock: nobody else touches the slots
+
+    def check(body: Mapping[str, Any]) -> None:
+        build_agent(load_settings(path, body), spool)
+
+    probation_ms = round(own.probation_s * 1000)
+    slots = Slots(own.spool_dir / "config.z", own.gateway, own.secret, check=check, probation_ms=probation_ms)
+    slots.begin()
+    try:
+        while True:
+            try:
+                return build_agent(load_settings(path, slots.body), spool, slots)
+            except EdgeError as why:
+                if not slots.failed(str(why)):
+                    raise
+    except BaseException:
+        spool.close()
+        raise
+
+
+def build_agent(settings: Settings, spool: Spool, slots: Slots | None = None) -> Agent:
+    """The gateway as configured, with its real clock and drivers; nothing is opened before it runs."""
     clock = Clock(SystemTime())
-    agent = Agent(settings, spool=Spool(settings.spool_dir, settings.spool), clock=clock)
+    agent = Agent(settings, spool=spool, clock=clock, slots=slots)
     for row in settings.drivers:
         driver = make_driver(row, settings, clock)
         agent.add_driver(driver)

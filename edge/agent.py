@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from edge import EdgeError
 from edge.clock import Clock, ClockQuality, Step, SystemTime
 from edge.commands import Desk
-from edge.drivers import Driver, Report, Sample
+from edge.drivers import Driver, DriverHealth, Report, Sample
 from edge.guard import Guard
 from edge.health import disk_free_bytes, rss_bytes
 from edge.page import Page, Snapshot
@@ -49,6 +49,7 @@ from edge.wire import (
 
 if TYPE_CHECKING:
     from edge.outputs import Output
+    from edge.remote import Slots
     from edge.settings import Settings
 
 _BATCHES = 64  # batches of samples waiting; when they are used up the drivers wait, not the network
@@ -68,8 +69,11 @@ _Item = _Batch | Notice | Record
 class Agent:
     """One gateway. ``run`` works until ``stop`` is set; everything it needs is given."""
 
-    def __init__(self, settings: Settings, *, spool: Spool, clock: Clock | None = None) -> None:
-        self._settings, self._spool = settings, spool
+    def __init__(
+        self, settings: Settings, *, spool: Spool, clock: Clock | None = None, slots: Slots | None = None
+    ) -> None:
+        self._settings, self._spool, self._slots = settings, spool, slots
+        self._again = self._applied_told = False
         self.clock = clock or Clock(SystemTime())
         self.boot = secrets.token_hex(8)
         # Never full: paho holds a lock while it calls back, and we hold none while we publish.
@@ -106,8 +110,13 @@ class Agent:
 
     # -- the loop --------------------------------------------------------------------------------------
 
-    def run(self, stop: threading.Event) -> None:
-        """Work until ``stop`` is set, then leave in order: everything taken is durable."""
+    def run(self, stop: threading.Event) -> bool:
+        """Work until ``stop`` is set, then leave in order: everything taken is durable.
+
+        Returns True where it left because it is to start again with other settings.
+        """
+        if self._page is not None:
+            self._page.start()  # may fail: before anything else runs
         for driver in self._drivers:
             thread = threading.Thread(
                 target=driver.run, args=(self._emit, self._stop_drivers), name=f"driver-{driver.name}", daemon=True
@@ -118,13 +127,13 @@ class Agent:
         for result in self._desk.interrupted(self.clock.now_ms() or 0):
             self._answer(result)
         self._uplink.start()
-        if self._page is not None:
-            self._page.start()
         self._watchdog.ready()
-        while not stop.is_set():
+        while not stop.is_set() and not self._again:
             self._turn()
-        self._watchdog.stopping()
+        if not self._again:
+            self._watchdog.stopping()
         self._leave()
+        return self._again
 
     def _emit(self, samples: Sequence[Sample], reports: Sequence[Report] = ()) -> None:
         while not self._stop_drivers.is_set():
@@ -169,6 +178,7 @@ class Agent:
             self._uplink.hear(item, now=time.monotonic())
             if isinstance(item, Connected):
                 self._next_status = 0.0
+                self._applied_told = False
             elif isinstance(item, Disconnected) and item.duplicate:
                 self.report("duplicate_id", {"reason": item.reason})
 
@@ -248,6 +258,27 @@ class Agent:
                 message.payload, target, retained=message.retained, now_ms=now_ms, quality=quality, act=self._guard.act
             ):
                 self._answer(result)
+        elif message.topic.kind is Kind.CONFIG_WANTED and self._slots is not None:
+            # The trial itself begins with the next agent; this one only leaves in order.
+            self._again = self._slots.receive(message.payload, self._healths(), self._spool.watermark)
+
+    def _healths(self) -> dict[str, DriverHealth]:
+        return {driver.name: driver.health for driver in self._drivers}
+
+    def _look_after_settings(self, slots: Slots) -> None:
+        """Judge a trial, and tell what became of it: as an event, which cannot get lost, and on its topic."""
+        self._again |= slots.judge(self.clock.stamp(), self._healths(), self._spool.watermark)
+        applied = slots.applied(self.clock.now_ms() or 0)
+        if applied is None:
+            return
+        if slots.untold:
+            body = {"revision": applied.revision, "outcome": applied.outcome, "reason": applied.reason}
+            self.report("config", body)
+            slots.told()
+            self._applied_told = False
+        if not self._applied_told:
+            topic = Topic(self._settings.gateway, Kind.CONFIG_APPLIED)
+            self._applied_told = self._uplink.send(topic, applied.sign(self._settings.secret), retain=True)
 
     def _answer(self, result: Result) -> None:
         """Tell the cloud now if it listens, and keep the outcome as an event: that one cannot get lost."""
@@ -273,6 +304,8 @@ class Agent:
         fresh, self._new = self._new, []
         self._guard.tick(fresh)
         self._feed_watchdog(now)
+        if self._slots is not None:
+            self._look_after_settings(self._slots)
         if self._page is not None:
             self._page.snapshot = self._snapshot()
         if self._trouble:
@@ -339,6 +372,7 @@ class Agent:
                 for driver in self._drivers
             },
             "farm": self._settings.farm.name,
+            "config": self._slots.revision if self._slots else 0,
             **self._guard.status(),
         }
         state = "degraded" if self._trouble or self.clock.quality is ClockQuality.NONE else "online"
@@ -356,6 +390,8 @@ class Agent:
         self._guard.save()
         goodbye = Status("offline", self.clock.now_ms() or 0, self.boot, agent_version(), {})
         self._uplink.close(goodbye.sign(self._settings.secret))
+        if self._slots is not None:
+            self._slots.left()
         with contextlib.suppress(EdgeError):
             self._spool.close()
 

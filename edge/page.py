@@ -226,21 +226,23 @@ class Page:
         self.zone, self.record = zone, record
         self._pin, self._key = pin, secrets.token_bytes(32)
         self._lock, self._wrong, self._closed_until = threading.Lock(), 0, 0.0
-        try:
-            self._server = _Server((host, port), self)
-        except OSError as why:
-            raise PageError("no_page", f"page.listen: {host}:{port}: {why.strerror}") from None
-        self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, name="page", daemon=True)
+        self._host, self.port = host, port
+        self._server: _Server | None = None
 
     def start(self) -> None:
-        """Serve; returns at once."""
-        self._thread.start()
+        """Serve; returns at once, with ``port`` as it came out. Raises ``PageError`` where it cannot be had."""
+        try:
+            self._server = _Server((self._host, self.port), self)
+        except OSError as why:
+            raise PageError("no_page", f"page.listen: {self._host}:{self.port}: {why.strerror}") from None
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, name="page", daemon=True).start()
 
     def close(self) -> None:
         """Serve no more."""
-        self._server.shutdown()
-        self._server.server_close()
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
 
     def try_pin(self, pin: str) -> str:
         """A session where the PIN is right; raises ``PageError``.

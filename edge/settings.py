@@ -24,6 +24,8 @@ from edge.wire import Kind, Topic, WireError
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _MIN_SECRET = 32
+_FROM_AFAR = frozenset({"gateway", "page", "driver", "output"})
+_GATEWAY_FROM_AFAR = frozenset({"farm", "timezone", "status_s"})
 
 
 class SettingsError(EdgeError):
@@ -180,6 +182,7 @@ class Settings:
     pack_readings: int = 200
     pack_age_s: float = 5.0
     status_s: float = 30.0
+    probation_s: float = 600.0
 
 
 def notify_address() -> str:
@@ -187,8 +190,12 @@ def notify_address() -> str:
     return os.environ.get("NOTIFY_SOCKET", "")
 
 
-def load_settings(path: Path) -> Settings:
-    """Read and check a settings file; raises ``SettingsError`` with one line."""
+def load_settings(path: Path, wanted: Mapping[str, Any] | None = None) -> Settings:
+    """Read and check a settings file; raises ``SettingsError`` with one line.
+
+    ``wanted`` is a configuration from afar: its tables take the place of the file's, but never identity, uplink or
+    spool, and it may not name a program to run that the file does not name.
+    """
     try:
         document = tomllib.loads(path.read_text("utf-8"))
     except OSError as why:
@@ -196,9 +203,26 @@ def load_settings(path: Path) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
         raise SettingsError(f"{path}: not TOML: {why}") from None
     try:
+        if wanted:
+            document = _overlaid(document, wanted)
         return _settings(Table("", document), path.resolve().parent)
     except (SettingsError, FarmError) as why:
         raise SettingsError(f"{path}: {why}") from None
+
+
+def _overlaid(document: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    gateway = wanted.get("gateway", {})
+    strange = set(wanted) - _FROM_AFAR | (set(gateway) - _GATEWAY_FROM_AFAR if isinstance(gateway, Mapping) else set())
+    if strange:
+        raise SettingsError(f"wanted configuration: {min(strange)!r} cannot be set from afar")
+    own = document.get("driver", []), document.get("output", [])
+    for row in [*Table("", wanted).tables("driver"), *Table("", wanted).tables("output")]:
+        values = row.rest()
+        if values.get("kind") == "exec" and not any(values in rows for rows in own):
+            raise SettingsError("wanted configuration: a program can only be named in the gateway's own file")
+    if not isinstance(gateway, Mapping):
+        raise SettingsError("wanted configuration: gateway must be a table")
+    return {**document, **wanted, "gateway": {**document.get("gateway", {}), **gateway}}
 
 
 def _settings(top: Table, base: Path) -> Settings:
@@ -210,6 +234,7 @@ def _settings(top: Table, base: Path) -> Settings:
         zone=load_zone(gateway.text("timezone", "Asia/Shanghai")),
         secret=_secret(base / gateway.text("secret_file")),
         status_s=gateway.number("status_s", 30.0, low=0.2, high=3600),
+        probation_s=gateway.number("probation_s", 600.0, low=1, high=86_400),
         uplink=uplink,
         page=_page(top.table("page")) if "page" in top else None,
         spool_dir=base / spool.text("dir"),

@@ -646,3 +646,47 @@ class Result(_Signed):
     def __post_init__(self) -> None:
         if self.outcome not in {"accepted", "done", "refused", "expired", "failed"}:
             raise WireError("bad_field", f"no such outcome: {self.outcome[:40]!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted(_Signed):
+    """Retained, cloud to edge: the configuration this gateway should have.
+
+    Attributes:
+        gateway: the one it is for.
+        revision: counts up from 1; one that is not above all before is ignored.
+        body: tables of the settings file (``gateway``: farm, timezone, status_s; ``page``, ``driver``, ``output``),
+            each in the place of the file's own; empty means the file alone.
+    """
+
+    gateway: str
+    revision: int
+    body: Mapping[str, Any]
+
+    _KEYS: ClassVar = {"gateway": str, "revision": int, "body": dict}
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.revision <= MAX_SEQ:
+            raise WireError("bad_field", f"revision {self.revision} lies outside 1..{MAX_SEQ}")
+
+
+@dataclass(frozen=True, slots=True)
+class Applied(_Signed):
+    """Retained, edge to cloud: what became of wanted ``revision``.
+
+    Attributes:
+        outcome: ``trial``, then ``kept`` or ``rolled_back``; or ``refused``; with a reason.
+        effective: the revision in effect; 0 is the gateway's own file.
+    """
+
+    revision: int
+    outcome: str
+    reason: str
+    effective: int
+    time_ms: int
+
+    _KEYS: ClassVar = {"revision": int, "outcome": str, "reason": str, "effective": int, "time_ms": int}
+
+    def __post_init__(self) -> None:
+        if self.outcome not in {"trial", "kept", "rolled_back", "refused"}:
+            raise WireError("bad_field", f"no such outcome: {self.outcome[:40]!r}")

@@ -140,7 +140,7 @@ def test_every_form_can_be_filled(kind):
 
 def test_a_taken_port_is_one_clear_line(page):
     with pytest.raises(PageError, match=r"page\.listen"):
-        Page("127.0.0.1", page.port, "1234", SHANGHAI, print)
+        Page("127.0.0.1", page.port, "1234", SHANGHAI, print).start()
 
 
 def test_the_recent_values_are_bounded_and_keep_a_quarter_hour_history():
