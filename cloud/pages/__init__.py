@@ -6,6 +6,7 @@ them. Pages ask the same services as the API does, and hold no state of their ow
     words.py speech.py     catalogues; how numbers, times and areas are said
     render.py              templates, headers, static files
     console.py scan.py     the two faces: routes
+    case_actions.py        what people may do to a case, as plain forms
     farms.py land.py chain.py charts.py legend.py    what is shown, as values made from what the services say
     problem_pages.py       expected errors in plain words
 """

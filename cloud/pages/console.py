@@ -1,17 +1,22 @@
 """The officials' console: each page answers one question, and each shows only the asker's regions."""
 
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.routing import APIRoute
+from starlette.datastructures import FormData
 
+from cloud.land import Action
+from cloud.pages.case_actions import Failure, act, explain, forms_of
 from cloud.pages.chain import lot_rows, refusal_texts
 from cloud.pages.farms import FarmView, ReadingView, RegionName, chart_view, farm_views, one_farm, series_columns
 from cloud.pages.land import LandView, land_view, latest_case, light_parcels, parcel_rows, parcel_view
 from cloud.pages.legend import PALETTE
-from cloud.pages.render import Renderer
-from cloud.problems import CloudError, NotFound
+from cloud.pages.render import Renderer, Reply
+from cloud.problems import CloudError, NotFound, status_of
 from cloud.who import Role, SignedIn, Who, having
 
 if TYPE_CHECKING:
@@ -25,6 +30,15 @@ _MOST_RINGING = 4
 _ALL = "all"
 _RECENT_EVENTS = 30
 Operator = Annotated[Who, Depends(having(Role.OPERATOR))]
+
+
+async def _sent(request: Request) -> AsyncIterator[FormData]:
+    """The form of a request as it came; its files are closed afterwards."""
+    async with request.form() as form:
+        yield form
+
+
+Sent = Annotated[FormData, Depends(_sent)]
 Hours = Annotated[int, Query(ge=1, le=24 * 31)]
 
 
@@ -188,12 +202,39 @@ def _land_pages(router: APIRouter, services: "Services", renderer: Renderer, reg
         }
         return renderer.page(request, "cases.html", content)
 
+    _case_pages(router, services, renderer)
+
+
+def _case_pages(router: APIRouter, services: "Services", renderer: Renderer) -> None:
+    land = services.land
+
+    def show(request: Request, who: Who, case: str, failure: Failure | None = None) -> Response:
+        detail = land.case(who, case)
+        content = {
+            "here": "cases",
+            "detail": detail,
+            "names": services.accounts.names(_people_of(detail)),
+            "forms": forms_of(land, who, detail, services.regions.covers, failure),
+        }
+        reply = Reply(status=failure.status) if failure else None
+        return renderer.page(request, "case.html", content, reply=reply)
+
     @router.get("/cases/{case:path}")
     def one_case(request: Request, who: SignedIn, case: str) -> Response:
-        """What happened, on what evidence, and who signed?"""
-        detail = land.case(who, case)
-        content = {"here": "cases", "detail": detail, "names": services.accounts.names(_people_of(detail))}
-        return renderer.page(request, "case.html", content)
+        """What happened, on what evidence, who signed, and what can I do now?"""
+        return show(request, who, case)
+
+    @router.post("/cases/{case}/{action}")
+    def act_on_case(request: Request, who: SignedIn, case: str, action: str, form: Sent) -> Response:
+        """Do it and come back; or the same page with the reason beside the form."""
+        try:
+            act(land, who, case, action, form)
+        except CloudError as error:
+            status = status_of(error) or 400
+            if isinstance(error, NotFound) and action != Action.MERGE:
+                raise
+            return show(request, who, case, explain(action, error, status, form))
+        return RedirectResponse(f"/console/cases/{quote(case)}#do", status_code=303)
 
 
 def _trace_pages(router: APIRouter, services: "Services", renderer: Renderer) -> None:
@@ -201,7 +242,7 @@ def _trace_pages(router: APIRouter, services: "Services", renderer: Renderer) ->
 
     @router.get("/trace")
     def trace(request: Request, who: SignedIn) -> Response:  # noqa: ARG001 - the dependency is the check
-        """Which lots can be followed, what did the rules stop, is the log sound?"""
+        """Which lots can be followed, what did the rules stop, is the log sound, what did farms record?"""
         language = renderer.language(request)
         content = {
             "here": "trace",
@@ -209,6 +250,7 @@ def _trace_pages(router: APIRouter, services: "Services", renderer: Renderer) ->
             "refusals": refusal_texts(provenance, language),
             "log": provenance.log_state(),
             "events": provenance.events(_RECENT_EVENTS),
+            "records": provenance.records(_RECENT_EVENTS),
         }
         return renderer.page(request, "trace.html", content)
 
@@ -216,6 +258,7 @@ def _trace_pages(router: APIRouter, services: "Services", renderer: Renderer) ->
 def _people_of(detail: "CaseDetail") -> set[str]:
     """Everybody who did something in a case."""
     people = {step.who for step in detail.steps} | {photo.collector for photo in detail.evidence}
+    people |= {person for person in (detail.case.collector, detail.case.issuer) if person}
     return people | {verdict.signer for verdict in detail.verdicts}
 
 

@@ -130,7 +130,15 @@ def test_the_trace_side_lists_lots_refusals_and_the_log(console):
     assert page.locator("section table").first.locator("tbody tr").count() == 4
     assert "依据" in text
     assert re.search("[0-9a-f]{64}", text)
+    page.locator(".qr img").last.scroll_into_view_if_needed()
+    wait_until(page, lambda: page.evaluate(EVERY_LABEL_DRAWN) == 4)
+    with page.expect_download() as fetched:
+        page.locator(".qr a[download$='.png']").first.click()
+    assert fetched.value.path().read_bytes().startswith(b"\x89PNG")
 
+
+EVERY_LABEL_DRAWN = """() => Array.from(document.querySelectorAll(".qr img"))
+  .filter((image) => image.complete && image.naturalWidth > 0).length"""
 
 PLACES = (
     "/console",

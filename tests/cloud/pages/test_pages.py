@@ -1,6 +1,7 @@
 """The pages' doors over real services in memory: who is let in, which headers go out, what a strange address gets."""
 
 import pytest
+from fastapi import Request
 from fastapi.testclient import TestClient
 
 from cloud import demonstration as demo
@@ -8,8 +9,10 @@ from cloud.app import create_app
 from cloud.pages.console import build_console
 from cloud.pages.problem_pages import page_route
 from cloud.pages.render import Renderer
+from cloud.provenance.schemas import LogState
 from cloud.settings import Settings
 from cloud.telemetry import Arrival
+from cloud.telemetry.pipeline import RecordArrival
 from cloud.telemetry.store import Points, columns
 from cloud.who import Role
 from cloud.wiring import build, build_watch, utc_now_ms
@@ -44,7 +47,14 @@ def official(app, services):
 
 
 def console_paths(services):
-    given = {"{gateway}": "nanan-pond", "{parcel}": "P1", "{case:path}": "C1", "{alarm}": "1"}
+    given = {
+        "{gateway}": "nanan-pond",
+        "{parcel}": "P1",
+        "{case:path}": "C1",
+        "{case}": "C1",
+        "{action}": "close",
+        "{alarm}": "1",
+    }
     renderer = Renderer(services.clock)
     for route in build_console(services, renderer, page_route(renderer)).routes:
         path = route.path
@@ -81,6 +91,39 @@ def test_no_page_may_load_anything_from_elsewhere_or_run_inline_code(stranger, o
         assert answer.headers["cache-control"] == "no-store"
         assert " style=" not in answer.text
         assert " on" + "click" not in answer.text
+
+
+def test_a_farm_record_is_listed_with_the_event_it_became_or_why_it_did_not(tmp_path):
+    built = build(Settings(var=tmp_path, readings_url="memory://"))
+    try:
+        demo.prepare_person(built)
+        demo.prepare_gateways(built)
+        now = utc_now_ms()
+        for seq, kind in enumerate(("weighing", "singing"), start=1):
+            built.gathering.stage_record(RecordArrival("nanan-pond", "00ff00ff", seq, kind, now, {"kg": 3}, b"{}", now))
+        assert built.provenance.take_records() == 2
+        client = TestClient(create_app(built), base_url=SITE)
+        client.get("/sign-in/" + built.accounts.issue_sign_in(demo.PERSON))
+        records = client.get("/console/trace").text.partition('id="records"')[2]
+        event = next(row["event_id"] for row in built.provenance.records() if row["kind"] == "weighing")
+        assert event in records
+        assert "称重" in records
+        assert "singing" in records
+        assert "未成为追溯记录" in records
+    finally:
+        built.close()
+
+
+def test_a_witness_that_has_not_signed_is_named_with_the_reason():
+    log = LogState(
+        "a.example/log", 7, "00" * 32, 1_795_300_000_000, "abcd", ["w1.example"], {"w2.example": "<no answer>"}
+    )
+    request = Request({"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []})
+    text = bytes(Renderer(utc_now_ms).page(request, "_log.html", {"log": log}).body).decode()
+    assert "w1.example 已签署最新检查点" in text
+    assert "w2.example 未签署最新检查点" in text
+    assert "&lt;no answer&gt;" in text
+    assert "暂无见证方" not in text
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,12 @@ import pytest
 
 from cloud.alarms.schemas import AlarmState
 from cloud.land.cycle import Action, State
-from cloud.land.model import Status, VerdictKind
+from cloud.land.model import Recovery, Status, VerdictKind
 from cloud.pages import words as words_module
+from cloud.pages.case_actions import DATUMS
 from cloud.pages.legend import CLASS_COLOURS, PALETTE
 from cloud.pages.words import Language, words_for
+from cloud.provenance.records import STEPS
 from edge.quantities import QUANTITIES
 from edge.wire import Quality
 from traceability.chain_rules import CHAINS
@@ -67,6 +69,12 @@ def test_every_plain_key_is_used_somewhere():
         "case_step",
         "verdict_kind",
         "quality",
+        "record_kind",
+        "case_do",
+        "case_error",
+        "recovery",
+        "datum",
+        "photo_flag",
         "units",
         "signer",
     }
@@ -96,6 +104,10 @@ def test_every_plain_key_is_used_somewhere():
         ("verdict_kind", [*VerdictKind]),
         ("quality", [str(int(quality)) for quality in Quality]),
         ("chain", [*CHAINS]),
+        ("record_kind", [*STEPS]),
+        ("case_do", [*Action, "evidence"]),
+        ("recovery", [*Recovery]),
+        ("datum", [*DATUMS]),
         ("alarm", ["warning", "critical", *get_args(AlarmState)]),
     ],
 )
