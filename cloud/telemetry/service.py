@@ -35,6 +35,7 @@ from cloud.telemetry.schemas import (
     SeriesView,
 )
 from cloud.telemetry.store import NO_VALUE_QUALITY, Arrival, Points, ReadingsStore, gather
+from cloud.telemetry.together import Together
 from edge.quantities import quantity_of
 from edge.wire import DEFAULT_LIMITS, Reading, decode_pack
 
@@ -76,6 +77,7 @@ class Telemetry:
         self._on_stored: list[OnStored] = []
         self._side = Pipeline(readings, registry, clock=clock, on_stored=self._tell)
         self._side_lock = Lock()
+        self._together = Together()
 
     # --- gateways -----------------------------------------------------------------------------------
 
@@ -198,6 +200,11 @@ class Telemetry:
         """
         one = self._own_series(series, scope)
         _check(start_ms, end_ms, max_points)
+        question = (series, start_ms, end_ms, max_points)
+        return self._together.ask(question, lambda: self._course(one, start_ms, end_ms, max_points))
+
+    def _course(self, one: Series, start_ms: int, end_ms: int, max_points: int) -> SeriesPoints:
+        series = one.id
         raw = self._readings.range(np.array([series], dtype=np.int64), start_ms, end_ms, limit=max_points + 1)
         interval = self._interval_ms(series)
         view = _series_view(one)
@@ -239,15 +246,20 @@ class Telemetry:
         Regions without a usable reading stand with n = 0: silence is an answer. Raises `Invalid`, `TooLarge`.
         """
         _check(start_ms, end_ms, 2)
+        question = (quantity, start_ms, end_ms, scope)
+        return self._together.ask(question, lambda: self._by_region(quantity, start_ms, end_ms, scope))
+
+    def _by_region(self, quantity: str, start_ms: int, end_ms: int, scope: Scope) -> list[RegionStatistics]:
         regions = {one.id: one.region for one in self._visible(scope)}
         series = [
             one
             for one in self._registry.series(gateways=list(regions))
-            if one.name.rpartition("/")[2].partition(".")[0] == quantity
+            if quantity in one.name and one.name.rpartition("/")[2].partition(".")[0] == quantity
         ]
         # A unit is part of a quantity: what is measured differently is never averaged together.
         keys = sorted({(regions[one.gateway], one.unit) for one in series})
-        labels = [keys.index((regions[one.gateway], one.unit)) for one in series]
+        place = {key: label for label, key in enumerate(keys)}
+        labels = [place[regions[one.gateway], one.unit] for one in series]
         ids = np.array([one.id for one in series], dtype=np.int64)
         found = self._readings.group(ids, np.array(labels, dtype=np.int64), start_ms, end_ms)
         columns = (column.tolist() for column in (found.label, found.n, found.total, found.low, found.high))
