@@ -122,13 +122,14 @@ def _run(args: argparse.Namespace, settings: Settings) -> int:
 
 def _welcome(run: "Run") -> str:
     return f"""
-田脉 Tianmai 已启动 is running — 四个模拟农场,一个合成县域 (four simulated farms, one synthetic county)
+田脉 Tianmai 已启动 is running — 四个模拟农场，一个合成县域 (four simulated farms, one synthetic county)
 
   控制台 console   {run.sign_in}
                    一次性登录链接,用后失效 (works once; later: {run.site}/console)
   扫码页 scan      {run.site}/
   日志 logs        {run.services.settings.var / "logs"}
 
+首次启动时，合成县域的遥感结果约一分钟后出现 (on a first start the synthetic county appears after about a minute)
 按 Ctrl-C 停止 (press Ctrl-C to stop)
 """
 
@@ -200,10 +201,19 @@ def _add_gateway(args: argparse.Namespace, settings: Settings) -> int:
 
     from cloud.database import open_database  # noqa: PLC0415
     from cloud.migrations import migrate  # noqa: PLC0415
+    from cloud.regions import Regions  # noqa: PLC0415
     from cloud.telemetry import Registry  # noqa: PLC0415
+    from cloud.wiring import utc_now_ms  # noqa: PLC0415
+    from edge.farms import farm_names  # noqa: PLC0415
 
+    if args.farm not in farm_names():
+        raise Invalid(f"no farm type {args.farm!r}; there are: {', '.join(farm_names())}")
     engine = open_database(settings.database)
     migrate(engine)
+    regions = Regions(engine, utc_now_ms)
+    regions.prepare()
+    if not regions.known(args.region):
+        raise Invalid(f"no region {args.region!r} here; import a list with `tianmai-cloud import-regions` first")
     registry = Registry(engine)
     secret = secrets.token_hex(32).encode()
     gateway = registry.add_gateway(args.gateway, farm=args.farm, region=args.region, secret=secret)

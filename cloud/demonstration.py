@@ -150,14 +150,14 @@ def play_chains(services: Services) -> dict[str, Any]:
     subjects, refused = {}, 0
     for chain in demo_chains(services.clock(), domain=IDENTIFIERS):
         for event in chain.events:
-            services.provenance.capture(event, chain=chain.chain, by="demonstration", facts=chain.facts)
+            services.provenance.capture(event, chain=chain.chain, by="演示 demonstration", facts=chain.facts)
         subjects[chain.chain] = chain.subject
         gtin = parse_link(chain.subject).gtin
         if gtin is not None:
             services.provenance.name_product(gtin, chain.product_zh, chain.product_en)
         for event in chain.refused:
             try:
-                services.provenance.capture(event, chain=chain.chain, by="demonstration", facts=chain.facts)
+                services.provenance.capture(event, chain=chain.chain, by="演示 demonstration", facts=chain.facts)
             except Refused:
                 refused += 1
     _write_labels(services)

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import os
 import re
 import signal
 import sys
@@ -38,8 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser(with_labels=given[:1] == ["labels"]).parse_args(given)
     try:
         result: int = arguments.job(arguments)
+        sys.stdout.flush()
     except TraceError as why:
         print(f"error: {why}", file=sys.stderr)
+        return _USAGE
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`| head`); nothing is left to say, nor anybody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _USAGE
     return result
 

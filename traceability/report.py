@@ -8,7 +8,9 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
+from traceability.events import STEP
 from traceability.packs import Proven, ProvenEvent
+from traceability.story import STEP_WORDS
 
 _CHINA: Final = timezone(timedelta(hours=8))
 TEXTS: Final = {
@@ -18,7 +20,7 @@ TEXTS: Final = {
         "log": "日志 {origin}，共 {size} 条；签名密钥 {key}",
         "seen": "见证人 {name} 于 {time} 签认",
         "unseen": "没有见证人签认：日志所有者一人即可另立一本",
-        "event": "{number}. {time}  {what}（日志第 {index} 条）",
+        "line": "{number}. {time}  {what}（日志第 {index} 条）",
         "who": "登记者",
         "where": "地点",
         "lot": "批次",
@@ -26,7 +28,8 @@ TEXTS: Final = {
         "quantity": "数量",
         "inputs": "用入",
         "outputs": "产出",
-        "event_id": "事件号",
+        "event": "事件号",
+        "chain": "链条",
         "withheld": "未出示（有承诺，不可改）：{names}",
         "proven": "已证明：上述记录当时就在日志中，顺序与内容此后一字未改；出示的字段与当时承诺一致。",
         "claimed": "仅为申报：记录内容是否属实由登记者负责，日志只证明没有事后改动。",
@@ -37,7 +40,7 @@ TEXTS: Final = {
         "log": "Log {origin}, {size} entries; signed by {key}",
         "seen": "Witness {name} cosigned at {time}",
         "unseen": "No witness cosigned: the owner of the log alone could keep a second one",
-        "event": "{number}. {time}  {what} (log entry {index})",
+        "line": "{number}. {time}  {what} (log entry {index})",
         "who": "recorded by",
         "where": "place",
         "lot": "lot",
@@ -45,7 +48,8 @@ TEXTS: Final = {
         "quantity": "quantity",
         "inputs": "used",
         "outputs": "gave",
-        "event_id": "event id",
+        "event": "event id",
+        "chain": "chain",
         "withheld": "not shown (committed to, cannot change): {names}",
         "proven": "Proven: these records stood in the log then, and neither order nor content changed since; "
         "what is shown is what was committed to.",
@@ -75,9 +79,12 @@ def report_lines(proven: Proven, lang: str) -> list[str]:
 
 def _event_lines(event: ProvenEvent, words: dict[str, str]) -> list[str]:
     when = shown_time(event.when_ms)
-    lines = [words["event"].format(number=event.number, time=when, what=event.what, index=event.index)]
+    named = STEP_WORDS.get(event.what, STEP_WORDS.get(STEP + event.what, (event.what, event.what)))
+    what = named[0 if words is TEXTS["zh"] else 1]
+    lines = [words["line"].format(number=event.number, time=when, what=what, index=event.index)]
     own = {name: event.get(name) for name in _SHOWN if event.get(name) not in (None, [])}
-    known = {"when", "what", *own, "inputs", "outputs"}
+    # The whole event as JSON is for programs (--json); what a person can read of it stands in the other fields.
+    known = {"when", "what", *own, "inputs", "outputs", "view", "format", "commitments"}
     rest = {name: event.get(name) for name in sorted({*event.public, *event.disclosed} - known)}
     lines += [f"   {words.get(name, name)}: {_plain(value)}" for name, value in {**own, **rest}.items()]
     if event.withheld:

@@ -18,7 +18,7 @@ from traceability.digital_link import LinkError, parse_link
 from traceability.events import STEP, Event, parse_event
 from traceability.own_fields import own
 
-__all__ = ["Claim", "Part", "Said", "Signer", "Step", "Story", "tell"]
+__all__ = ["STEP_WORDS", "Claim", "Part", "Said", "Signer", "Step", "Story", "tell"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +95,14 @@ class Story:
         return asdict(self)
 
 
-_STEPS: Final[Mapping[str, tuple[str, str]]] = {
+STEP_WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "commissioning": ("登记", "Registered"),
     STEP + "vaccinating": ("免疫", "Vaccinated"),
     STEP + "treating": ("用药（施药）", "Treated"),
     STEP + "feeding": ("投喂", "Fed"),
     STEP + "certifying": ("出具检疫证明", "Quarantine certificate issued"),
     STEP + "laying": ("产蛋集蛋", "Eggs laid and collected"),
-    STEP + "harvesting": ("采收（捕捞）", "Harvested"),
+    STEP + "harvesting": ("收获", "Harvested"),
     STEP + "slaughtering": ("屠宰", "Slaughtered"),
     STEP + "releasing": ("出厂查验", "Released with papers"),
     STEP + "cutting": ("分割包装", "Cut and packed"),
@@ -203,7 +203,7 @@ def _step(
     event: Event, proven: Collection[str], signers: Mapping[str, Signer], declared: Collection[str | None]
 ) -> Step:
     word = event.step or "sensor_reporting"
-    zh, en = _STEPS.get(word, (word.removeprefix(STEP), word.removeprefix(STEP)))
+    zh, en = STEP_WORDS.get(word, (word.removeprefix(STEP), word.removeprefix(STEP)))
     village = own(event, "tm:village")
     return Step(
         key=word,
