@@ -11,7 +11,6 @@ import contextlib
 import queue
 import secrets
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -88,7 +87,7 @@ class Agent:
         self._opened = 0.0
         self._held: list[Sample] = []
         self._trouble = ""
-        self._next_status = self._next_tick = self._next_save = 0.0
+        self._next_status = self._next_tick = self._next_save = 0.0  # seconds as of `_now`
         self._rejected = 0
         self._guard = Guard(settings, self.clock, report=self.report)
         self._desk = Desk(settings.spool_dir / "commands.log", settings.gateway, settings.secret)
@@ -141,13 +140,17 @@ class Agent:
                 self._inbox.put(_Batch(samples, reports))
                 return
 
+    def _now(self) -> float:
+        """Seconds on the clock that never jumps, the injected one where there is one."""
+        return self.clock.stamp() / 1000
+
     def _turn(self) -> None:
         """Wait for something to happen, take all that has happened, then do what is due."""
-        now = time.monotonic()
+        now = self._now()
         deadline = min(self._next_tick, self._opened + self._settings.pack_age_s if self._open else now + _TICK_S)
         for item in self._arrivals(max(0.0, deadline - now)):
             self._take(item)
-        now = time.monotonic()
+        now = self._now()
         if now >= self._next_tick:
             self._tick(now)
         if self._open and now - self._opened >= self._settings.pack_age_s:
@@ -175,7 +178,7 @@ class Agent:
             self._spool.put(SpoolKind.RECORD, item.sign(self._settings.secret))
             self._commit()
         else:
-            self._uplink.hear(item, now=time.monotonic())
+            self._uplink.hear(item, now=self._now())
             if isinstance(item, Connected):
                 self._next_status = 0.0
                 self._applied_told = False
@@ -202,7 +205,7 @@ class Agent:
         good = reading.quality < Quality.DEVICE_ERROR
         self._new.append(RuleSample(reading.name, time_ms, reading.value if good else None))
         if not self._open:
-            self._opened = time.monotonic()
+            self._opened = self._now()
         self._open.append(reading)
         if len(self._open) >= self._settings.pack_readings:
             self._close_pack()
@@ -249,7 +252,7 @@ class Agent:
             with contextlib.suppress(WireError, SpoolError):
                 ack = Ack.decode(message.payload)
                 moved = self._spool.settle(ack.epoch, ack.watermark)
-                self._uplink.confirmed(moved=moved, now=time.monotonic())
+                self._uplink.confirmed(moved=moved, now=self._now())
                 if not message.retained:  # a retained one may be a year old
                     self._clock_moved(self.clock.hear_cloud(ack.time_ms))
         elif message.topic.kind is Kind.COMMAND:
