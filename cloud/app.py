@@ -6,7 +6,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud import accounts, alarms, catalogue, land, problems, provenance, regions, telemetry
-from cloud.pages import build_pages
+from cloud.pages import build_pages, build_problem_page
 from cloud.wiring import Services
 from edge import EdgeError
 from traceability import TraceError
@@ -26,7 +26,7 @@ def create_app(services: Services) -> FastAPI:
     app = FastAPI(
         title="Tianmai 田脉", version="0.1.0", docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
     )
-    problems.install(app, (EdgeError, TraceError))
+    problems.install(app, (EdgeError, TraceError), page=build_problem_page(services))
     app.add_middleware(GZipMiddleware, minimum_size=800)
     app.add_middleware(accounts.Guard, accounts=services.accounts)
     app.add_middleware(_Hardened)

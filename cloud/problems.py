@@ -15,12 +15,13 @@ packages keep their own classes and are put into the table by name, so nothing h
     ├── TooMany           a quota is used up
     └── Unavailable       a store or a neighbour does not answer; try again
 
-Source of the wire form: RFC 9457, `application/problem+json`.
+Source of the wire form: RFC 9457, `application/problem+json`. A browser that asks for HTML outside `/api/` gets the
+page that `install` was given instead: for an unknown address, a wrong method, a bug. The status is the same.
 """
 
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -136,6 +137,8 @@ STATUS: Mapping[str, int] = {
     "remote_sensing.LandError": 422,
 }
 PROBLEM_JSON = "application/problem+json"
+Page = Callable[[Request, int, str], Response]
+"""Draws (request, status, one sentence) for a person."""
 
 
 def status_of(error: Exception) -> int | None:
@@ -205,7 +208,7 @@ async def _domain(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - tells mypy what the registration below guarantees
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-    return problem(error.status_code, code, str(error.detail), instance=request.url.path)
+    return _told(request, error.status_code, code, str(error.detail), error.headers)
 
 
 async def _validation(request: Request, error: Exception) -> Response:
@@ -217,11 +220,24 @@ async def _validation(request: Request, error: Exception) -> Response:
 
 async def _bug(request: Request, error: Exception) -> Response:
     _LOG.exception("unexpected error at %s", request.url.path, exc_info=error)
-    return problem(500, "internal", "an unexpected error was logged on the server", instance=request.url.path)
+    return _told(request, 500, "internal", "an unexpected error was logged on the server")
 
 
-def install(app: FastAPI, engine_errors: Sequence[type[Exception]] = ()) -> None:
-    """Give `app` the one error table; `engine_errors` are the base errors of the pure packages."""
+def _told(request: Request, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """A page where a browser asks for one, else a problem document. `headers` are kept (`Allow` of a wrong method)."""
+    page: Page | None = getattr(request.app.state, "problem_page", None)
+    wanted = "text/html" in request.headers.get("accept", "").lower() and not request.url.path.startswith("/api/")
+    if page is not None and wanted:
+        answer = page(request, status, detail)
+    else:
+        answer = problem(status, code, detail, instance=request.url.path)
+    answer.headers.update(headers or {})
+    return answer
+
+
+def install(app: FastAPI, engine_errors: Sequence[type[Exception]] = (), *, page: Page | None = None) -> None:
+    """Give `app` the one error table; `engine_errors` are base errors of the pure packages, `page` is for people."""
+    app.state.problem_page = page
     kinds: list[type[Exception]] = [CloudError, *engine_errors]
     for kind in kinds:
         app.add_exception_handler(kind, _domain)

@@ -11,20 +11,21 @@ them. Pages ask the same services as the API does, and hold no state of their ow
     problem_pages.py       expected errors in plain words
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from cloud.pages.console import build_console
-from cloud.pages.problem_pages import page_route
+from cloud.pages.problem_pages import page_route, problem_page
 from cloud.pages.render import Renderer, static_file
 from cloud.pages.scan import build_scan
 
 if TYPE_CHECKING:
     from cloud.wiring import Services
 
-__all__ = ["build_pages"]
+__all__ = ["build_pages", "build_problem_page"]
 
 
 def build_pages(services: "Services") -> APIRouter:
@@ -41,3 +42,8 @@ def build_pages(services: "Services") -> APIRouter:
         return static_file(request, name)
 
     return router
+
+
+def build_problem_page(services: "Services") -> Callable[[Request, int, str], Response]:
+    """What `cloud.problems` shows a person where no page is in charge: an unknown address, a wrong method, a bug."""
+    return problem_page(Renderer(services.clock))

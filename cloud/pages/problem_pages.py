@@ -17,9 +17,9 @@ from cloud.pages.render import Renderer, Reply
 from cloud.problems import CloudError, Invalid, status_of
 from traceability import TraceError
 
-__all__ = ["page_route"]
+__all__ = ["page_route", "problem_page"]
 
-_SPOKEN = (401, 403, 404, 409, 422, 503)
+_SPOKEN = (401, 403, 404, 405, 409, 422, 500, 503)
 _SIGN_IN = 401
 
 
@@ -50,7 +50,17 @@ def _explain(renderer: Renderer, request: Request, error: CloudError | TraceErro
     status = status_of(error) or 400
     if status == _SIGN_IN:
         return renderer.page(request, "sign_in.html", {}, reply=Reply(status=status))
-    key = str(status) if status in _SPOKEN else "other"
-    detail = getattr(error, "detail", None) or str(error)
-    content = {"key": key, "detail": detail, "inside": request.url.path.startswith("/console")}
-    return renderer.page(request, "problem.html", content, reply=Reply(status=status))
+    return problem_page(renderer)(request, status, getattr(error, "detail", None) or str(error))
+
+
+def problem_page(renderer: Renderer) -> Callable[[Request, int, str], Response]:
+    """A function that tells (request, status, one sentence) as a page."""
+
+    def told(request: Request, status: int, detail: str) -> Response:
+        key = str(status) if status in _SPOKEN else "other"
+        inside = request.url.path.startswith("/console")
+        # Only the console may set the cookie that remembers a language.
+        reply = Reply(status=status, remember_language=inside)
+        return renderer.page(request, "problem.html", {"key": key, "detail": detail, "inside": inside}, reply=reply)
+
+    return told

@@ -1,4 +1,6 @@
+import pytest
 from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
 from fastapi.testclient import TestClient
 
 from cloud.problems import CloudError, NotFound, Refused, TooMany, install, status_of
@@ -10,9 +12,9 @@ class UnknownPond(NotFound):
     code = "unknown_pond"
 
 
-def client():
+def client(page=None):
     app = FastAPI()
-    install(app, (EdgeError, TraceError))
+    install(app, (EdgeError, TraceError), page=page)
 
     @app.get("/raise/{name}")
     def endpoint(name: str, number: int = 0):
@@ -64,6 +66,21 @@ def test_unknown_paths_and_bad_parameters_are_problem_documents_too():
     assert client().get("/nowhere").json()["status"] == 404
     bad = client().get("/raise/pond?number=x").json()
     assert (bad["status"], bad["errors"][0]["pointer"]) == (422, "/query/number")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/nowhere", 404), ("POST", "/raise/pond", 405), ("GET", "/raise/bug", 500)]
+)
+def test_a_browser_gets_a_page_and_a_program_the_document(method, path, status):
+    asked = client(lambda _request, code, detail: HTMLResponse(f"<h1>{code}</h1>{detail}", code))
+    page = asked.request(method, path, headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert page.status_code == status
+    assert page.text.startswith(f"<h1>{status}</h1>")
+    assert "secret" not in page.text
+    document = asked.request(method, path, headers={"Accept": "*/*"})
+    assert (document.status_code, document.json()["status"]) == (status, status)
+    assert page.headers.get("allow") == document.headers.get("allow") == ("GET" if status == 405 else None)
+    assert asked.get("/api/nowhere", headers={"Accept": "text/html"}).json()["status"] == 404
 
 
 def test_an_unexpected_error_has_no_status():

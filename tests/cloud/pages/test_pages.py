@@ -93,6 +93,20 @@ def test_no_page_may_load_anything_from_elsewhere_or_run_inline_code(stranger, o
         assert " on" + "click" not in answer.text
 
 
+def test_an_unknown_address_is_explained_to_a_person_and_documented_to_a_program(stranger):
+    browser = {"Accept": "text/html"}
+    page = stranger.get("/nowhere/<b>", headers=browser)
+    assert page.status_code == 404
+    assert "没有找到" in page.text
+    assert "<b>" not in page.text
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    assert "Not found" in stranger.get("/nowhere?lang=en", headers=browser).text
+    assert dict(stranger.cookies) == {}
+    assert "这个地址不能这样用" in stranger.post("/find", headers=browser).text
+    assert stranger.get("/nowhere").headers["content-type"] == "application/problem+json"
+    assert stranger.get("/api/v1/nowhere", headers=browser).headers["content-type"] == "application/problem+json"
+
+
 def test_a_farm_record_is_listed_with_the_event_it_became_or_why_it_did_not(tmp_path):
     built = build(Settings(var=tmp_path, readings_url="memory://"))
     try:
