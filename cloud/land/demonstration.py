@@ -73,7 +73,7 @@ class _Player:
             State.CANDIDATE: lambda: self._land.issue(self._issuer, self._case, collector=self._collector.id),
             State.ISSUED: lambda: self._land.accept(self._collector, self._case),
             State.ACCEPTED: self._verify,
-            State.VERIFIED: lambda: self._land.plan_remedy(self._reviewer, self._case, "演示:翻耕后复种油菜"),
+            State.VERIFIED: lambda: self._land.plan_remedy(self._reviewer, self._case, "演示：翻耕后复种油菜"),
             State.REMEDY_PLANNED: lambda: self._land.start_remedy(self._collector, self._case),
             State.REMEDYING: self._submit,
             State.SUBMITTED: lambda: self._land.review(self._reviewer, self._case, Recovery.TILLAGE_CROP, "演示"),
@@ -88,12 +88,12 @@ class _Player:
     def _verify(self) -> None:
         photos = [self._photograph("远景 overview", "overview"), self._photograph("近景 close view", "close")]
         self._land.verify(
-            self._reviewer, self._case, VerdictKind.ABANDONED_LONG, evidence=photos, note="演示:杂草丛生,两季未种"
+            self._reviewer, self._case, VerdictKind.ABANDONED_LONG, evidence=photos, note="演示：杂草丛生，两季未种"
         )
 
     def _submit(self) -> None:
         self._photograph("整改后 after", "overview")
-        self._land.submit(self._collector, self._case, "演示:已翻耕")
+        self._land.submit(self._collector, self._case, "演示：已翻耕")
 
     def _photograph(self, title: str, view: str) -> str:
         parcel = self._land.parcel(self._reviewer, self._land.case(self._reviewer, self._case).case.parcel)
