@@ -15,6 +15,7 @@ import odc.stac
 import pystac
 import rasterio
 import xarray as xr
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pystac_client import Client
 from rasterio.errors import RasterioError, RasterioIOError
@@ -22,6 +23,7 @@ from rasterio.errors import RasterioError, RasterioIOError
 from remote_sensing.cubes import LandError
 
 _MASKS = frozenset({"scl", "fmask", "qa", "clear", "cloud_mask"})
+_WIDE_MASKS = frozenset({"qa_pixel"})
 
 
 def is_catalogue(path: Path) -> bool:
@@ -75,16 +77,30 @@ def load_items(items: Sequence[pystac.Item]) -> tuple[xr.Dataset, tuple[str, ...
     if not good or grid is None:
         reason = left_out[0] if left_out else "the catalogue holds no items"
         raise LandError("missing_band", f"no scene can be used; {reason}")
-    kinds: dict[str, Any] = {name: "uint8" if name.lower() in _MASKS else "int16" for name in names}
+    kinds: dict[str, Any] = {
+        name: "uint8" if name.lower() in _MASKS else "uint16" if name.lower() in _WIDE_MASKS else "int16"
+        for name in names
+    }
     loaded: xr.Dataset = odc.stac.load(
         good, bands=sorted(names), geobox=grid, groupby="solar_day", dtype=kinds, chunks=None
     )
     loaded = loaded.drop_vars("spatial_ref", errors="ignore")
     loaded.attrs = {"crs": str(grid.crs), "title": "STAC scenes", "scale": "reflectance*10000"}
     loaded.attrs["period"] = [str(loaded["time"].to_numpy()[n].astype("datetime64[D]")) for n in (0, -1)]
+    loaded = loaded.assign_coords(_suns(good, loaded["time"].to_numpy()))
     for name in loaded.data_vars:
         loaded[name].attrs.setdefault("_FillValue", np.int16(-32768))
     return loaded, tuple(left_out)
+
+
+def _suns(items: Sequence[pystac.Item], times: NDArray[np.datetime64]) -> dict[str, tuple[str, list[float]]]:
+    """Sun elevation and azimuth per date (degrees) from the items' ``view:`` fields; NaN where they do not say."""
+    told = {str(item.datetime)[:10]: item.properties for item in reversed(items)}
+    days = [str(day) for day in times.astype("datetime64[D]")]
+    return {
+        angle: ("time", [float(told.get(day, {}).get(f"view:{angle}", np.nan)) for day in days])
+        for angle in ("sun_elevation", "sun_azimuth")
+    }
 
 
 def _placed(item: pystac.Item, box: GeoBox | None) -> pystac.Item:

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from remote_sensing.catalogues import is_catalogue, load_items, local_items
 from remote_sensing.cubes import MISSING, OPTICAL, RADAR, SCALE, LandError, pack_values
+from remote_sensing.masks import MASK_CLEAR, clear_sky, heights_on, shade_hidden
+from remote_sensing.parcels import grid_of
 
 _ALIASES: Mapping[str, tuple[str, ...]] = {
     "blue": ("blue", "b02", "b2", "sr_b2_blue"),
@@ -37,16 +39,6 @@ _DIMS: Mapping[str, tuple[str, ...]] = {
     "y": ("lat", "latitude", "row"),
     "x": ("lon", "longitude", "col"),
 }
-MASK_CLEAR: Mapping[str, tuple[int, ...]] = {
-    "clear": (1,),
-    "fmask": (0, 1),
-    "qa": (0, 1),
-    "scl": (4, 5, 6, 7),
-    "cloud_mask": (0,),
-    "cloudmask": (0,),
-    "clm": (0,),
-}
-"""Mask by name -> the values that mean "a usable look of land or water"."""
 CLOUD_PROBABILITY = ("cloud_probability", "clp", "cloudprob")
 CLOUDY_FROM = 0.4
 _RANGE: Mapping[str, tuple[float, float]] = {"ndvi": (-1.0, 1.0), "evi": (-1.0, 1.5)}
@@ -62,20 +54,29 @@ class Opened:
     notes: tuple[str, ...] = ()
 
 
-def open_scene(path: Path) -> Opened:
+def open_scene(path: Path, dem: Path | None = None) -> Opened:
     """Open a netCDF file, a zarr store or a STAC catalogue as one cube.
+
+    ``dem``: a height model (metres, any grid with a CRS); looks in the cast shadow of its hills are not clear.
 
     Raises ``LandError``: ``no_file``, ``truncated``, ``unknown_format``, ``bad_dims``, ``missing_band``,
     ``absurd_values``, ``duplicate_dates``, ``wrong_crs``; the text names the file, the band and the value.
     """
     if not path.exists():
         raise LandError("no_file", f"{path}: no such file")
+    left_out: tuple[str, ...] = ()
     if is_catalogue(path):
         loaded, left_out = load_items(local_items(path))
         opened = read_dataset(loaded, path.name)
-        return Opened(opened.cube, (*left_out, *opened.notes))
-    with _opened(path) as raw:
-        return read_dataset(raw, str(path.name))
+    else:
+        with _opened(path) as raw:
+            opened = read_dataset(raw, str(path.name))
+    cube = opened.cube
+    shaded: tuple[str, ...] = ()
+    if dem is not None:
+        grid = grid_of(cube)
+        cube, shaded = shade_hidden(cube, heights_on(dem, grid), abs(float(grid.transform.a)))
+    return Opened(cube, (*left_out, *opened.notes, *shaded))
 
 
 def _opened(path: Path) -> xr.Dataset:
@@ -110,6 +111,9 @@ def read_dataset(raw: xr.Dataset, name: str) -> Opened:
         coords={"time": shaped["time"].to_numpy(), "y": shaped["y"].to_numpy(), "x": shaped["x"].to_numpy()},
         attrs=_attributes(raw, name, notes),
     )
+    for angle in ("sun_elevation", "sun_azimuth"):
+        if angle in shaped.variables and shaped[angle].dims == ("time",):
+            cube = cube.assign_coords({angle: ("time", shaped[angle].to_numpy().astype(float))})
     for band in RADAR:
         if found[band] and "time_radar" in shaped[found[band]].dims:
             cube[band] = (("time_radar", "y", "x"), shaped[found[band]].transpose("time_radar", "y", "x").to_numpy())
@@ -243,11 +247,10 @@ def _zeros_are_nothing(
 
 def _clear(data: xr.Dataset, bands: Mapping[str, NDArray[np.int16]], notes: list[str]) -> NDArray[np.bool_]:
     known = np.stack([values != MISSING for values in bands.values()]).all(axis=0)
-    for mask, good in MASK_CLEAR.items():
+    for mask in (*MASK_CLEAR, "qa_pixel"):
         held = _find(data, (mask,))
         if held and "time" in data[held].dims:
-            usable = np.isin(data[held].transpose("time", "y", "x").to_numpy(), good)
-            return np.asarray(known & usable)
+            return np.asarray(known & clear_sky(data[held].transpose("time", "y", "x").to_numpy(), mask))
     held = _find(data, CLOUD_PROBABILITY)
     if held:
         cloud = data[held].transpose("time", "y", "x").to_numpy() * float(data[held].attrs.get("scale_factor", 1.0))

@@ -35,7 +35,7 @@ def catalogue(folder, dates=26, spoil=()):
             {"type": "Point", "coordinates": [106.45, 29.64]},
             [106.44, 29.63, 106.46, 29.65],
             day,
-            {},
+            {"view:sun_elevation": 30.0, "view:sun_azimuth": 90.0},
         )
         green = 0.5 + 0.3 * np.sin(n / 13 * 2 * np.pi)
         bands = {
@@ -71,6 +71,18 @@ def test_bad_scenes_are_left_out_and_listed_by_name_and_band(tmp_path):
     assert "scene-02: band red cannot be read" in said
     assert "scene-05: lacks band nir" in said
     assert "scene-07: band red has CRS EPSG:32633" in said
+
+
+def test_hills_throw_their_shade_over_the_scenes_of_a_catalogue(tmp_path):
+    ridge = np.zeros((16, 16), np.int16)
+    ridge[:, 12] = 40
+    write(tmp_path / "dem.tif", ridge)
+    opened = open_scene(catalogue(tmp_path, dates=2), tmp_path / "dem.tif")
+    clear = opened.cube["clear"][0].to_numpy()
+    assert not clear[:, 6:12].any()
+    assert clear[:, :6].all()
+    assert clear[:, 12:].all()
+    assert "cast shadow" in opened.notes[-1]
 
 
 def test_a_catalogue_of_bad_scenes_only_is_refused(tmp_path):
