@@ -40,6 +40,19 @@ class Settings:
     mqtt_port: int = 1883
     """The MQTT broker's port, 1..65535."""
 
+    mqtt_share: str = ""
+    """Name of a shared subscription for several ingest processes on one broker, which needs InfluxDB. Two processes
+    without it take every message twice, which costs time and changes nothing. Empty: this process takes all."""
+
+    smtp_host: str = "127.0.0.1"
+    """The mail server that alarm messages to receivers of kind `smtp` are handed to."""
+
+    smtp_port: int = 25
+    """The mail server's port, 1..65535."""
+
+    smtp_sender: str = "tianmai@localhost"
+    """The address alarm mails come from; a server that does not know it may refuse them."""
+
     database_url: str = ""
     """Relational store: `sqlite:///PATH` or `postgresql+psycopg://...`. Empty: `tianmai.db` below `var`."""
 
@@ -120,7 +133,13 @@ def load(file: Path | None = None, environment: Mapping[str, str] | None = None,
 
 
 _TYPES = {field.name: type(field.default) for field in fields(Settings) if field.default is not MISSING}
-_RANGES = {"http_port": (0, 65535), "mqtt_port": (1, 65535), "sign_in_minutes": (1, 1440), "quorum": (0, 16)}
+_RANGES = {
+    "http_port": (0, 65535),
+    "mqtt_port": (1, 65535),
+    "smtp_port": (1, 65535),
+    "sign_in_minutes": (1, 1440),
+    "quorum": (0, 16),
+}
 
 
 def _from_file(file: Path) -> dict[str, object]:

@@ -218,9 +218,9 @@ def watched(telemetry: Telemetry) -> list[Watched]:
 
 def build_watch(gathering: Gathering, busy: Callable[[], bool]) -> Watch:
     """The rules over everything that is stored; they see readings only through two small callables."""
-    office, telemetry = gathering.office, gathering.telemetry
+    office, telemetry, settings = gathering.office, gathering.telemetry, gathering.office.settings
     store = AlarmStore(office.engine)
-    ways = {"log": log, "webhook": webhook, "smtp": email("127.0.0.1", 25, "tianmai@localhost")}
+    ways = {"log": log, "webhook": webhook, "smtp": email(settings.smtp_host, settings.smtp_port, settings.smtp_sender)}
 
     def history(gateway: str, names: Sequence[str], start_ms: int, end_ms: int) -> list[Sample]:
         return [Sample(*row) for row in telemetry.samples(gateway, names, start_ms, end_ms)]
@@ -268,6 +268,7 @@ def build_ingest(gathering: Gathering) -> Intake:
         on_record=gathering.stage_record,
         on_stored=on_stored,
         refusals=(CloudError, TraceError),
+        share=settings.mqtt_share or None,
         keep=parse_keep(settings.keep_days),
     )
     return Intake(ingest, watch)

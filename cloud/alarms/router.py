@@ -4,12 +4,23 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from cloud.alarms.schemas import Acknowledge, AlarmPage, AlarmView, Done, RuleView, ShelfView, Shelve
+from cloud.alarms.schemas import (
+    Acknowledge,
+    AlarmPage,
+    AlarmView,
+    Done,
+    Receiver,
+    ReceiverView,
+    RuleView,
+    ShelfView,
+    Shelve,
+)
 from cloud.alarms.service import Alarms
 from cloud.who import Role, SignedIn, Who, having
 
 __all__ = ["build_router"]
 
+Administrator = Annotated[Who, Depends(having(Role.ADMIN))]
 Operator = Annotated[Who, Depends(having(Role.OPERATOR))]
 
 
@@ -37,6 +48,21 @@ def build_router(alarms: Alarms) -> APIRouter:
     def acknowledge(body: Acknowledge, who: Operator) -> Done:
         """Say that somebody looks after these."""
         return Done(changed=alarms.acknowledge(body.ids, who.id, body.note, _own(who)))
+
+    @router.get("/receivers")
+    def receivers(who: Administrator) -> list[ReceiverView]:
+        """Who is told about alarms."""
+        return alarms.receivers(who.regions(Role.ADMIN))
+
+    @router.post("/receivers", status_code=201)
+    def add_receiver(body: Receiver, who: Administrator) -> ReceiverView:
+        """Tell somebody from now on; the same address on the same level again changes its settings."""
+        return alarms.add_receiver(body, who.regions(Role.ADMIN))
+
+    @router.delete("/receivers/{receiver}", status_code=204)
+    def remove_receiver(receiver: int, who: Administrator) -> None:
+        """Tell this receiver no more."""
+        alarms.remove_receiver(receiver, who.regions(Role.ADMIN))
 
     @router.get("/shelves")
     def shelves(who: SignedIn) -> list[ShelfView]:

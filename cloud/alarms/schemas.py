@@ -4,7 +4,18 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Acknowledge", "AlarmPage", "AlarmView", "Done", "RuleView", "ShelfView", "Shelve", "Storm"]
+__all__ = [
+    "Acknowledge",
+    "AlarmPage",
+    "AlarmView",
+    "Done",
+    "Receiver",
+    "ReceiverView",
+    "RuleView",
+    "ShelfView",
+    "Shelve",
+    "Storm",
+]
 
 AlarmState = Literal["raised", "acknowledged", "cleared", "withdrawn"]
 
@@ -73,6 +84,24 @@ class Acknowledge(BaseModel):
 
     ids: list[int] = Field(min_length=1, max_length=1000)
     note: str = Field(default="", max_length=500)
+
+
+class Receiver(BaseModel):
+    """Somebody who is told about alarms of a region and all below it."""
+
+    name: str = Field(min_length=1, max_length=100)
+    kind: Literal["webhook", "smtp", "log"]
+    address: str = Field(min_length=1, max_length=500, description="URL of a webhook, or mail address")
+    region: str = Field(min_length=2, max_length=20)
+    severity: Literal["warning", "critical"] = "warning"
+    level: int = Field(default=0, ge=0, le=4, description="0 is told at once, 1 when nobody acknowledged, and so on")
+    per_hour: int = Field(default=20, ge=1, le=1000)
+
+
+class ReceiverView(Receiver):
+    """A receiver as it is kept."""
+
+    id: int
 
 
 class Shelve(BaseModel):

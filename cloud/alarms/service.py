@@ -9,9 +9,20 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from cloud.alarms.engine import Watched
-from cloud.alarms.schemas import AlarmPage, AlarmState, AlarmView, RuleView, ShelfView, StepView, Storm, rule_view
+from cloud.alarms.schemas import (
+    AlarmPage,
+    AlarmState,
+    AlarmView,
+    Receiver,
+    ReceiverView,
+    RuleView,
+    ShelfView,
+    StepView,
+    Storm,
+    rule_view,
+)
 from cloud.alarms.store import AlarmStore
-from cloud.problems import Invalid, NotFound
+from cloud.problems import Conflict, Invalid, NotFound
 
 __all__ = ["Alarms"]
 
@@ -76,6 +87,38 @@ class Alarms:
         if hidden:
             raise NotFound(f"there is no alarm {hidden[0]}", pointer="/ids")
         return self._store.acknowledge(ids, by, note, self._clock())
+
+    def receivers(self, scope: Scope = None) -> list[ReceiverView]:
+        """Who is told, of the regions in scope."""
+        return [ReceiverView(**row) for row in self._store.receivers() if self._sees(scope, row["region"])]
+
+    def add_receiver(self, new: Receiver, scope: Scope = None) -> ReceiverView:
+        """Somebody to be told; the same address on the same level again changes its settings.
+
+        Raises `Invalid` for an address that its kind cannot use, `NotFound` for a region out of scope.
+        """
+        if not self._sees(scope, new.region):
+            raise NotFound(f"there is no region {new.region} for you", pointer="/region")
+        if new.kind == "webhook" and not new.address.startswith(("http://", "https://")):
+            raise Invalid("a webhook's address is an http or https URL", code="bad_address", pointer="/address")
+        if new.kind == "smtp" and ("@" not in new.address or any(mark in new.address for mark in "\r\n ,")):
+            raise Invalid("a receiver of mail needs one mail address", code="bad_address", pointer="/address")
+        held = self._held(new)
+        if held is not None and not self._sees(scope, held.region):
+            raise Conflict("this address is already a receiver of another region", pointer="/address")
+        self._store.add_receiver(new.model_dump())
+        added = self._held(new)
+        assert added is not None  # noqa: S101 - it has just been stored
+        return added
+
+    def _held(self, new: Receiver) -> ReceiverView | None:
+        key = (new.kind, new.address, new.level)
+        return next((one for one in self.receivers() if (one.kind, one.address, one.level) == key), None)
+
+    def remove_receiver(self, one: int, scope: Scope = None) -> None:
+        """Tell this receiver no more. Raises `NotFound`."""
+        if one not in {held.id for held in self.receivers(scope)} or not self._store.remove_receiver(one):
+            raise NotFound(f"there is no receiver {one}")
 
     def shelve(self, gateway: str, rule: str, minutes: int, by: str, reason: str, scope: Scope = None) -> ShelfView:
         """Keep quiet about a rule of a gateway until the time is over. Raises `NotFound`, `Invalid`."""

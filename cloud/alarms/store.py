@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, func, select, update
+from sqlalchemy import Connection, Engine, and_, delete, func, select, update
 
 from cloud.alarms.engine import Change, Course, Watched
 from cloud.alarms.tables import alarm, insert_or, message, metadata, receiver, shelf, state, step
@@ -121,6 +121,12 @@ class AlarmStore:
     def receivers(self) -> list[dict[str, Any]]:
         """Everybody to be told."""
         return self._rows(select(receiver).order_by(receiver.c.level, receiver.c.id))
+
+    def remove_receiver(self, one: int) -> bool:
+        """Nobody is told there any more, nor what still waits; whether there was such a receiver."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(message).where(message.c.receiver == one, message.c.sent_ms.is_(None)))
+            return connection.execute(delete(receiver).where(receiver.c.id == one)).rowcount > 0
 
     # --- telling ------------------------------------------------------------------------------------
 

@@ -136,6 +136,7 @@ class Pipeline:
             self._registry.keep_events(batch.events)
             done = self._readings.append(batch.arrivals)
             self._letters.keep([*self._impostors(done, batch), *_rejected(done, batch)])
+            self._registry.keep_events([_alert(key, batch.sources[key]) for key in sorted(done.reused)])
         except DBAPIError as why:
             raise StoreUnavailable(f"the relational store does not answer: {why.orig}") from why
         if self._on_stored is not None and batch.arrivals:
@@ -376,6 +377,19 @@ class Pipeline:
         body = _json_object(message.payload)
         self._registry.note_meta(gateway.id, str(topic.name), body, message.received_ms)
         return None
+
+
+def _alert(key: PackKey, message: Message) -> dict[str, Any]:
+    """The event that a reused number is: two gateways speak with one name, or an old spool speaks again."""
+    return {
+        "gateway": key.gateway,
+        "epoch": key.epoch,
+        "seq": key.seq,
+        "kind": "sequence_reused",
+        "time_ms": message.received_ms,
+        "received_ms": message.received_ms,
+        "body": {"severity": "critical", "dead_letter": message.digest.hex()},
+    }
 
 
 def _rejected(done: Appended, batch: _Batch) -> list[Letter]:

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.enums import MQTTErrorCode
+from typing_extensions import override
 
 __all__ = ["QuickClient"]
 
@@ -48,16 +50,18 @@ class _Buffered:
 class QuickClient(mqtt.Client):
     """A paho client for a flood of small messages at QoS 1."""
 
+    @override
     def _create_socket(self) -> Any:
         made = super()._create_socket()
         return _Buffered(made) if isinstance(made, socket.socket) else made
 
-    def loop_read(self, max_packets: int = 1) -> mqtt.MQTTErrorCode:
+    @override
+    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
         """Handle what has come; at least one packet, and all that are already here."""
         done = super().loop_read(max_packets)
         for _ in range(_AT_ONCE):
             held = self.socket()
-            if done != mqtt.MQTT_ERR_SUCCESS or not isinstance(held, _Buffered) or not held.pending():
+            if done != MQTTErrorCode.MQTT_ERR_SUCCESS or not isinstance(held, _Buffered) or not held.pending():
                 break
             done = super().loop_read(max_packets)
         return done

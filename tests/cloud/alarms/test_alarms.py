@@ -403,3 +403,33 @@ class TestRoutes:
         assert client.get("/api/v1/alarms").json()["items"] == []
         assert client.get("/api/v1/alarms/1").status_code == 404
         assert client.get("/api/v1/gateways/pond/rules").status_code == 404
+
+    def test_an_administrator_says_who_is_told_and_who_no_more(self, client):
+        self.who = Who("a", "A", frozenset({Grant(Role.ADMIN, "500108")}))
+        new = {"name": "Robot", "kind": "webhook", "address": "https://example.org/hook", "region": "500108"}
+        added = client.post("/api/v1/receivers", json=new).json()
+        assert added == {**new, "severity": "warning", "level": 0, "per_hour": 20, "id": added["id"]}
+        again = client.post("/api/v1/receivers", json={**new, "severity": "critical"}).json()
+        assert client.get("/api/v1/receivers").json() == [again]
+        assert (again["id"], again["severity"]) == (added["id"], "critical")
+        assert client.delete(f"/api/v1/receivers/{added['id']}").status_code == 204
+        assert client.delete(f"/api/v1/receivers/{added['id']}").status_code == 404
+        assert client.get("/api/v1/receivers").json() == []
+
+    @pytest.mark.parametrize(
+        ("change", "status"),
+        [
+            ({"address": "ftp://example.org"}, 422),
+            ({"kind": "smtp", "address": "nobody"}, 422),
+            ({"kind": "smtp", "address": "a@b\r\nBcc: c@d"}, 422),
+            ({"region": "500153"}, 404),
+            ({"kind": "pigeon"}, 422),
+        ],
+    )
+    def test_a_receiver_that_cannot_be_told_or_is_elsewhere_is_refused(self, client, change, status):
+        self.who = Who("a", "A", frozenset({Grant(Role.ADMIN, "500108")}))
+        new = {"name": "Robot", "kind": "webhook", "address": "https://example.org/hook", "region": "500108"}
+        assert client.post("/api/v1/receivers", json={**new, **change}).status_code == status
+
+    def test_receivers_are_an_administrators_business(self, client):
+        assert client.get("/api/v1/receivers").status_code == 403

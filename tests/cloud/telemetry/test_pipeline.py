@@ -168,6 +168,13 @@ def test_the_same_bad_message_is_one_row_with_a_count(cloud):
     assert cloud.reasons() == {"not_json": 3}
 
 
+def test_new_series_of_a_batch_keep_the_order_in_which_their_readings_came(cloud):
+    cloud.take(data(1, reading("a/x", unit="1", t=1, value=1.0)))
+    known, new = reading("a/x", unit="1", t=2, value=2.0), reading("b/x", unit="1", t=2, value=2.0)
+    cloud.take(data(2, known, new), data(3, reading("a/x", unit="1", t=2, value=3.0)))
+    assert cloud.rows()["pond:a/x"] == [(1, 1.0), (2, 2.0)]
+
+
 def test_a_gateway_cannot_invent_more_series_than_its_quota(cloud):
     cloud.registry.change_gateway("pond", max_series=3)
     acks = cloud.take(data(1, *(reading(f"s{n}/x", unit="1") for n in range(5))), data(2, reading("s9/x", unit="1")))
@@ -177,11 +184,13 @@ def test_a_gateway_cannot_invent_more_series_than_its_quota(cloud):
     assert acks["pond"].watermark == 2
 
 
-def test_a_reused_number_is_kept_as_a_dead_letter(cloud):
+def test_a_reused_number_is_an_event_and_its_message_a_dead_letter(cloud):
     cloud.take(data(1))
     acks = cloud.take(data(1, reading(t=77)))
     assert cloud.rows() == {"pond:p1/ph": [(0, 7.0)]}
     assert cloud.reasons() == {"sequence_reused": 1}
+    (told,) = cloud.registry.events(kind="sequence_reused")
+    assert (told["gateway"], told["seq"], told["body"]["severity"]) == ("pond", 1, "critical")
     assert acks["pond"].watermark == 1
 
 
