@@ -218,13 +218,21 @@ def _step(
     )
 
 
-def _claims(told: Iterable[Event], proven: Collection[str], signers: Mapping[str, Signer]) -> Iterable[Claim]:
-    for event in told:
-        for text in _statements(event):
-            yield Claim(text, _signer(event, signers), event.time_ms, event.id in proven)
+def _claims(told: list[Event], proven: Collection[str], signers: Mapping[str, Signer]) -> Iterable[Claim]:
+    by = [_signer(event, signers) for event in told]
+    english = {signer.zh: signer.en for signer in by if signer is not None and signer.en}
+    carried: set[object] = set()
+    for event, signer in zip(told, by, strict=True):
+        certificate = own(event, "tm:quarantine")
+        number = certificate.get("number") if certificate else None
+        # A certificate travels with its load and stands in every event on the way: whoever issued it is heard, once.
+        fresh = number is not None and number not in carried
+        carried.add(number)
+        for text in _statements(event, english, number if fresh else None):
+            yield Claim(text, signer, event.time_ms, event.id in proven)
 
 
-def _statements(event: Event) -> Iterable[Said]:
+def _statements(event: Event, english: Mapping[str, str], certificate: object) -> Iterable[Said]:
     if treatment := own(event, "tm:treatment"):
         name, route = treatment["substance"], treatment.get("route", "")
         yield Said(f"使用{_chinese(name, route)}（{treatment.get('reason', '未填原因')}）", f"{name} was used")
@@ -235,12 +243,11 @@ def _statements(event: Event) -> Iterable[Said]:
         )
     if own(event, "tm:papers"):
         yield Said("出厂“两章两证一报告”齐全", "All five release papers were present")
-    if certificate := own(event, "tm:quarantine"):
-        number = certificate.get("number")
-        yield Said(f"检疫证明 {number}", f"Quarantine certificate {number}")
+    if certificate is not None:
+        yield Said(f"检疫证明 {certificate}", f"Quarantine certificate {certificate}")
     if promise := own(event, "tm:conformityPromise"):
         who = promise.get("promisor")
-        yield Said(f"承诺达标合格证：{who} 承诺合格", f"Promise of conformity by {who}")
+        yield Said(f"承诺达标合格证：{who} 承诺合格", f"Promise of conformity by {english.get(who, who)}")
     for element in event.body.get("sensorElementList") or ():
         for report in element["sensorReport"]:
             yield _reading(report)

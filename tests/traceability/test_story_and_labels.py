@@ -58,6 +58,20 @@ def test_a_claim_names_who_signed_it_and_a_real_signature_beats_a_printed_name()
     assert vet in said.values() or vet in [claim.signer for claim in story.claims]
 
 
+def test_a_certificate_that_travels_with_its_load_is_told_once_by_who_issued_it():
+    claims = tell(CHAINS[0].events, subject=LINK, now_ms=NOW).claims
+    (told,) = (claim for claim in claims if claim.text.zh.startswith("检疫证明"))
+    assert told.signer is not None
+    assert told.signer.kind == "vet"
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids=lambda chain: chain.chain)
+def test_who_promises_conformity_has_an_english_name_in_the_english_sentence(chain):
+    claims = tell(chain.events, subject=chain.subject, now_ms=NOW).claims
+    (promise,) = {claim.text for claim in claims if claim.text.zh.startswith("承诺达标合格证")}
+    assert promise.en.isascii()
+
+
 def test_a_drug_is_named_in_the_reader_s_language():
     texts = {claim.text.zh for claim in tell(CHAINS[3].events, subject=CHAINS[3].subject, now_ms=NOW).claims}
     assert any(text.startswith("使用甲砜霉素粉") for text in texts)
