@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import Engine, Row, func, select, update
+from sqlalchemy import Connection, Engine, Row, func, select, update
 
 from cloud.problems import Conflict, Invalid, NotFound
 from cloud.telemetry.tables import event, gateway, insert_or, metadata, sensor_meta, series, status
@@ -73,6 +73,8 @@ class Registry:
         self._by_id: dict[int, Series] = {}
         self._of_gateway: dict[str, list[Series]] = {}
         self._newest_id = -1
+        self._listed = 0
+        self._listing = Lock()  # twenty who ask at once need one list, not twenty
         self._counts: dict[str, int] = {}
 
     def create(self) -> None:
@@ -204,16 +206,26 @@ class Registry:
 
         From memory as long as no series was added, in whichever process; a `calibration` may be older than the table's.
         """
-        with self.engine.connect().execution_options(reading=True) as connection:
-            newest = connection.execute(select(func.coalesce(func.max(series.c.id), 0))).scalar_one()
-            if newest != self._newest_id:
-                rows = connection.execute(select(series).order_by(series.c.gateway, series.c.name)).all()
-                found: dict[str, list[Series]] = {}
-                for row in rows:
-                    found.setdefault(row.gateway, []).append(_series(row))
-                self._of_gateway, self._newest_id = found, newest
+        with self._listing, self.engine.connect().execution_options(reading=True) as connection:
+            newest, count = connection.execute(select(func.coalesce(func.max(series.c.id), 0), func.count())).one()
+            if newest != self._newest_id or count != self._listed:
+                self._list(connection, newest, count)
         held = self._of_gateway
         return [one for name in (sorted(held) if gateways is None else sorted(gateways)) for one in held.get(name, ())]
+
+    def _list(self, connection: Connection, newest: int, count: int) -> None:
+        """Add what is new to the list; all of it anew where numbers were given out of order."""
+        query = select(series).order_by(series.c.gateway, series.c.name)
+        rows = connection.execute(query.where(series.c.id > self._newest_id)).all()
+        found = dict(self._of_gateway)
+        if self._listed + len(rows) != count:
+            rows, found = connection.execute(query).all(), {}
+        fresh: dict[str, list[Series]] = {}
+        for row in rows:
+            fresh.setdefault(row.gateway, []).append(_series(row))
+        for name, some in fresh.items():
+            found[name] = sorted([*found.get(name, ()), *some], key=lambda one: one.name)
+        self._of_gateway, self._newest_id, self._listed = found, newest, count
 
     def by_id(self, id: int) -> Series | None:  # noqa: A002 - as above
         """A series by its number, from memory once its gateway was heard; None where it is unknown."""

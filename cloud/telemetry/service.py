@@ -159,6 +159,9 @@ class Telemetry:
 
     def latest(self, scope: Scope = None, *, gateway: str | None = None, region: str | None = None) -> list[Latest]:
         """The newest reading of every series in scope, of one gateway, or below one region."""
+        return self._together.ask((scope, gateway, region), lambda: self._latest(scope, gateway, region))
+
+    def _latest(self, scope: Scope, gateway: str | None, region: str | None) -> list[Latest]:
         owners = {one.id: one for one in ([self._own(gateway, scope)] if gateway is not None else self._visible(scope))}
         if region is not None:
             below = {code: self._covers(code, frozenset({region})) for code in {one.region for one in owners.values()}}
