@@ -143,7 +143,7 @@ def _small_int(text: str) -> int:
 
 def to_base64(data: bytes) -> str:
     """Standard alphabet, padded."""
-    return base64.b64encode(data).decode("ascii")
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
 def from_base64(text: str) -> bytes:

@@ -192,7 +192,8 @@ class Event:
         return tuple(self.body.get(name) or ())
 
     def _quantities(self, name: str) -> tuple[Quantity, ...]:
-        return tuple(Quantity(q["epcClass"], q.get("quantity"), q.get("uom")) for q in self.body.get(name) or ())
+        found = self.body.get(name)
+        return tuple(Quantity(q["epcClass"], q.get("quantity"), q.get("uom")) for q in found) if found else ()
 
 
 @dataclass(frozen=True)

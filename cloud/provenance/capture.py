@@ -17,8 +17,9 @@ from traceability import TraceError
 from traceability.chain_rules import CHAINS, Facts, Verdict, judge
 from traceability.events import CONTEXT, Document, Event
 from traceability.hashing import event_id
+from traceability.ledger import Receipt
 
-__all__ = ["DailyMean", "Intake", "Terms"]
+__all__ = ["DailyMean", "Intake", "Pending", "Terms"]
 
 Key = tuple[str, int]
 YEAR_MS = 366 * 86_400_000
@@ -43,6 +44,22 @@ class Terms:
     def __post_init__(self) -> None:
         if self.chain is not None and self.chain not in CHAINS:
             raise Invalid(f"no rule pack for the chain {self.chain!r}; there are: {', '.join(CHAINS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A capture on its way into the log.
+
+    `places` are known once the events are durable and provable; `Known` comes from it for what is in the log already.
+    """
+
+    job: CaptureJob
+    places: Future[tuple[Receipt, ...]]
+    ids: tuple[str, ...]
+
+    def receipts(self, places: tuple[Receipt, ...]) -> list[Captured]:
+        """What the caller gets, of the answer that `places` gave."""
+        return [Captured(name, receipt.index) for name, receipt in zip(self.ids, places, strict=True)]
 
 
 class Intake:
@@ -70,11 +87,8 @@ class Intake:
         known |= self._append(fresh, terms, job)
         return [Captured(str(event.id), known[_key(event)]) for event in events]
 
-    def hand_in(self, document: Document, terms: Terms) -> tuple[CaptureJob, Future[list[Captured]]] | None:
-        """As `take_whole`, without waiting; None where something must be asked first, and `take_whole` does that.
-
-        The future raises `Known` for what is in the log already: then, too, `take_whole` gives the answer.
-        """
+    def hand_in(self, document: Document, terms: Terms) -> "Pending | None":
+        """As `take_whole`, without waiting; None where something must be asked first, and `take_whole` does that."""
         events = _with_ids(document)
         if terms.chain is not None or not events or len({_key(each) for each in events}) < len(events):
             return None
@@ -82,17 +96,7 @@ class Intake:
             return None
         job = self._job()
         rows, entries = self._sealed(events, terms)
-        answer: Future[list[Captured]] = Future()
-
-        def told(done: Future[Sequence[int]]) -> None:
-            why = done.exception()
-            if why is not None:
-                answer.set_exception(why)
-            else:
-                answer.set_result([Captured(row.event_id, at) for row, at in zip(rows, done.result(), strict=True)])
-
-        self._log.submit(entries, Companion(rows, job)).add_done_callback(told)
-        return job, answer
+        return Pending(job, self._log.submit(entries, Companion(rows, job)), tuple(row.event_id for row in rows))
 
     def _job(self) -> CaptureJob:
         now = self._clock()

@@ -65,21 +65,11 @@ class LogBook:
 
     def append(self, entries: Sequence[bytes], companion: Companion) -> list[int]:
         """Put the events' entries into the log; durable and provable when this returns. Raises `Known` for a repeat."""
-        return list(self.submit(entries, companion).result())
+        return [receipt.index for receipt in self._ledger.append(entries, companion=companion)]
 
-    def submit(self, entries: Sequence[bytes], companion: Companion) -> Future[Sequence[int]]:
-        """As `append`, without waiting: the entries' places, once they are durable and provable."""
-        answer: Future[Sequence[int]] = Future()
-
-        def told(done: Future[tuple[Receipt, ...]]) -> None:
-            why = done.exception()
-            if why is not None:
-                answer.set_exception(why)
-            else:
-                answer.set_result([receipt.index for receipt in done.result()])
-
-        self._ledger.submit(entries, companion=companion).add_done_callback(told)
-        return answer
+    def submit(self, entries: Sequence[bytes], companion: Companion) -> Future[tuple[Receipt, ...]]:
+        """As `append`, without waiting: receipts, once the entries are durable and provable."""
+        return self._ledger.submit(entries, companion=companion)
 
     def checkpoint(self) -> str:
         """The newest signed head, with the cosignatures that could be had."""

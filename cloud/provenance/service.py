@@ -9,13 +9,12 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 from sqlalchemy import Engine
 
 from cloud.problems import CloudError, Conflict, Invalid, NotFound, TooLarge
-from cloud.provenance.capture import DailyMean, Intake, Terms
+from cloud.provenance.capture import DailyMean, Intake, Pending, Terms
 from cloud.provenance.leaves import LeafOf
 from cloud.provenance.log import LogBook
 from cloud.provenance.query import EventQuery
@@ -97,13 +96,11 @@ class Provenance:
         parsed, terms = parse_document(document), Terms(chain, by)
         return self._intake.take_each(parsed, terms) if proceed else self._intake.take_whole(parsed, terms)
 
-    def hand_in(
-        self, document: Mapping[str, Any], *, chain: str | None, by: str
-    ) -> tuple[CaptureJob, Future[list[Captured]]] | None:
-        """As `capture_job`, for who must not wait: the job, and its receipts once they are durable and provable.
+    def hand_in(self, document: Mapping[str, Any], *, chain: str | None, by: str) -> Pending | None:
+        """As `capture_job`, for who must not wait.
 
-        None where the store must be asked first (rules to judge by, declarations of error), and `Known` from the future
-        where an event is in the log already: then `capture_job` is to be called. Raises as that does.
+        None where the store must be asked first (rules to judge by, declarations of error): then `capture_job` is to be
+        called, as it is after `Known`. Raises as that does.
         """
         return self._intake.hand_in(parse_document(document), Terms(chain, by))
 

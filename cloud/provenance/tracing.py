@@ -5,6 +5,7 @@ and are added; a late one makes the graph be built anew from the store, since it
 """
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -13,12 +14,14 @@ from typing import Any
 
 from cloud.problems import NotFound
 from cloud.provenance.store import EventStore
-from traceability.custody import Genealogy
+from traceability.custody import CyclicCustody, Genealogy
 from traceability.epc_uris import canonical_name
 from traceability.events import Event
 from traceability.recall import drill
 
 __all__ = ["Traced", "Tracer"]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,10 @@ class Tracer:
     def _add(self, rows: Iterable[Any]) -> None:
         for row in rows:
             event = Event(json.loads(row.body))
-            self._graph.add(event)
+            try:
+                self._graph.add(event)
+            except CyclicCustody:
+                # One event that contradicts itself must not silence every recall; it stays in the log to be seen.
+                _LOG.warning("event %s would hold itself and is left out of tracing", row.event_id)
             self._names.update({canonical_name(thing): thing for thing in event.things})
             self._last_ms = max(self._last_ms, row.when_ms)
