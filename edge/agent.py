@@ -17,11 +17,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from edge import EdgeError
-from edge.clock import Clock, ClockQuality, Step, SystemTime
+from edge.clock import Clock, ClockQuality, Step, SystemTime, boot_id
 from edge.commands import Desk
 from edge.drivers import Driver, DriverHealth, Report, Sample
 from edge.guard import Guard
 from edge.health import disk_free_bytes, rss_bytes
+from edge.held import Held
 from edge.page import Page, Snapshot
 from edge.quality import Doubt, judge
 from edge.recent import Recent
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from edge.settings import Settings
 
 _BATCHES = 64  # batches of samples waiting; when they are used up the drivers wait, not the network
-_HELD = 20_000  # samples kept while nobody knows the time
 _TICK_S = 0.2
 
 
@@ -85,7 +85,7 @@ class Agent:
         self._stop_drivers = threading.Event()
         self._open: list[Reading] = []
         self._opened = 0.0
-        self._held: list[Sample] = []
+        self._held = Held(settings.spool_dir / "held.jsonl", boot_id())
         self._trouble = ""
         self._next_status = self._next_tick = self._next_save = 0.0  # seconds as of `_now`
         self._rejected = 0
@@ -192,8 +192,7 @@ class Agent:
         if time_ms is None and sample.stamp is not None:
             time_ms = self.clock.wall_of(sample.stamp)
         if time_ms is None:
-            self._held.append(sample)
-            del self._held[:-_HELD]
+            self._held.add(sample, self._now())
             return
         try:
             reading = judge(sample.name, time_ms, sample.value, sample.unit, sample.quality, sample.calibration)
@@ -294,10 +293,24 @@ class Agent:
         if step is not None:
             self.report("clock", {"moved_ms": step.moved_ms, "quality": step.quality.value}, time_ms=step.at_ms)
             self._guard.clock_stepped()
-        if self._held and self.clock.quality is not ClockQuality.NONE:
-            held, self._held = self._held, []
-            for sample in held:
+        now_ms = self.clock.now_ms()
+        if now_ms is None:
+            self._held.flush_if_old(self._now(), self._settings.pack_age_s)
+        elif (self._held.count or self._held.lost) and not self._trouble:
+            self._date_held(now_ms)
+
+    def _date_held(self, now_ms: int) -> None:
+        """Somebody knows the time at last: what was taken before gets its own."""
+        self._held.flush()
+        if lost := self._held.lost:
+            self._held.lost = 0
+            self.report("undated", {"count": lost})
+        with contextlib.suppress(OSError):
+            for sample in self._held.dated(now_ms - self.clock.stamp()):
                 self._take_sample(sample)
+            self._close_pack()
+            if not self._trouble:
+                self._held.forget()
 
     # -- the second hand -------------------------------------------------------------------------------
 
@@ -365,7 +378,7 @@ class Agent:
                 "written_bytes": stat.written_bytes,
             },
             "clock": self.clock.quality.value,
-            "held": len(self._held),
+            "held": self._held.count,
             "rejected": self._rejected,
             "trouble": self._trouble,
             "rss_bytes": rss_bytes(),
@@ -390,6 +403,7 @@ class Agent:
         for item in self._arrivals(0.0):
             self._take(item)
         self._close_pack()
+        self._held.flush()
         self._guard.save()
         goodbye = Status("offline", self.clock.now_ms() or 0, self.boot, agent_version(), {})
         self._uplink.close(goodbye.sign(self._settings.secret))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 # Before the software existed no clock can be right.
@@ -46,6 +47,14 @@ class SystemTime:
     def wall_ms(self) -> int:
         """CLOCK_REALTIME."""
         return time.time_ns() // 1_000_000
+
+
+def boot_id() -> str:
+    """Names this boot of the machine: stamps of one boot can be compared, over restarts of the agent too."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,7 +210,7 @@ def _no_constant(text: str) -> float:
 
 def _parse(text: bytes | str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_int=_whole)
     except (ValueError, RecursionError) as why:  # ValueError covers JSON, UTF-8 and over-long integers
         raise WireError("not_json", f"not JSON: {str(why)[:120]}") from None
 
@@ -439,6 +439,16 @@ def _read_line(line: bytes, gateway: str) -> tuple[Topic, bytes]:
 _MAX_DOCUMENT = 256 * 1024
 
 
+_TIMES = frozenset({"time", "time_ms"})
+_LAST_MS = 253_402_300_799_999  # the end of the year 9999, UTC: beyond it no calendar follows
+
+
+def _whole(text: str) -> int | float:
+    """An integer that any store can hold, else the nearest fraction: a field that must be whole then refuses it."""
+    number = int(text) if len(text) < 20 else None  # noqa: PLR2004 - digits and sign of a 64-bit integer
+    return float(text) if number is None or not -MAX_SEQ <= number <= MAX_SEQ else number
+
+
 def _document(
     payload: bytes | str, keys: Mapping[str, type | tuple[type, ...]], optional: frozenset[str]
 ) -> dict[str, Any]:
@@ -455,6 +465,8 @@ def _document(
             continue
         if isinstance(value, bool) or not isinstance(value, kind):
             raise WireError("bad_field", f"field {key!r} is missing or of the wrong type")
+        if key in _TIMES and isinstance(value, int) and not 0 <= value <= _LAST_MS:
+            raise WireError("bad_field", f"field {key!r} is no time between 1970 and 9999")
     return {key: document.get(key) for key in keys}
 
 

@@ -298,3 +298,16 @@ def test_a_wrong_export_is_refused_with_its_line(lines):
     with pytest.raises(WireError) as caught:
         list(read_export(lines))
     assert caught.value.code == "bad_export"
+
+
+@pytest.mark.parametrize("time_ms", [10**30, 2**63, -1, 253_402_300_800_000, 2**63 - 1])
+def test_a_time_that_no_calendar_holds_is_refused_even_when_signed(time_ms):
+    secret = b"s" * 32
+    record = Record("feeding", 1, {}).sign(secret)
+    forged = Record("feeding", 1, {})
+    object.__setattr__(forged, "time_ms", time_ms)
+    Record.verify(record, secret)
+    with pytest.raises(WireError):
+        Record.verify(forged.sign(secret), secret)
+    with pytest.raises(WireError):
+        Event.decode(f'{{"kind":"alarm","time":{time_ms},"body":{{}}}}'.encode())
