@@ -5,7 +5,7 @@ from cloud.problems import NotFound
 from cloud.provenance import LogBook, LogPlace, Provenance
 from cloud.provenance.store import metadata
 from traceability.demo import demo_chains
-from traceability.events import object_event
+from traceability.events import aggregation_event, object_event
 
 NOW = 1_795_300_000_000
 CHAINS = {chain.chain: chain for chain in demo_chains(NOW, domain="https://id.gs1.org")}
@@ -66,3 +66,11 @@ def test_a_thing_nobody_named_is_not_found(service):
     for ask in (service.tracer.back, service.tracer.forward, service.tracer.balance):
         with pytest.raises(NotFound, match="nothing"):
             ask("urn:nothing")
+
+
+def test_one_event_that_contradicts_itself_does_not_silence_the_others(service):
+    capture(service, "fish")
+    for parent, child in (("urn:c:a", "urn:c:b"), ("urn:c:b", "urn:c:a")):
+        event = aggregation_event("ADD", "packing", NOW - 1000, parent=parent, epcs=[child], place="urn:p")
+        service.capture(event, chain=None, by="me")
+    assert service.tracer.back(CHAINS["fish"].subject).things
