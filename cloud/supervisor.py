@@ -9,11 +9,13 @@
 Everything a run writes lies under `var`; the second start continues from there. Leaving ends every child.
 """
 
+import fcntl
 import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,12 @@ import uvicorn
 from cloud import demonstration as demo
 from cloud.app import create_app
 from cloud.broker import broker_command
+from cloud.database import open_database
 from cloud.problems import Unavailable
 from cloud.processes import Family, free_port, wait_for_port
-from cloud.provenance import open_key
+from cloud.provenance import log_key, open_key
 from cloud.settings import Settings
-from cloud.wiring import Services, build, build_ingest
+from cloud.wiring import Services, build, build_ingest, log_place
 from traceability.keys import KeyKind
 
 __all__ = ["Run", "run"]
@@ -105,43 +108,57 @@ class Run:
             _LOG.exception("the demonstration stopped")
 
 
-def run(settings: Settings, *, broker: str, until: Callable[[Run, threading.Event], int], say: Say) -> int:
-    """Start everything, let `until` decide how long, end everything. Returns what `until` returns."""
+def run(
+    settings: Settings, family: Family, *, broker: str, until: Callable[[Run, threading.Event], int], say: Say
+) -> int:
+    """Start everything, let `until` decide how long, end everything. Returns what `until` returns.
+
+    `family` takes in the children that are started; who holds it can end them at any time.
+    """
     began = time.monotonic()
     settings = _with_ports(settings, say)
     stop = threading.Event()
     logs = settings.var / "logs"
-    with Family() as family:
+    with _only_run_of(settings.var), Family() as family:
         command = broker_command(settings.var / "broker", settings.mqtt_port, broker)
         child = family.start("broker", command, logs / "broker.log")
         wait_for_port(child, settings.mqtt_port, host=settings.mqtt_host)
         settings = _with_witness(family, settings, logs)
-        services = build(settings)
+        services = stack.enter_context(closing(build(settings)))
         ingest = build_ingest(services.gathering)
+        stack.callback(ingest.stop)
+        person = demo.prepare_person(services)
+        files = demo.prepare_gateways(services)
+        ingest.start()
+        stack.enter_context(Server(services))
+        _start_children(family, settings, files, logs)
+        token = services.accounts.issue_sign_in(person, hours=settings.sign_in_minutes / 60)
+        sign_in = f"{settings.site}/sign-in/{token}"
+        state = Run(services, sign_in, began)
+        threads = [
+            threading.Thread(target=state.play, args=(stop,), name="demonstration", daemon=True),
+            threading.Thread(target=_watch, args=(family, stop), name="watch", daemon=True),
+        ]
+        for thread in threads:
+            thread.start()
         try:
-            person = demo.prepare_person(services)
-            files = demo.prepare_gateways(services)
-            ingest.start()
-            with Server(services):
-                _start_children(family, settings, files, logs)
-                token = services.accounts.issue_sign_in(person, hours=settings.sign_in_minutes / 60)
-                sign_in = f"{settings.site}/sign-in/{token}"
-                state = Run(services, sign_in, began)
-                threads = [
-                    threading.Thread(target=state.play, args=(stop,), name="demonstration", daemon=True),
-                    threading.Thread(target=_watch, args=(family, stop), name="watch", daemon=True),
-                ]
-                for thread in threads:
-                    thread.start()
-                try:
-                    return until(state, stop)
-                finally:
-                    stop.set()
-                    for thread in threads:
-                        thread.join(10.0)
+            return until(state, stop)
         finally:
-            ingest.stop()
-            services.close()
+            stop.set()
+            for thread in threads:
+                thread.join(10.0)
+
+
+@contextmanager
+def _only_run_of(var: Path) -> Iterator[None]:
+    """Hold `var` for this run. Raises `Unavailable` before anything of it is touched, when another run has it."""
+    var.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (var / "run.lock").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as why:
+            raise Unavailable(f"another run uses {var}: stop it, or give this one a --var of its own") from why
+        yield
 
 
 def _with_ports(settings: Settings, say: Say) -> Settings:
@@ -160,7 +177,9 @@ def _with_witness(family: Family, settings: Settings, logs: Path) -> Settings:
         return settings
     folder, port = settings.var / "witness", free_port()
     own = open_key(folder / "witness.key", "demo-witness", KeyKind.COSIGNATURE)
-    log = open_key(settings.keys_dir / "log.key", settings.ledger_origin)
+    engine = open_database(settings.database)
+    log = log_key(engine, log_place(settings))
+    engine.dispose()
     policy = folder / "logs.toml"
     known = f'[[logs]]\norigin = "{settings.ledger_origin}"\nvkey = "{log.verifier.vkey}"\n'
     policy.write_text(f'format = "tianmai-policy@1"\nquorum = 0\n\n{known}', "utf-8")

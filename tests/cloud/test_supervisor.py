@@ -1,0 +1,26 @@
+import subprocess
+import sys
+
+import pytest
+
+from cloud.problems import Unavailable
+from cloud.supervisor import _only_run_of
+
+
+def test_a_second_run_on_the_same_folder_is_refused_before_it_touches_anything(tmp_path):
+    var = tmp_path / "var"
+    with _only_run_of(var):
+        before = sorted(path.name for path in var.iterdir())
+        command = [sys.executable, "-m", "cloud", "run", "--var", str(var), "--port", "0"]
+        second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert second.returncode == 2
+        assert second.stderr.splitlines()[-1].startswith("error: another run uses")
+        assert sorted(path.name for path in var.iterdir() if path.name != "logs") == before
+
+
+def test_the_folder_is_free_again_after_a_run(tmp_path):
+    with _only_run_of(tmp_path):
+        pass
+    with _only_run_of(tmp_path), pytest.raises(Unavailable):  # noqa: SIM117 - the second is the one to fail
+        with _only_run_of(tmp_path):
+            pass
