@@ -1,9 +1,11 @@
-"""``tianmai-land``: detect, sample, evaluate, simulate. Expected errors are one line on stderr and exit 2."""
+"""``tianmai-land``: from scenes to clues, maps and figures. Expected errors are one line on stderr and exit 2."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime as dt
+import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,16 +15,19 @@ from typing import Any, NoReturn
 import geopandas as gpd
 import pandas as pd
 import pyogrio
+import shapely
 from distributed import Client
 from tqdm import tqdm
 
-from remote_sensing import accuracy, products
+from remote_sensing import accuracy, masks, products, reports
 from remote_sensing.cubes import Calendar, LandError
 from remote_sensing.detection import Detections, Progress, Workers, detect
 from remote_sensing.labels import Labels, read_labels, yearly_accuracy
 from remote_sensing.profiles import CN_ADMIN, PROFILES, Profile
 from remote_sensing.scenes import open_scene
+from remote_sensing.segments import draw_fields
 from remote_sensing.synthetic import county
+from remote_sensing.watching import open_area
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,12 +47,21 @@ def _parser() -> argparse.ArgumentParser:
     find.add_argument("source", type=Path, help="netCDF file, zarr store or STAC catalogue")
     find.add_argument("--out", type=Path, required=True, help="folder for maps and parcels")
     find.add_argument("--parcels", type=Path, help="polygons: GeoJSON, GeoPackage or GeoParquet")
+    find.add_argument("--segment", type=float, metavar="MU", help="no polygons: draw fields of at least MU mu")
+    find.add_argument("--dem", type=Path, help="height model: looks in the cast shadow of hills are masked")
     find.add_argument("--profile", default=CN_ADMIN.id, help=f"definition: {', '.join(PROFILES)} or years=N")
     find.add_argument("--year-start", default=None, help="first day of the agricultural year, MM-DD (10-01)")
     find.add_argument("--labels", type=Path, help="CSV of yearly field labels: print the accuracy")
     find.add_argument("--dask", metavar="ADDRESS", help="scheduler of a Dask cluster: tiles are judged there")
     find.add_argument("--quiet", action="store_true", help="no progress bar")
     find.set_defaults(job=_detect)
+    watch = jobs.add_parser("monitor", help="take new scenes into the watch of an area, one at a time")
+    watch.add_argument("source", type=Path, help="netCDF file, zarr store or STAC catalogue of one date or more")
+    watch.add_argument("--state", type=Path, required=True, help="folder of the area: its state file and scenes")
+    watch.add_argument("--year-start", default=None, help="first day of the agricultural year, MM-DD (10-01)")
+    watch.add_argument("--first-year", type=int, help="first crop year watched (by the first scene)")
+    watch.add_argument("--dem", type=Path, help="height model: looks in the cast shadow of hills are masked")
+    watch.set_defaults(job=_monitor)
     draw = jobs.add_parser("sample", help="draw the parcels that people should judge, by map class")
     draw.add_argument("parcels", type=Path, help="parcels.geojson of a detect run")
     draw.add_argument("--out", type=Path, required=True, help="CSV to fill in: parcel, map class, empty reference")
@@ -58,6 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("parcels", type=Path, help="parcels.geojson of the same detect run")
     check.add_argument("--sample", type=Path, required=True, help="the CSV with its reference column filled in")
     check.set_defaults(job=_evaluate)
+    check.add_argument("--json", type=Path, metavar="FILE", help="write the figures for `report --accuracy`")
+    tell = jobs.add_parser("report", help="one page and a picture of a detect run")
+    tell.add_argument("run", type=Path, help="folder of the detect run")
+    tell.add_argument("--out", type=Path, help="folder for the report (the run's own)")
+    tell.add_argument("--accuracy", type=Path, help="figures of `evaluate --json`; without: not validated 未验证")
+    tell.set_defaults(job=_report)
     invent = jobs.add_parser("simulate", help="write a SYNTHETIC 合成 county scene with known truth")
     invent.add_argument("--out", type=Path, required=True, help="folder for cube, parcels and truth")
     invent.add_argument("--seed", type=int, default=7)
@@ -94,8 +114,9 @@ def read_parcels(path: Path) -> gpd.GeoDataFrame:
     if not path.exists():
         raise LandError("no_file", f"{path}: no such file")
     try:
-        return gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path)
-    except (pyogrio.errors.DataSourceError, ValueError, OSError) as why:
+        # A polygon that cannot be built (a corner that is not a number) stays as nothing: `checked` names its parcel.
+        return gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path, on_invalid="ignore")
+    except (pyogrio.errors.DataSourceError, shapely.errors.ShapelyError, ValueError, OSError) as why:
         raise LandError("truncated", f"{path.name}: cannot be read ({str(why).splitlines()[0][:120]})") from why
 
 
@@ -123,11 +144,13 @@ def _workers(address: str | None) -> Iterator[Workers | None]:
 
 
 def _detect(args: argparse.Namespace) -> int:
-    opened = open_scene(args.source)
+    opened = open_scene(args.source, args.dem)
     for note in opened.notes:
         print(f"note: {args.source.name}: {note}", file=sys.stderr)
     labels = read_labels(args.labels, opened.cube) if args.labels else None
     parcels = read_parcels(args.parcels) if args.parcels else None
+    if parcels is None and args.segment is not None:
+        parcels = draw_fields(opened.cube, args.segment, _calendar(args.year_start, labels))
     step, bar = _bar("detect", quiet=args.quiet)
     with bar, _workers(args.dask) as workers:
         found = detect(
@@ -135,15 +158,41 @@ def _detect(args: argparse.Namespace) -> int:
             parcels,
             _profile(args.profile),
             calendar=_calendar(args.year_start, labels),
-            known_cropland=parcels is not None,
+            known_cropland=args.parcels is not None,
             progress=step,
             workers=workers,
         )
     for path in products.write_all(found, args.out):
         print(path)
+    shifts = masks.registration(opened.cube)
+    shifts.to_csv(args.out / "registration.csv", index=False)
+    print(args.out / "registration.csv")
     print(f"crop years {found.crop_years[0]}..{found.crop_years[-1]}; model {found.model}; {_summary(found)}")
     if labels:
         _print_accuracy(labels, found)
+    return 0
+
+
+def _monitor(args: argparse.Namespace) -> int:
+    opened = open_scene(args.source, args.dem)
+    for note in opened.notes:
+        print(f"note: {args.source.name}: {note}", file=sys.stderr)
+    season = _calendar(args.year_start, None) if args.year_start else None
+    area = open_area(args.state, opened.cube, season, args.first_year)
+    taken = 0
+    for day, done in area.feed(opened.cube):
+        date = dt.date(1970, 1, 1) + dt.timedelta(days=day)
+        if isinstance(done, LandError):
+            print(f"left out {date}: {done}", file=sys.stderr)
+        elif done.applied:
+            taken += 1
+            print(f"{date}: taken in, crop year {done.year}, {done.reread_bytes} bytes read again")
+        else:
+            print(f"{date}: already in")
+    print(products.write_alerts(opened.cube, area.monitor.alerts(), args.state / "alerts.tif"))
+    levels = ", ".join(f"{name} {count}" for name, count in area.counts().items())
+    words = "SYNTHETIC 合成; " if area.synthetic else ""
+    print(f"{words}{taken} taken in; pixels by level: {levels}; not validated 未验证")
     return 0
 
 
@@ -204,6 +253,23 @@ def _evaluate(args: argparse.Namespace) -> int:
             f"{name}: user's {users.value:.3f}, producer's {producers.value:.3f}, F1 {seen.f1(name):.3f}, "
             f"parcels {count.value:.0f} ({max(count.low, 0):.0f}..{count.high:.0f})"
         )
+    if args.json:
+        _write_accuracy(args.json, args.parcels, seen)
+    return 0
+
+
+def _write_accuracy(path: Path, parcels: Path, seen: accuracy.Assessment) -> None:
+    run = reports.read_run(parcels.parent)
+    overall = {"value": seen.overall.value, "low": seen.overall.low, "high": seen.overall.high}
+    told = {"profile": run.facts["profile"], "model": run.facts["model"], "samples": seen.samples, "overall": overall}
+    path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def _report(args: argparse.Namespace) -> int:
+    run = reports.read_run(args.run)
+    known = reports.read_accuracy(args.accuracy, run) if args.accuracy else None
+    for path in reports.write_report(run, args.out or args.run, known):
+        print(path)
     return 0
 
 

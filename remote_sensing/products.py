@@ -6,11 +6,14 @@ everything without an accuracy assessment the words "not validated".
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pystac
 import rasterio
 import xarray as xr
 from numpy.typing import NDArray
@@ -18,6 +21,7 @@ from PIL import Image, ImageDraw
 from rasterio.io import MemoryFile
 from rasterio.shutil import copy as copy_raster
 
+from remote_sensing import styles
 from remote_sensing.cubes import LandError
 from remote_sensing.detection import Detections
 from remote_sensing.parcels import grid_of
@@ -36,6 +40,9 @@ COLOURS = {
     255: (0, 0, 0, 0),
 }
 """Colour of each state, place in ``states.STATES``; 255 = undecided."""
+
+ALERT_COLOURS = {0: (255, 255, 255, 0), 1: (250, 220, 90, 255), 2: (240, 150, 50, 255), 3: (196, 62, 40, 255)}
+"""Colour of each alert level of the monitor: none, watch, seasonal idle, abandoned."""
 
 
 def honest_words(found: Detections) -> dict[str, str]:
@@ -62,10 +69,17 @@ def write_all(found: Detections, out: Path) -> list[Path]:
     written = [write_zarr(found, out / "maps.zarr"), write_quicklook(found, out / "quicklook.png")]
     if "crs" in found.maps.attrs:
         written += [write_cog(found, name, out / f"{name}.tif") for name in ("state", "abandoned")]
+        written += styles.write_styles(out, COLOURS)
     if found.items:
-        written += [write_geojson(found, out / "parcels.geojson"), write_parquet(found, out / "parcels.parquet")]
+        written += [
+            write_geojson(found, out / "parcels.geojson"),
+            write_parquet(found, out / "parcels.parquet"),
+            write_geopackage(found, out / "parcels.gpkg"),
+        ]
     else:
         written.append(write_geojson(found, out / "parcels.geojson"))
+    if "crs" in found.maps.attrs:
+        written.append(write_item(found, out, [path for path in written if path.is_file()]))
     return written
 
 
@@ -104,6 +118,28 @@ def write_cog(found: Detections, name: str, path: Path) -> Path:
     return path
 
 
+def write_alerts(cube: xr.Dataset, levels: NDArray[np.uint8], path: Path) -> Path:
+    """Alert level per pixel (place in ``monitor.LEVELS``) as a small GeoTIFF with colours."""
+    grid = grid_of(cube)
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        dtype="uint8",
+        count=1,
+        height=grid.shape[0],
+        width=grid.shape[1],
+        crs=rasterio.crs.CRS.from_user_input(str(grid.crs)),
+        transform=grid.transform,
+        compress="deflate",
+    ) as file:
+        file.write(levels.reshape(grid.shape), 1)
+        file.write_colormap(1, ALERT_COLOURS)
+        synthetic = "SYNTHETIC 合成" if cube.attrs.get("synthetic") else "observed"
+        file.update_tags(accuracy="not validated 未验证", data=synthetic)
+    return path
+
+
 def write_geojson(found: Detections, path: Path) -> Path:
     """Parcels as GeoJSON (WGS84), one line of text a feature."""
     whole = found.to_geojson()
@@ -116,12 +152,60 @@ def write_geojson(found: Detections, path: Path) -> Path:
 
 def write_parquet(found: Detections, path: Path) -> Path:
     """Parcels as GeoParquet; lists and dicts of the record as JSON text."""
+    _table(found).to_parquet(path)
+    return path
+
+
+def write_geopackage(found: Detections, path: Path) -> Path:
+    """Parcels as GeoPackage, layer ``parcels``; lists and dicts of the record as JSON text."""
+    _table(found).assign(**honest_words(found)).to_file(path, driver="GPKG", layer="parcels", mode="w")
+    return path
+
+
+def write_item(found: Detections, out: Path, files: list[Path]) -> Path:
+    """A STAC item over the maps: processing and accuracy beside every asset, so that no file travels unlabelled."""
+    box = grid_of(found.maps).extent.to_crs("EPSG:4326")
+    years = found.crop_years
+    words = {f"tianmai:{key}": value for key, value in honest_words(found).items()}
+    item = pystac.Item(
+        id=f"abandoned-land-{years[0]}-{years[-1]}",
+        geometry=box.json,
+        bbox=list(box.boundingbox.bbox),
+        datetime=None,
+        start_datetime=dt.datetime(years[0] - 1, 1, 1, tzinfo=dt.UTC),
+        end_datetime=dt.datetime(years[-1], 12, 31, tzinfo=dt.UTC),
+        properties={
+            **words,
+            "tianmai:crop_years": list(years),
+            "processing:level": "L4",
+            "processing:lineage": f"annual evidence, {found.model}, hidden Markov chain over years, parcels fused",
+            "processing:software": {"tianmai-land": version("tianmai")},
+        },
+    )
+    for path in files:
+        kind = _MEDIA.get(path.suffix, "application/octet-stream")
+        item.add_asset(path.stem if path.suffix == ".tif" else path.name, pystac.Asset(path.name, media_type=kind))
+    target = out / "item.json"
+    target.write_text(json.dumps(item.to_dict(include_self_link=False), ensure_ascii=False, indent=1), encoding="utf-8")
+    return target
+
+
+_MEDIA = {
+    ".tif": pystac.MediaType.COG,
+    ".png": pystac.MediaType.PNG,
+    ".geojson": pystac.MediaType.GEOJSON,
+    ".gpkg": pystac.MediaType.GEOPACKAGE,
+    ".parquet": "application/vnd.apache.parquet",
+    ".qml": "application/xml",
+}
+
+
+def _table(found: Detections) -> gpd.GeoDataFrame:
     frame = gpd.GeoDataFrame.from_features(found.to_geojson()["features"], crs=4326)
     for column in frame.columns:
         if column != "geometry" and frame[column].map(lambda value: isinstance(value, dict | list)).any():
             frame[column] = frame[column].map(lambda value: json.dumps(value, ensure_ascii=False))
-    frame.to_parquet(path)
-    return path
+    return frame
 
 
 def write_quicklook(found: Detections, path: Path) -> Path:

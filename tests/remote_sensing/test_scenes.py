@@ -3,10 +3,13 @@
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pystac
 import pytest
+import rasterio
 import shapely
 import xarray as xr
 
+from remote_sensing import products
 from remote_sensing.__main__ import main
 from remote_sensing.cubes import LandError
 from remote_sensing.scenes import open_scene, read_dataset
@@ -116,6 +119,13 @@ def test_detect_writes_maps_and_parcels(tmp_path, capsys):
     assert "not validated" in said
     for name in ("state.tif", "abandoned.tif", "maps.zarr", "parcels.geojson", "parcels.parquet", "quicklook.png"):
         assert (out / name).exists()
+    assert gpd.read_file(out / "parcels.gpkg")["accuracy"].iloc[0].startswith("not validated")
+    item = pystac.Item.from_file(str(out / "item.json"))
+    assert item.properties["tianmai:accuracy"].startswith("not validated")
+    assert {"state", "abandoned", "parcels.gpkg", "state.qml", "parcels.qml"} <= set(item.assets)
+    with rasterio.open(out / "state.tif") as file:
+        assert file.colormap(1)[3] == products.COLOURS[3]
+        assert file.overviews(1) or max(file.shape) <= 256
     assert gpd.read_parquet(out / "parcels.parquet")["parcel"].tolist() == ["a"]
 
 
