@@ -5,7 +5,9 @@ import datetime as dt
 import os
 import queue
 import signal
+import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -182,3 +184,71 @@ def test_expired_and_early_certificates_keep_spooling_and_a_swapped_one_connects
     spool.close()
     assert kinds.count(Kind.DATA) > 5, "everything since the start is kept"
     assert "Traceback" not in (tmp_path / "edge.log").read_text()
+
+
+# -- a line that carries one way only ---------------------------------------------------------------------------
+
+
+class OneWay:
+    """A proxy in front of a broker; while ``deaf``, what the broker says is swallowed and nobody hangs up."""
+
+    def __init__(self, port):
+        self._door, self._port = socket.create_server(("127.0.0.1", 0)), port
+        self.port, self.deaf, self.calls, self.swallowed = self._door.getsockname()[1], False, 0, 0
+        self._ends, self._threads = [self._door], []
+        self._run(self._answer)
+
+    def _run(self, job, *args):
+        self._threads.append(threading.Thread(target=job, args=args, daemon=True))
+        self._threads[-1].start()
+
+    def _answer(self):
+        with contextlib.suppress(OSError):
+            while True:
+                caller, _ = self._door.accept()
+                self.calls += 1
+                broker = socket.create_connection(("127.0.0.1", self._port))
+                self._ends += [caller, broker]
+                self._run(self._carry, caller, broker, "up")
+                self._run(self._carry, broker, caller, "down")
+
+    def _carry(self, source, sink, way):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if way == "down" and self.deaf:
+                    self.swallowed += len(data)
+                else:
+                    sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+        for end in self._ends:
+            end.close()
+
+
+def test_a_line_that_carries_one_way_only_is_noticed_and_nothing_is_lost(tmp_path, mosquitto_broker):
+    proxy, cloud = OneWay(mosquitto_broker.port), LoopbackCloud("127.0.0.1", mosquitto_broker.port)
+    settings = write_settings(tmp_path, f'url = "mqtt://127.0.0.1:{proxy.port}"\nkeepalive_s = 1')
+    with agent(tmp_path, settings) as gateway:
+        assert cloud.wait(lambda c: len(c.readings) > 20, 20)
+        proxy.deaf = True
+        before = proxy.calls
+        wait_until(lambda: proxy.calls > before, "the dead line is not noticed", within_s=30)
+        assert proxy.swallowed > 0
+        assert gateway.alive
+        proxy.deaf = False
+        seen = len(cloud.readings)
+        assert cloud.wait(lambda c: len(c.readings) > seen + 50, 40)
+    numbers = sorted(number for _, number in cloud.pack_numbers)
+    missing = set(range(1, numbers[-1] + 1)) - set(numbers)
+    assert len(missing) <= len(cloud.events), "only numbers of events lie between those of packs"
+    assert not cloud.conflicts
+    cloud.close()
+    proxy.close()
