@@ -167,3 +167,21 @@ def test_names_are_told_of_those_who_are_known(accounts):
     accounts.person("李", id="li")
     assert accounts.names(["li", "nobody", "li"]) == {"li": "李"}
     assert accounts.names([]) == {}
+
+
+def test_a_session_is_remembered_for_a_second_and_forgotten_at_once_when_rights_change(accounts, clock):
+    li = accounts.person("李")
+    accounts.grant(li, Role.COLLECTOR, "500153")
+    session = accounts.sign_in(accounts.issue_sign_in(li))
+    assert accounts.seen(session) is None
+    assert accounts.seen("nonsense") is None
+    assert accounts.who(session) == accounts.seen(session)
+    clock.ms += 1_000
+    assert accounts.seen(session) is None
+    accounts.who(session)
+    accounts.revoke(li, Role.COLLECTOR, "500153")
+    assert accounts.seen(session) is None
+    assert accounts.who(session).grants == frozenset()
+    accounts.sign_out(session)
+    assert accounts.seen(session) is None
+    assert accounts.who(session) is None

@@ -210,3 +210,64 @@ def test_named_queries_are_kept_run_and_forgotten(client):
 def test_what_two_readers_could_read_in_two_ways_is_refused(client, body, code):
     answer = client.post("/epcis/v2/capture", content=body, headers={"x-who": "tracer"})
     assert (answer.status_code, answer.json()["code"]) == (422, code)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_the_door_of_one_event_takes_exactly_one_and_stores_nothing_else(client, count):
+    events = [{**EGGS.events[0], "eventID": f"urn:uuid:{number}"} for number in range(count)]
+    for event in events:
+        event.pop("@context", None)
+    document = {
+        "@context": EGGS.events[0]["@context"],
+        "type": "EPCISDocument",
+        "schemaVersion": "2.0",
+        "creationDate": "2026-11-22T00:00:00Z",
+        "epcisBody": {"eventList": events},
+    }
+    answer = client.post("/epcis/v2/events", json=document, headers={"x-who": "tracer"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/epcisBody/eventList"
+    assert '"eventList":[]' in client.get("/epcis/v2/events", headers={"x-who": "viewer"}).text
+
+
+@pytest.mark.parametrize(
+    "stamp", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999-14:00", "0000-01-01T00:00:00Z"]
+)
+@pytest.mark.parametrize("door", ["events", "capture"])
+def test_a_moment_at_the_edge_of_the_calendar_is_refused(client, stamp, door):
+    event = {**EGGS.events[0], "eventTime": stamp}
+    answer = client.post(f"/epcis/v2/{door}", json=event, headers={"x-who": "tracer"})
+    assert answer.status_code == 422
+    assert "/eventTime" in answer.text
+
+
+@pytest.mark.parametrize("origin", [5, "urn:a:b", [5], {"a": 1}])
+@pytest.mark.parametrize("door", ["events", "capture"])
+def test_an_origin_that_is_no_list_of_names_is_refused(client, origin, door):
+    event = {**EGGS.events[0], "action": "ADD", "ilmd": {"tm:origin": origin}}
+    answer = client.post(f"/epcis/v2/{door}", json=event, headers={"x-who": "tracer"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/ilmd/tm:origin"
+
+
+def test_what_is_in_the_log_already_gets_the_same_receipt_and_a_job_of_its_own(client):
+    event = {**EGGS.events[0], "eventID": "urn:uuid:7"}
+    first, again = (client.post("/epcis/v2/capture", json=event, headers={"x-who": "tracer"}) for _ in range(2))
+    assert again.json()["events"] == first.json()["events"]
+    assert again.headers["location"] != first.headers["location"]
+    assert client.get(again.headers["location"], headers={"x-who": "viewer"}).json()["success"] is True
+    other = client.post("/epcis/v2/capture", json={**event, "bizStep": "packing"}, headers={"x-who": "tracer"})
+    assert (other.status_code, other.json()["code"]) == (409, "event_differs")
+
+
+def test_a_document_names_one_event_twice_and_it_is_one(client):
+    event = {**EGGS.events[0], "eventID": "urn:uuid:8"}
+    document = {
+        "@context": event.pop("@context"),
+        "type": "EPCISDocument",
+        "schemaVersion": "2.0",
+        "creationDate": "2026-11-01T00:00:00Z",
+        "epcisBody": {"eventList": [event, event]},
+    }
+    done = client.post("/epcis/v2/capture", json=document, headers={"x-who": "tracer"})
+    assert [each["index"] for each in done.json()["events"]] == [0, 0]

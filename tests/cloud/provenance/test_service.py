@@ -3,13 +3,14 @@ import threading
 
 import pytest
 
-from cloud.problems import Invalid, NotFound, Refused
+from cloud.problems import Conflict, Invalid, NotFound, Refused
 from cloud.provenance import LogBook, LogPlace, Provenance
 from cloud.provenance.store import metadata
 from traceability import TraceError
 from traceability.demo import demo_chains
 from traceability.digital_link import parse_link
 from traceability.epc_uris import canonical_name
+from traceability.events import object_event
 from traceability.packs import Pack
 from traceability.policy import Policy
 
@@ -50,6 +51,22 @@ def test_the_same_event_twice_is_one_entry_with_one_receipt(provenance):
     first = provenance.capture(event, chain="eggs", by="me")
     assert provenance.capture(event, chain="eggs", by="somebody else") == first
     assert provenance.log_state().size == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_is_refused_before_anything_is_written(provenance, value):
+    event = {**CHAINS["eggs"].events[0], "tm:weight": value}
+    with pytest.raises(Invalid, match="no JSON numbers"):
+        provenance.capture(event, chain=None, by="me")
+    assert provenance.log_state().size == 0
+
+
+def test_numbers_that_other_writers_would_round_are_kept(provenance):
+    event = {**CHAINS["eggs"].events[0], "tm:number": 2**70, "tm:none": None}
+    provenance.capture(event, chain=None, by="me")
+    (row,) = provenance.events(1)
+    assert json.loads(row.body)["tm:number"] == 2**70
+    assert json.loads(row.body)["tm:none"] is None
 
 
 def test_events_captured_at_once_by_many_all_get_their_own_place(provenance):
@@ -149,3 +166,34 @@ def test_a_report_needs_words_and_gets_a_receipt(provenance):
     assert provenance.report(path, "蛋壳破了").startswith("R")
     with pytest.raises(Invalid):
         provenance.report(path, "  ")
+
+
+def test_not_naming_the_chain_does_not_leave_its_rules(provenance):
+    capture(provenance, "fish")
+    for event in CHAINS["fish"].refused:
+        with pytest.raises(Refused):
+            provenance.capture(event, chain=None, by="me", facts=CHAINS["fish"].facts)
+
+
+def test_a_trade_number_with_a_wrong_check_digit_never_enters_the_log(provenance):
+    wrong = object_event(
+        "ADD", "commissioning", NOW, epcs=["https://id.gs1.org/01/02000010800019/10/X/21/A"], place="urn:p"
+    )
+    with pytest.raises(TraceError):
+        provenance.capture(wrong, chain=None, by="me")
+    assert provenance.log_state().size == 0
+
+
+def test_one_id_for_two_contents_in_one_document_is_a_conflict_and_nothing_is_stored(provenance):
+    one = CHAINS["eggs"].events[0] | {"eventID": "urn:uuid:00000000-0000-4000-8000-000000000001"}
+    other = one | {"disposition": "damaged"}
+    document = {
+        "@context": one["@context"],
+        "type": "EPCISDocument",
+        "schemaVersion": "2.0",
+        "creationDate": "2026-11-22T10:00:00.000Z",
+        "epcisBody": {"eventList": [one, other]},
+    }
+    with pytest.raises(Conflict):
+        provenance.capture(document, chain=None, by="me")
+    assert provenance.log_state().size == 0
