@@ -104,6 +104,7 @@ def write_cog(found: Detections, name: str, path: Path) -> Path:
         "crs": rasterio.crs.CRS.from_user_input(str(found.maps.attrs["crs"])),
         "transform": grid.transform,
         "nodata": 255,
+        "photometric": "MINISBLACK",  # three bytes a pixel would pass for red, green and blue, without a table
     }
     with MemoryFile() as memory:
         with memory.open(**profile) as draft:
