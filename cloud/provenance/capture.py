@@ -76,10 +76,11 @@ class Intake:
     def take(self, document: Document, terms: Terms, job: CaptureJob | None = None) -> list[Captured]:
         """All events of a document or none; `job` is kept with them. Raises what `Provenance.capture` says."""
         events = _with_ids(document)
+        terms = self._ruled(events, terms)
         # Without rules to be judged by, nothing is asked beforehand: the journal itself says what it knows already.
         asks = terms.chain is not None or any(map(_declares, events))
         known = self._known(events) if asks else {}
-        fresh = list({_key(event): event for event in events if _key(event) not in known}.values())
+        fresh = [event for event in _each_once(events) if _key(event) not in known]
         for number, event in enumerate(fresh):
             self._admit(event, fresh[:number])
             if terms.chain is not None and not _declares(event):
@@ -92,11 +93,18 @@ class Intake:
         events = _with_ids(document)
         if terms.chain is not None or not events or len({_key(each) for each in events}) < len(events):
             return None
-        if any(map(_declares, events)):
+        if any(map(_declares, events)) or self._ruled(events, terms).chain is not None:
             return None
         job = self._job()
         rows, entries = self._sealed(events, terms)
         return Pending(job, self._log.submit(entries, Companion(rows, job)), tuple(row.event_id for row in rows))
+
+    def _ruled(self, events: Sequence[Event], terms: Terms) -> Terms:
+        """The terms with the chain that these things already belong to: nobody leaves its rules by not naming it."""
+        if terms.chain is not None:
+            return terms
+        things = {thing for event in events for side in flow(event) for thing in side}
+        return replace(terms, chain=self._store.chain_of(things, CHAINS))
 
     def _job(self) -> CaptureJob:
         now = self._clock()
@@ -206,6 +214,16 @@ def _with_ids(document: Document) -> list[Event]:
         else Event({**event.body, "eventID": event_id(event.body, event.context or CONTEXT)}, event.context)
         for event in document.events
     ]
+
+
+def _each_once(events: Sequence[Event]) -> list[Event]:
+    """The events without repeats. Raises `Conflict` where one id stands for two contents."""
+    found: dict[Key, Event] = {}
+    for event in events:
+        first = found.setdefault(_key(event), event)
+        if first is not event and _content(first.body) != _content(event.body):
+            raise Conflict(f"two different events of this document have the id {event.id}", code="event_differs")
+    return list(found.values())
 
 
 def _declares(event: Event) -> bool:

@@ -7,8 +7,9 @@ erases them; every proof still holds.
 """
 
 import json
+import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ import orjson
 
 from cloud.problems import Invalid
 from traceability.canon import from_base64, to_base64
+from traceability.codes import gtin
 from traceability.epc_uris import canonical_name
 from traceability.events import Event
 from traceability.packs import SALT_BYTES, Leaf, Opening, commit
@@ -26,6 +28,7 @@ __all__ = ["LeafOf", "flow", "fresh_salts", "json_text", "seal"]
 PRIVATE = frozenset({"tm:person", "tm:holder", "tm:contact", "tm:exactPlace", "tm:credential"})
 SHOWN = ("event", "view", "who", "where")
 _SALTS_AT_ONCE: Final = 64
+_TRADE_NUMBER = re.compile(r"^https?://[^?#]*/01/(\d{8,14})(?:[/?#]|$)", re.IGNORECASE)
 _CARRIERS = frozenset({"AggregationEvent", "AssociationEvent"})
 
 
@@ -78,6 +81,7 @@ def fresh_salts() -> Callable[[str], bytes]:
 def seal(event: Event, chain: str, salt: Callable[[str], bytes] | None = None) -> LeafOf:
     """Commit to an event with fresh salts. Raises `TraceError` or `Invalid` for what cannot stand in the log."""
     uses, makes = flow(event)
+    _check_codes((*uses, *makes))
     public = {
         "when": event.time_ms,
         "what": (event.step or event.kind).rsplit(":", 1)[-1],
@@ -93,15 +97,34 @@ def seal(event: Event, chain: str, salt: Callable[[str], bytes] | None = None) -
     return LeafOf(leaf.entry, json_text(opened), uses, makes, carrier)
 
 
+def _check_codes(things: Iterable[str]) -> None:
+    """A trade number with a wrong check digit names nothing; once in the log it would stand there for ever."""
+    for thing in things:
+        found = _TRADE_NUMBER.search(thing)
+        if found is not None:
+            gtin(found.group(1))
+
+
 def flow(event: Event) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Canonical names of what the event used up and of what left it; what is merely moved or watched leaves it."""
+    """Canonical names of what the event used up and of what left it; what is merely moved or watched leaves it.
+
+    Raises `Invalid` for an origin that is no list of names.
+    """
     makes = event.outputs if event.kind == "TransformationEvent" else event.things
     # A unit or lot that starts its life says in its master data what it was made from.
-    origin = tuple(str(thing) for thing in (event.body.get("ilmd") or {}).get("tm:origin") or ())
+    origin = _origin(event)
     left = tuple(dict.fromkeys(map(canonical_name, makes)))
     return tuple(
         thing for thing in dict.fromkeys(map(canonical_name, (*event.inputs, *origin))) if thing not in left
     ), left
+
+
+def _origin(event: Event) -> list[str]:
+    inside = event.body.get("ilmd") or {}
+    named = (inside.get("tm:origin") if isinstance(inside, dict) else inside) or []
+    if not isinstance(named, list) or not all(isinstance(thing, str) for thing in named):
+        raise Invalid("must be a list of names of things", code="bad_origin", pointer="/ilmd/tm:origin")
+    return named
 
 
 def _committed(event: Event) -> dict[str, Any]:

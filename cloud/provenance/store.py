@@ -248,6 +248,19 @@ class EventStore:
         rows = {row.place: row for row in self._events(_whole().where(EVENT.c.place.in_(things)))}
         return [(thing, rows[place]) for place, thing in things.items()]
 
+    def chain_of(self, things: Collection[str], chains: Collection[str]) -> str | None:
+        """Which of `chains` the newest event of any of `things` belongs to; None where none of them was ever in one."""
+        newest: tuple[int, str] | None = None
+        names = list(things)
+        with self._engine.connect().execution_options(reading=True) as db:
+            for at in range(0, len(names), 500):
+                query = select(EVENT.c.place, EVENT.c.chain).join(THING, THING.c.place == EVENT.c.place)
+                query = query.where(THING.c.thing.in_(names[at : at + 500]), EVENT.c.chain.in_(chains))
+                row = db.execute(query.order_by(EVENT.c.place.desc()).limit(1)).first()
+                if row is not None and (newest is None or row[0] > newest[0]):
+                    newest = (int(row[0]), str(row[1]))
+        return None if newest is None else newest[1]
+
     def since(self, place: int) -> tuple[list[Stored], int]:
         """Events from `place` on that stand now, and how many declarations of error there are in all."""
         rows = self._events(_whole().where(EVENT.c.place >= place, _stands(EVENT.c.place)).order_by(EVENT.c.place))
