@@ -68,7 +68,7 @@ def write_all(found: Detections, out: Path) -> list[Path]:
         raise LandError("no_place", f"{out}: cannot be made ({why.strerror})") from why
     written = [write_zarr(found, out / "maps.zarr"), write_quicklook(found, out / "quicklook.png")]
     if "crs" in found.maps.attrs:
-        written += [write_cog(found, name, out / f"{name}.tif") for name in ("state", "abandoned")]
+        written += [write_cog(found, name, out / f"{name}.tif") for name in ("state", "state_now", "abandoned")]
         written += styles.write_styles(out, COLOURS)
     if found.items:
         written += [
@@ -92,8 +92,13 @@ def write_zarr(found: Detections, path: Path) -> Path:
 
 
 def write_cog(found: Detections, name: str, path: Path) -> Path:
-    """One map, one band a crop year, as a cloud-optimised GeoTIFF with overviews; states with colours."""
-    values = found.maps[name].to_numpy()
+    """One map, one band a crop year, as a cloud-optimised GeoTIFF with overviews.
+
+    ``state_now`` is the state of the last crop year alone, with colours: a GeoTIFF of many bands can hold no table.
+    """
+    now = name == "state_now"
+    years = found.crop_years[-1:] if now else found.crop_years
+    values = found.maps["state" if now else name].to_numpy()[-len(years) :]
     grid = grid_of(found.maps)
     profile = {
         "driver": "GTiff",
@@ -104,15 +109,14 @@ def write_cog(found: Detections, name: str, path: Path) -> Path:
         "crs": rasterio.crs.CRS.from_user_input(str(found.maps.attrs["crs"])),
         "transform": grid.transform,
         "nodata": 255,
-        "photometric": "MINISBLACK",  # three bytes a pixel would pass for red, green and blue, without a table
     }
     with MemoryFile() as memory:
         with memory.open(**profile) as draft:
             draft.write(values)
             draft.update_tags(**honest_words(found))
-            for band, year in enumerate(found.crop_years, 1):
+            for band, year in enumerate(years, 1):
                 draft.set_band_description(band, f"crop year {year}")
-            if name == "state":
+            if now:
                 draft.write_colormap(1, COLOURS)
         with memory.open() as draft:
             copy_raster(draft, path, driver="COG", compress="deflate", overview_resampling="nearest", blocksize=256)

@@ -22,7 +22,7 @@ Colour = tuple[int, int, int, int]
 
 
 def write_styles(out: Path, colours: Mapping[int, Colour]) -> list[Path]:
-    """Write state.qml (a palette of the last crop year's band) and parcels.qml (categories) into ``out``."""
+    """Write state.qml (a palette; show the band of the crop year wanted) and parcels.qml (categories) into ``out``."""
     raster, parcels = out / "state.qml", out / "parcels.qml"
     raster.write_bytes(_document(_palette(colours)))
     parcels.write_bytes(_document(_categories()))

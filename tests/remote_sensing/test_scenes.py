@@ -123,7 +123,7 @@ def test_detect_writes_maps_and_parcels(tmp_path, capsys):
     item = pystac.Item.from_file(str(out / "item.json"))
     assert item.properties["tianmai:accuracy"].startswith("not validated")
     assert {"state", "abandoned", "parcels.gpkg", "state.qml", "parcels.qml"} <= set(item.assets)
-    with rasterio.open(out / "state.tif") as file:
+    with rasterio.open(out / "state_now.tif") as file:
         assert file.colormap(1)[3] == products.COLOURS[3]
         assert file.overviews(1) or max(file.shape) <= 256
     assert gpd.read_parquet(out / "parcels.parquet")["parcel"].tolist() == ["a"]
