@@ -77,8 +77,8 @@ def measure_events(args, report, _folder):
 
 def make_event(number):
     """An egg lot seen at a house: of the size and shape of what a farm sends."""
-    lot = f"https://id.gs1.org/01/02011700010005/10/E{number // 500:06d}"
-    unit = f"https://id.gs1.org/01/02011700010005/21/{number:012d}"
+    lot = f"https://id.gs1.org/01/02011700010006/10/E{number // 500:06d}"
+    unit = f"https://id.gs1.org/01/02011700010006/21/{number:012d}"
     event = object_event(
         "OBSERVE",
         "inspecting",
