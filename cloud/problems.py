@@ -16,16 +16,18 @@ packages keep their own classes and are put into the table by name, so nothing h
     └── Unavailable       a store or a neighbour does not answer; try again
 
 Source of the wire form: RFC 9457, `application/problem+json`. A browser that asks for HTML outside `/api/` gets the
-page that `install` was given instead: for an unknown address, a wrong method, a bug. The status is the same.
+page that `install` was given instead: for an unknown address, a wrong method, a sign-in that failed, a bug. The status
+is the same.
 """
 
+import json
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
@@ -136,6 +138,7 @@ STATUS: Mapping[str, int] = {
     "traceability.TraceError": 422,
     "remote_sensing.LandError": 422,
 }
+_FORMS = ("multipart/", "application/x-www-form-urlencoded")
 PROBLEM_JSON = "application/problem+json"
 Page = Callable[[Request, int, str], Response]
 """Draws (request, status, one sentence) for a person."""
@@ -202,6 +205,8 @@ def _plain(value: Any) -> Any:
 
 
 async def _domain(request: Request, error: Exception) -> Response:
+    if isinstance(error, Unauthenticated):  # a used sign-in link is followed by a person: plain words, no document
+        return _told(request, STATUS["cloud.problems.Unauthenticated"], error.code, error.detail)
     return _from_domain(request, error)
 
 
@@ -235,9 +240,28 @@ def _told(request: Request, status: int, code: str, detail: str, headers: Mappin
     return answer
 
 
+async def _whole_text(request: Request) -> None:
+    """Refuse half a surrogate pair in a JSON body: no store, log or answer could hold such text.
+
+    A body that the framework has not read (a stream, a form, a document that its own door reads) is left alone.
+    """
+    route, kind = request.scope.get("route"), request.headers.get("content-type", "")
+    if getattr(route, "body_field", None) is None or kind.startswith(_FORMS):
+        return
+    if b"\\ud" not in (await request.body()).lower():
+        return
+    try:
+        json.dumps(await request.json(), ensure_ascii=False).encode()
+    except UnicodeEncodeError as why:
+        raise Invalid("text holds half a surrogate pair", code="surrogate", pointer="/body") from why
+    except ValueError:
+        return  # no JSON: the door itself says so
+
+
 def install(app: FastAPI, engine_errors: Sequence[type[Exception]] = (), *, page: Page | None = None) -> None:
     """Give `app` the one error table; `engine_errors` are base errors of the pure packages, `page` is for people."""
     app.state.problem_page = page
+    app.router.dependencies.append(Depends(_whole_text))
     kinds: list[type[Exception]] = [CloudError, *engine_errors]
     for kind in kinds:
         app.add_exception_handler(kind, _domain)

@@ -63,6 +63,8 @@ _TIME = re.compile(
     re.ASCII,
 ).fullmatch
 _DAYS_EVERY_MONTH_HAS: Final = "28"
+# No calendar of the computer holds a moment of these in every zone.
+_EDGE_YEARS: Final = frozenset({"0000", "0001", "9999"})
 
 CBV_PREFIXES: Final = ("urn:epcglobal:cbv", "http://ns.gs1.org/cbv/", "https://ns.gs1.org/cbv/")
 VOC_PREFIXES: Final = tuple(f"{s}://{h}gs1.org/voc/" for s in ("http", "https") for h in ("", "www."))
@@ -109,6 +111,8 @@ def read_time(stamp: str) -> datetime:
     match = _TIME(stamp)
     if match is None:
         raise ValueError(f"{stamp!r} is no date and time with a zone, such as 2026-11-22T08:00:00+08:00")
+    if stamp[:4] in _EDGE_YEARS:
+        raise ValueError(f"{stamp!r} is no moment of the years 0002 to 9998")
     head, second, fraction, zone = match.groups()
     return datetime.fromisoformat(f"{head.upper()}:{min(second, '59')}{(fraction or '')[:7]}{zone.upper()}")
 
@@ -116,12 +120,12 @@ def read_time(stamp: str) -> datetime:
 def time_stamp(value: Any) -> Found:
     """A date and time with a zone."""
     if isinstance(value, str) and _TIME(value):
-        if value[8:10] <= _DAYS_EVERY_MONTH_HAS:
+        if value[8:10] <= _DAYS_EVERY_MONTH_HAS and value[:4] not in _EDGE_YEARS:
             return None
         try:
             read_time(value)
         except ValueError:
-            return say(f"{_show(value)} is a day that does not exist")
+            return say(f"{_show(value)} is a day that does not exist, or outside the years 0002 to 9998")
         return None
     return say(f"must be a date and time with a zone (RFC 3339), not {_show(value)}")
 

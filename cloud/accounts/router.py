@@ -62,7 +62,7 @@ def build_router(accounts: Accounts, *, home: str = "/console", secure: bool = F
     @router.get("/api/v1/audit")
     def audit(
         who: SignedIn,
-        before: Annotated[int | None, Query(ge=1)] = None,
+        before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> list[AuditEntry]:
         """The audit trail of one's regions, newest first (auditors and admins)."""

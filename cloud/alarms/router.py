@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Path, Query
 
 from cloud.alarms.schemas import (
     Acknowledge,
@@ -22,6 +22,7 @@ __all__ = ["build_router"]
 
 Administrator = Annotated[Who, Depends(having(Role.ADMIN))]
 Operator = Annotated[Who, Depends(having(Role.OPERATOR))]
+Number = Annotated[int, Path(ge=0, le=2**53)]
 
 
 def build_router(alarms: Alarms) -> APIRouter:
@@ -33,14 +34,14 @@ def build_router(alarms: Alarms) -> APIRouter:
         who: SignedIn,
         open: bool = False,  # noqa: A002, FBT001, FBT002 - the name in the query string
         gateway: str | None = None,
-        before: int | None = None,
+        before: Annotated[int | None, Query(ge=0, le=2**53)] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> AlarmPage:
         """Alarms, the latest first; `before` takes the `next` of the page before."""
         return alarms.board(who.regions(), open_only=open, gateway=gateway, before=before, limit=limit)
 
     @router.get("/alarms/{alarm}")
-    def one(alarm: int, who: SignedIn) -> AlarmView:
+    def one(alarm: Number, who: SignedIn) -> AlarmView:
         """One alarm with what was done about it."""
         return alarms.get(alarm, who.regions())
 
@@ -60,7 +61,7 @@ def build_router(alarms: Alarms) -> APIRouter:
         return alarms.add_receiver(body, who.regions(Role.ADMIN))
 
     @router.delete("/receivers/{receiver}", status_code=204)
-    def remove_receiver(receiver: int, who: Administrator) -> None:
+    def remove_receiver(receiver: Number, who: Administrator) -> None:
         """Tell this receiver no more."""
         alarms.remove_receiver(receiver, who.regions(Role.ADMIN))
 

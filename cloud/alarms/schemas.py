@@ -1,6 +1,6 @@
 """What the alarm board sees and says. Times are integer ms UTC."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -82,7 +82,7 @@ class AlarmPage(_View):
 class Acknowledge(BaseModel):
     """Alarms that somebody has seen and looks after."""
 
-    ids: list[int] = Field(min_length=1, max_length=1000)
+    ids: list[Annotated[int, Field(ge=0, le=2**53)]] = Field(min_length=1, max_length=1000)
     note: str = Field(default="", max_length=500)
 
 

@@ -22,6 +22,16 @@ __all__ = ["Photo", "Photos", "differing_bits"]
 _TYPES: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 _MOST_PIXELS: Final = 80_000_000
 _GRID: Final = 8
+# What Pillow raises for bytes that are no honest picture; of one that unpacks to far more than it weighs it only warns,
+# and beyond twice that it refuses.
+_UNREADABLE: Final = (
+    UnidentifiedImageError,
+    OSError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombWarning,
+    Image.DecompressionBombError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +64,7 @@ class Photos:
                     if image.width * image.height > _MOST_PIXELS:
                         raise TooLarge(f"the photo has {image.width} x {image.height} pixels; that is too many")
                     kind, width, height, look = str(image.format), image.width, image.height, _look(image)
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombWarning) as why:
+        except _UNREADABLE as why:
             raise Invalid(
                 "the photo cannot be decoded as JPEG, PNG or WebP: send the original file", code="photo_unreadable"
             ) from why

@@ -36,7 +36,7 @@ def _look(router: APIRouter, land: Land) -> None:
         bbox: Annotated[str | None, Query(description="west,south,east,north in degrees")] = None,
         status: str | None = None,
         region: str | None = None,
-        limit: int = 5_000,
+        limit: Annotated[int, Query(le=2**53)] = 5_000,
         after: str | None = None,
     ) -> Response:
         """Parcels as GeoJSON."""
@@ -59,7 +59,7 @@ def _look(router: APIRouter, land: Land) -> None:
         who: SignedIn,
         state: str | None = None,
         region: str | None = None,
-        limit: int = 50,
+        limit: Annotated[int, Query(le=2**53)] = 50,
         after: str | None = None,
     ) -> Page:
         """Cases, newest first."""
@@ -121,7 +121,7 @@ def _visit(router: APIRouter, land: Land) -> None:
         lon: Annotated[float, Form()],
         lat: Annotated[float, Form()],
         datum: Annotated[str, Form(max_length=20)],
-        taken_ms: Annotated[int, Form()],
+        taken_ms: Annotated[int, Form(ge=0, le=2**53)],
         view: Annotated[str, Form(max_length=10)] = "overview",
         accuracy_m: Annotated[float | None, Form()] = None,
         azimuth_deg: Annotated[float | None, Form()] = None,
@@ -215,7 +215,7 @@ def _audit(router: APIRouter, land: Land) -> None:
         lon: Annotated[float, Form()],
         lat: Annotated[float, Form()],
         datum: Annotated[str, Form(max_length=20)],
-        taken_ms: Annotated[int, Form()],
+        taken_ms: Annotated[int, Form(ge=0, le=2**53)],
         accuracy_m: Annotated[float | None, Form()] = None,
         azimuth_deg: Annotated[float | None, Form()] = None,
     ) -> Evidence:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.routing import APIRoute
 from starlette.datastructures import FormData
@@ -129,7 +129,10 @@ def _alarm_pages(router: APIRouter, services: "Services", renderer: Renderer) ->
 
     @router.get("/alarms")
     def board(
-        request: Request, who: SignedIn, before: Annotated[int | None, Query(ge=1)] = None, show: str | None = None
+        request: Request,
+        who: SignedIn,
+        before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
+        show: str | None = None,
     ) -> Response:
         """Which farm is in danger, since when, and what should be done?"""
         found = alarms.board(who.regions(), open_only=show != _ALL, before=before, limit=_PAGE)
@@ -138,7 +141,7 @@ def _alarm_pages(router: APIRouter, services: "Services", renderer: Renderer) ->
         return renderer.page(request, "alarms.html", {**content, "may_answer": may_answer})
 
     @router.post("/alarms/{alarm}/acknowledge")
-    def acknowledge(who: Operator, alarm: int) -> Response:
+    def acknowledge(who: Operator, alarm: Annotated[int, Path(ge=0, le=2**53)]) -> Response:
         """Say that one looks after it; back to the board."""
         alarms.acknowledge([alarm], who.id, scope=who.regions(Role.ADMIN, Role.OPERATOR))
         return RedirectResponse("/console/alarms", status_code=303)

@@ -59,6 +59,8 @@ def problem_page(renderer: Renderer) -> Callable[[Request, int, str], Response]:
     def told(request: Request, status: int, detail: str) -> Response:
         key = str(status) if status in _SPOKEN else "other"
         inside = request.url.path.startswith("/console")
+        if status == _SIGN_IN:
+            return renderer.page(request, "sign_in.html", {}, reply=Reply(status=status, remember_language=inside))
         # Only the console may set the cookie that remembers a language.
         reply = Reply(status=status, remember_language=inside)
         return renderer.page(request, "problem.html", {"key": key, "detail": detail, "inside": inside}, reply=reply)

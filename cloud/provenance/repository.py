@@ -26,7 +26,7 @@ from cloud.provenance.schemas import Captured, CaptureJob
 from cloud.provenance.service import Provenance
 from cloud.provenance.store import Stored
 from cloud.who import Role, Who, having, signed_in
-from traceability.events import CONTEXT
+from traceability.events import CONTEXT, unchecked_document
 
 __all__ = ["build_repository"]
 
@@ -109,6 +109,8 @@ def _capture_routes(router: APIRouter, provenance: Provenance) -> None:
     async def event(request: Request, who: Tracer, chain: str | None = None) -> Response:
         """Capture one event and wait until it is provable."""
         document = await _document(request)
+        if "epcisBody" in document and len(unchecked_document(document).events) != 1:
+            raise Invalid("this door takes exactly one event: send others to capture", pointer="/epcisBody/eventList")
         (receipt,) = await run_in_threadpool(provenance.capture, document, chain=chain, by=who.id)
         location = f"{ROOT}/events/{quote(receipt.event_id, safe='')}"
         return JSONResponse(

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import Path as NumberInPath
 from fastapi.responses import FileResponse, StreamingResponse
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -32,8 +33,9 @@ from edge.wire import DEFAULT_LIMITS
 __all__ = ["build_router"]
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
-Start = Annotated[int, Query(alias="from", ge=0)]
-End = Annotated[int, Query(alias="to", ge=0)]
+Start = Annotated[int, Query(alias="from", ge=0, le=2**53)]
+End = Annotated[int, Query(alias="to", ge=0, le=2**53)]
+Before = Annotated[int | None, Query(ge=0, le=2**53)]
 _STREAM_S = 2.0
 Operator = Annotated[Who, Depends(having(Role.OPERATOR))]
 
@@ -70,11 +72,11 @@ def _questions(router: APIRouter, telemetry: Telemetry) -> None:
 
     @router.get("/series/{series}/points")
     def points(
-        series: int,
+        series: Annotated[int, NumberInPath(ge=0, le=2**53)],
         who: SignedIn,
         start_ms: Start,
         end_ms: End,
-        max_points: int = 500,
+        max_points: Annotated[int, Query(le=2**53)] = 500,
     ) -> SeriesPoints:
         """A stretch of one series in at most `max_points` rows, with its coverage."""
         return telemetry.points(series, start_ms, end_ms, max_points, who.regions())
@@ -109,7 +111,7 @@ def _troubles(router: APIRouter, telemetry: Telemetry) -> None:
         return Page(items=telemetry.conflicts(who.regions(), limit=limit))
 
     @router.get("/dead-letters")
-    def dead_letters(who: Operator, before_ms: int | None = None, limit: Limit = 100) -> Page[DeadLetterView]:
+    def dead_letters(who: Operator, before_ms: Before = None, limit: Limit = 100) -> Page[DeadLetterView]:
         """Messages that could not be taken. Those of unregistered senders are shown to administrators."""
         scope = None if who.regions(Role.ADMIN) else who.regions()
         return Page(items=telemetry.dead_letters(scope, before_ms=before_ms, limit=limit))

@@ -86,3 +86,19 @@ def test_a_browser_gets_a_page_and_a_program_the_document(method, path, status):
 def test_an_unexpected_error_has_no_status():
     assert status_of(ValueError("x")) is None
     assert status_of(CloudError("x")) == 400
+
+
+def test_half_a_surrogate_pair_in_a_body_is_refused_before_anybody_stores_it():
+    app = FastAPI()
+    install(app)
+
+    @app.post("/keep")
+    def keep(body: dict[str, object]) -> int:
+        return len(body)
+
+    asked = TestClient(app, raise_server_exceptions=False)
+    for text in ('{"a": "\\ud800"}', '{"\\uDC00": 1}', '{"a": [{"b": "x\\ud83dx"}]}'):
+        answer = asked.post("/keep", content=text, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["code"]) == (422, "surrogate")
+    for text in ('{"a": "\\ud83d\\ude00"}', '{"a": "\\\\ud800"}'):
+        assert asked.post("/keep", content=text, headers={"Content-Type": "application/json"}).status_code == 200

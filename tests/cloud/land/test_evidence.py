@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import pytest
 from PIL import Image
@@ -148,3 +150,10 @@ def test_a_refused_photo_leaves_a_trace_in_the_audit_trail(accepted):
     before = accepted.accounts.verify_audit()
     refusal(accepted, accepted.claim(east_m=900.0))
     assert accepted.accounts.verify_audit() == before + 1
+
+
+def test_a_picture_that_unpacks_to_far_more_than_it_weighs_is_refused(accepted):
+    size = struct.pack(">II", 60_000, 60_000) + bytes([8, 0, 0, 0, 0])
+    head = b"IHDR" + size
+    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    assert refusal(accepted, accepted.claim(), bomb) == "photo_unreadable"

@@ -240,3 +240,28 @@ def test_somebody_of_another_district_sees_neither_farm_nor_alarm(gasping):
     assert client.get("/console/gateways/nanan-pond").status_code == 404
     answer = client.post(f"/console/alarms/{alarm.id}/acknowledge", headers={"Origin": SITE})
     assert answer.status_code == 404
+
+
+def test_a_used_sign_in_link_is_explained_to_a_person_and_documented_to_a_program(stranger):
+    page = stranger.get("/sign-in/used", headers={"Accept": "text/html"})
+    assert page.status_code == 401
+    assert "链接只能用一次" in page.text
+    assert stranger.get("/sign-in/used").json()["code"] == "sign_in_refused"
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 2**63, 10**30])
+def test_a_number_no_database_can_hold_is_refused_everywhere(official, number):
+    for path in (
+        f"/api/v1/audit?before={number}",
+        f"/api/v1/alarms?before={number}",
+        f"/api/v1/alarms/{number}",
+        f"/api/v1/dead-letters?before_ms={number}",
+        f"/api/v1/series/{number}/points?from=0&to=1",
+        f"/api/v1/series/1/points?from={number}&to={number}",
+    ):
+        answer = official.get(path)
+        assert answer.status_code == 422, path
+        assert answer.headers["content-type"] == "application/problem+json"
+    page = official.get(f"/console/alarms?before={number}", headers={"Accept": "text/html"})
+    assert page.status_code == 422
+    assert "不能接受" in page.text
