@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from cloud.problems import CloudError, Invalid
+from cloud.expected import expected
+from cloud.problems import Invalid, NotFound
 from cloud.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -38,21 +39,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for noisy in ("httpx", "alembic", "matplotlib", "rasterio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    database = ""
     try:
         settings = load(args.settings, var=args.var, http_port=args.port, mqtt_port=args.mqtt_port)
+        database = settings.database
         job: Job = args.job
         return job(args, settings)
-    except CloudError as why:
-        print(f"error: {why.detail}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         return 130
+    except Exception as why:
+        told = expected(why, database)
+        if told is None:
+            raise
+        logging.getLogger(__name__).debug("where it came from", exc_info=True)
+        print(f"error: {told}", file=sys.stderr)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--settings", type=Path, metavar="FILE", help="TOML file with settings (docs/operating.md)")
-    shared.add_argument("--var", type=Path, metavar="DIR", help="where all state lies (default: ./var)")
+    shared.add_argument("--var", metavar="DIR", help="where all state lies (default: ./var)")
     shared.add_argument("--port", type=int, help="HTTP port (default: 8600)")
     shared.add_argument("--mqtt-port", type=int, help="port of the MQTT broker (default: 1883)")
     shared.add_argument("--verbose", action="store_true", help="say more in the log")
@@ -93,19 +100,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _stop_on_signals() -> threading.Event:
+def _stop_on_signals(hurry: Callable[[], None] = lambda: None) -> threading.Event:
+    """Set by the first Ctrl-C or SIGTERM. The second ends this process at once, after `hurry`.
+
+    Nothing is lost by that: what was acknowledged is on disk, what was not comes again.
+    """
     stop = threading.Event()
+
+    def asked(number: int, _frame: object) -> None:
+        if stop.is_set():
+            hurry()
+            os._exit(128 + number)
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, asked)
     return stop
 
 
 def _run(args: argparse.Namespace, settings: Settings) -> int:
     from cloud import supervisor  # noqa: PLC0415 - the worker and the tools need none of this
+    from cloud.processes import Family  # noqa: PLC0415
     from cloud.smoke import smoke  # noqa: PLC0415
 
     _log_to_file(settings.var / "logs" / "cloud.log")
-    asked = _stop_on_signals()
+    family = Family()
+    asked = _stop_on_signals(family.kill)
 
     def until_asked(run: "Run", _stop: threading.Event) -> int:
         print(_welcome(run), flush=True)
@@ -117,7 +137,8 @@ def _run(args: argparse.Namespace, settings: Settings) -> int:
         return smoke(run, asked, timeout_s=args.smoke_timeout)
 
     say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731 - one line, used once
-    return supervisor.run(settings, broker=args.broker, until=until_seen if args.smoke else until_asked, say=say)
+    until = until_seen if args.smoke else until_asked
+    return supervisor.run(settings, family, broker=args.broker, until=until, say=say)
 
 
 def _welcome(run: "Run") -> str:
@@ -216,9 +237,17 @@ def _add_gateway(args: argparse.Namespace, settings: Settings) -> int:
         raise Invalid(f"no region {args.region!r} here; import a list with `tianmai-cloud import-regions` first")
     registry = Registry(engine)
     secret = secrets.token_hex(32).encode()
-    gateway = registry.add_gateway(args.gateway, farm=args.farm, region=args.region, secret=secret)
-    args.secret_file.touch(mode=0o600)
-    args.secret_file.write_bytes(gateway.secret + b"\n")
+    # The file first: a gateway whose secret nobody could keep must not be there. Its old content stays if this fails.
+    fresh = not args.secret_file.exists()
+    with os.fdopen(os.open(args.secret_file, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+        try:
+            gateway = registry.add_gateway(args.gateway, farm=args.farm, region=args.region, secret=secret)
+        except BaseException:
+            if fresh:
+                args.secret_file.unlink()
+            raise
+        file.truncate(0)
+        file.write(gateway.secret + b"\n")
     print(json.dumps({"gateway": gateway.id, "farm": args.farm, "region": args.region}))
     return 0
 
@@ -250,11 +279,17 @@ def _import_regions(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _fsck(_args: argparse.Namespace, settings: Settings) -> int:
-    from cloud.database import open_database  # noqa: PLC0415
+    from cloud.database import database_file, open_database  # noqa: PLC0415
     from cloud.provenance import audit_log  # noqa: PLC0415
     from cloud.wiring import log_place  # noqa: PLC0415
 
-    findings = audit_log(open_database(settings.database), log_place(settings))
+    place = log_place(settings)
+    file = database_file(settings.database)
+    if file is not None and not file.exists():
+        if place.folder.exists():
+            raise NotFound(f"the log in {place.folder} has lost its journal: restore {file}")
+        raise NotFound(f"there is no log here: {file} does not exist; name its folder with --var")
+    findings = audit_log(open_database(settings.database), place)
     for finding in findings:
         where = "" if finding.index is None else f"event {finding.index}: "
         print(f"{finding.code}: {where}{finding.message}")

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
-__all__ = ["open_database"]
+__all__ = ["database_file", "open_database"]
 
 # As many connections as the web server has threads, kept: a new one costs a handshake, or a file open and the pragmas.
 # The one used last is taken first, so that a lone writer finds the pages it has just written in its own cache.
@@ -47,6 +47,13 @@ def open_database(url: str) -> Engine:
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def database_file(url: str) -> Path | None:
+    """The file that holds the database, None where a server does or memory."""
+    parsed = make_url(url)
+    kept = parsed.get_backend_name() == "sqlite" and parsed.database not in {None, "", ":memory:"}
+    return Path(parsed.database or "") if kept else None
 
 
 def _configure(connection: Any, _record: Any) -> None:

@@ -160,6 +160,8 @@ def _typed(key: str, value: object) -> object:
     if kind is None:
         raise Invalid(f"there is no setting named {key}")
     if issubclass(kind, Path):
+        if not str(value).strip():
+            raise Invalid(f"setting {key} must name a folder, it is empty")
         return Path(str(value))
     if kind is not int:
         return str(value)

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ def run(
     settings = _with_ports(settings, say)
     stop = threading.Event()
     logs = settings.var / "logs"
-    with _only_run_of(settings.var), Family() as family:
+    with _only_run_of(settings.var), family, ExitStack() as stack:
         command = broker_command(settings.var / "broker", settings.mqtt_port, broker)
         child = family.start("broker", command, logs / "broker.log")
         wait_for_port(child, settings.mqtt_port, host=settings.mqtt_host)

@@ -150,7 +150,11 @@ def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
     """Everything, wired once. Raises `CloudError` where a store cannot be opened or another process owns the log."""
     gathering = build_gathering(settings, clock)
     office, telemetry, registry = gathering.office, gathering.telemetry, gathering.registry
-    log = LogBook(office.engine, log_place(settings), clock)
+    try:
+        log = LogBook(office.engine, log_place(settings), clock)
+    except BaseException:
+        gathering.close()  # the readings' writer would keep the process alive
+        raise
     settings.policy_file.write_text(log.policy_text, "utf-8")
 
     def stand(gateway: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import datetime as dt
 import json
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -115,7 +116,8 @@ def read_parcels(path: Path) -> gpd.GeoDataFrame:
         raise LandError("no_file", f"{path}: no such file")
     try:
         # A polygon that cannot be built (a corner that is not a number) stays as nothing: `checked` names its parcel.
-        return gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path, on_invalid="ignore")
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+            return gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path, on_invalid="ignore")
     except (pyogrio.errors.DataSourceError, shapely.errors.ShapelyError, ValueError, OSError) as why:
         raise LandError("truncated", f"{path.name}: cannot be read ({str(why).splitlines()[0][:120]})") from why
 

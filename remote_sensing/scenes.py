@@ -138,6 +138,11 @@ def _shaped(raw: xr.Dataset, name: str) -> xr.Dataset:
             shaped = shaped.expand_dims({dim: [0.0]})
         if dim not in shaped.coords:
             shaped = shaped.assign_coords({dim: np.arange(shaped.sizes[dim], dtype=float)})
+    for dim in ("time", "y", "x"):
+        if not shaped.sizes[dim]:
+            raise LandError(
+                "no_dates" if dim == "time" else "bad_dims", f"{name}: dim '{dim}' is empty, nothing to see"
+            )
     return _in_order(shaped, name)
 
 
@@ -193,6 +198,7 @@ def _band(raw: xr.DataArray, reading: _Reading) -> NDArray[np.int16]:
     band, name = reading.band, reading.name
     if "time" not in raw.dims:
         raise LandError("bad_dims", f"{name}: band {band} has dims {raw.dims}: no time")
+    _refuse_strange_dims(raw, f"{name}: band {band}")
     values = raw.transpose("time", "y", "x").to_numpy()
     scale, offset = _scale_of(raw, reading)
     fill = raw.attrs.get("_FillValue", raw.attrs.get("missing_value", raw.attrs.get("nodata")))
@@ -215,6 +221,13 @@ def _band(raw: xr.DataArray, reading: _Reading) -> NDArray[np.int16]:
     if strange.any():
         reading.notes.append(f"band {band}: {int(strange.sum())} absurd values set to missing")
     return pack_values(np.where(good, real, np.float32(np.nan)))
+
+
+def _refuse_strange_dims(raw: xr.DataArray, what: str) -> None:
+    strange = [str(dim) for dim in raw.dims if dim not in {"time", "y", "x"}]
+    if strange:
+        usual = " and ".join("/".join((dim, *_DIMS[dim])) for dim in ("y", "x"))
+        raise LandError("bad_dims", f"{what} has a dim '{strange[0]}' that is not known: call the space dims {usual}")
 
 
 def _inside(real: NDArray[np.float32], band: str) -> NDArray[np.bool_]:
@@ -250,6 +263,7 @@ def _clear(data: xr.Dataset, bands: Mapping[str, NDArray[np.int16]], notes: list
     for mask in (*MASK_CLEAR, "qa_pixel"):
         held = _find(data, (mask,))
         if held and "time" in data[held].dims:
+            _refuse_strange_dims(data[held], f"mask {held}")
             return np.asarray(known & clear_sky(data[held].transpose("time", "y", "x").to_numpy(), mask))
     held = _find(data, CLOUD_PROBABILITY)
     if held:

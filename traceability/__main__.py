@@ -25,6 +25,8 @@ from traceability.witness import open_witness, serve
 
 _SCRIPT: Final = re.compile(rb"<script\b([^>]*)>(.*?)</script", re.DOTALL | re.IGNORECASE)
 _MARKS: Final = frozenset({b'type="application/tianmai-pack+json"', b'id="pack"'})
+# A file with none of these is no pack that was changed, it is something else.
+_PACK_MARKS: Final = (b"tianmai-pack@", b'"checkpoint":', b'"events":')
 _MAX_FILE_BYTES: Final = 8 * 1024 * 1024
 _GOOD, _NOT_VERIFIED, _USAGE = 0, 1, 2
 
@@ -117,6 +119,8 @@ def _verify(arguments: argparse.Namespace) -> int:
     try:
         proven = Pack.parse(_pack_in(data)).verify(policy, now_ms=_now_ms())
     except BadPack as why:
+        if not any(mark in data for mark in _PACK_MARKS):
+            raise BadInput(f"{arguments.file} holds no proof pack: {why}") from why
         if arguments.json:
             print(json.dumps({"verified": False, "event": why.event, "reason": str(why)}, ensure_ascii=False))
         else:
@@ -158,7 +162,7 @@ def _pack_in(data: bytes) -> bytes:
 def _monitor(arguments: argparse.Namespace) -> int:
     monitor = Monitor(files_at(arguments.log), Policy.load(arguments.policy), FileHead(arguments.state, durable=True))
     try:
-        _look(monitor, arguments.find)
+        _look(monitor, arguments.find, once=arguments.once)
         if arguments.against is not None:
             other = monitor.compare(_read(arguments.against).decode(errors="replace"), now_ms=_now_ms())
             print(f"the head of {other.size} entries in {arguments.against} is of this log")
@@ -173,7 +177,7 @@ def _monitor(arguments: argparse.Namespace) -> int:
     return _GOOD
 
 
-def _look(monitor: Monitor, wanted: str | None) -> None:
+def _look(monitor: Monitor, wanted: str | None, *, once: bool = False) -> None:
     def seen(index: int, entry: bytes) -> None:
         if wanted is not None and wanted.encode() in entry:
             print(f"entry {index}: {entry.decode(errors='replace')}")
@@ -181,7 +185,7 @@ def _look(monitor: Monitor, wanted: str | None) -> None:
     try:
         step = monitor.step(now_ms=_now_ms(), seen=seen)
     except LogAway as why:
-        if why.code != LogAway.default_code:
+        if once or why.code != LogAway.default_code:
             raise
         print(f"{shown_time(_now_ms())}  {why}", flush=True)
         return

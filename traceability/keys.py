@@ -191,11 +191,13 @@ def load_key(path: Path) -> SigningKey:
 
 def save_key(path: Path, key: SigningKey) -> None:
     """Write a new key file, readable by its owner only; an existing file is never overwritten."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
     except FileExistsError as why:
         raise BadKey(f"{path} exists: a key is never overwritten") from why
+    except OSError as why:
+        raise BadKey(f"cannot write the key file {path}: {why.strerror}") from why
     with os.fdopen(handle, "w", encoding="ascii") as file:
         file.write(key.text + "\n")
         file.flush()

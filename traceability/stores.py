@@ -346,6 +346,8 @@ class FileHead:
             return self._path.read_text("utf-8") or None
         except FileNotFoundError:
             return None
+        except UnicodeDecodeError as why:
+            raise StoreError(f"{self._path} is damaged, it is not UTF-8: restore it from a copy of the log") from why
 
     def replace(self, old: str | None, new: str) -> None:
         """See `HeadStore`."""

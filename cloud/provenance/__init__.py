@@ -1,6 +1,6 @@
 """The chain's side of the cloud: capture and query of events, refusals, codes, scans; it hosts the log."""
 
-from cloud.provenance.log import LogBook, LogPlace, audit_log, open_key, read_witnesses
+from cloud.provenance.log import LogBook, LogPlace, audit_log, log_key, open_key, read_witnesses
 from cloud.provenance.records import record_keeper
 from cloud.provenance.router import build_router
 from cloud.provenance.service import Provenance
@@ -11,6 +11,7 @@ __all__ = [
     "Provenance",
     "audit_log",
     "build_router",
+    "log_key",
     "open_key",
     "read_witnesses",
     "record_keeper",

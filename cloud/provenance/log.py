@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, inspect
 
-from cloud.problems import Invalid, NotFound, Unavailable
+from cloud.problems import Conflict, Invalid, NotFound, Unavailable
 from cloud.provenance.journal import Companion, SqlJournal
 from cloud.provenance.schemas import LogState
 from traceability import TraceError
@@ -22,7 +22,7 @@ from traceability.notes import Checkpoint, Note
 from traceability.stores import DirectoryTiles, FileHead
 from traceability.witness import Cosigned, WitnessClient, cosign, post_to
 
-__all__ = ["LogBook", "LogPlace", "audit_log", "open_key", "read_witnesses"]
+__all__ = ["LogBook", "LogPlace", "audit_log", "log_key", "open_key", "read_witnesses"]
 
 # The files can be made again from the journal, so callers need not wait for them; readers see them this much later.
 PUBLISH_EVERY_S = 0.5
@@ -53,12 +53,16 @@ class LogBook:
     def __init__(self, engine: Engine, place: LogPlace, clock: Callable[[], int]) -> None:
         self._place = place
         self._clock = clock
-        self._key = open_key(place.key_file, place.origin)
+        self._key = log_key(engine, place)
         self._owned = _own(place.folder)
         head = FileHead(place.public / "checkpoint")
-        self._ledger = Ledger(
-            SqlJournal(engine), DirectoryTiles(place.public), head, self._key, publish_every_s=PUBLISH_EVERY_S
-        )
+        try:
+            self._ledger = Ledger(
+                SqlJournal(engine), DirectoryTiles(place.public), head, self._key, publish_every_s=PUBLISH_EVERY_S
+            )
+        except BaseException:
+            self._owned.close()
+            raise
         self._attesting = threading.Lock()
         self._attested = Cosigned(Note.parse(self._ledger.checkpoint()), {})
         self._asked_ms = 0
@@ -143,6 +147,22 @@ def audit_log(engine: Engine, place: LogPlace) -> tuple[Finding, ...]:
     key = load_key(place.key_file).verifier
     head = FileHead(place.public / "checkpoint").read()
     return audit(SqlJournal(engine), DirectoryTiles(place.public), head, key)
+
+
+def log_key(engine: Engine, place: LogPlace) -> SigningKey:
+    """The log's key, made when the log begins. Raises `Conflict` where the log has begun and its key is gone.
+
+    A new key would sign on where nobody who holds the old one's policy could follow.
+    """
+    if not place.key_file.exists() and _begun(engine, place):
+        raise Conflict(f"the key of this log is missing: restore {place.key_file}", code="key_missing")
+    return open_key(place.key_file, place.origin)
+
+
+def _begun(engine: Engine, place: LogPlace) -> bool:
+    if (place.public / "checkpoint").exists():
+        return True
+    return inspect(engine).has_table("chain_entry") and SqlJournal(engine).count() > 0
 
 
 def open_key(file: Path, name: str, kind: KeyKind = KeyKind.NOTE) -> SigningKey:

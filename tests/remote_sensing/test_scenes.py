@@ -74,6 +74,10 @@ def spoiled(kind):
         data["ndvi"] = xr.full_like(data["ndvi"], -9999)
     elif kind == "time":
         data = data.rename({"time": "wavelength"}).drop_vars("wavelength")
+    elif kind == "foo":
+        data = data.rename({"y": "foo"})
+    elif kind == "dateless":
+        data = data.isel(time=[])
     return data
 
 
@@ -87,6 +91,8 @@ def spoiled(kind):
         ("crs", "wrong_crs", "99999999"),
         ("fill", "absurd_values", "-9999"),
         ("time", "bad_dims", "no time"),
+        ("foo", "bad_dims", "band ndvi has a dim 'foo'"),
+        ("dateless", "no_dates", "dim 'time' is empty"),
     ],
 )
 def test_what_cannot_be_used_is_named_and_ends_with_exit_2(tmp_path, capsys, kind, code, words):
@@ -100,6 +106,17 @@ def test_what_cannot_be_used_is_named_and_ends_with_exit_2(tmp_path, capsys, kin
     assert "\n" not in line
     assert words in line
     assert path.name in line
+
+
+def test_a_corner_that_is_not_a_number_is_one_line_that_names_the_parcel(tmp_path, capsys):
+    source, parcels = saved(tmp_path, series()), tmp_path / "odd.geojson"
+    ring = "[[NaN,29.6],[106.5,29.6],[106.5,29.7],[NaN,29.6]]"
+    shape = '{"type":"Polygon","coordinates":[' + ring + "]}"
+    feature = '{"type":"Feature","properties":{"parcel":"p7"},"geometry":' + shape + "}"
+    parcels.write_text('{"type":"FeatureCollection","features":[' + feature + "]}", "utf-8")
+    assert main(["detect", str(source), "--parcels", str(parcels), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    told = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("note: ")]
+    assert told == ["error: parcel p7: not a polygon"]
 
 
 def test_a_truncated_file_is_one_line(tmp_path, capsys):

@@ -91,7 +91,6 @@ def test_a_saved_page_is_checked_by_the_pack_in_it(tmp_path, policy, capsys):
     capsys.readouterr()
     assert main(["verify", str(page), "--policy", str(policy)]) == 1
     assert "event 1" in capsys.readouterr().out
-    page.write_bytes(b"<html></html>")
     assert main(["verify", str(page), "--policy", str(policy), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["verified"] is False
 
@@ -112,6 +111,43 @@ def test_a_bad_policy_is_wrong_use_with_one_line(tmp_path, pack, text, capsys):
     assert told.startswith("error: ")
     assert str(path) in told
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\x00\x01", b"{}", b'{"a":1}', b"<html></html>", None])
+def test_what_is_no_pack_at_all_is_wrong_use_with_one_line(tmp_path, policy, data, capsys):
+    file = tmp_path / "thing"
+    if data is None:
+        file.mkdir()
+    else:
+        file.write_bytes(data)
+    assert main(["verify", str(file), "--policy", str(policy)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert str(file) in told
+    assert told.count("\n") == 1
+
+
+def test_a_pack_cut_short_or_changed_in_its_format_was_a_pack_and_is_not_verified(pack, policy, capsys):
+    whole = pack.read_bytes()
+    for data in (whole[: len(whole) // 2], whole[:-1], whole.replace(b"tianmai-pack@1", b"tianmai-pAck@1")):
+        pack.write_bytes(data)
+        assert main(["verify", str(pack), "--policy", str(policy)]) == 1
+        assert capsys.readouterr().err == ""
+
+
+def test_a_log_that_does_not_answer_a_single_look_is_an_error(tmp_path, policy, capsys):
+    asked = ["monitor", "http://127.0.0.1:9", "--policy", str(policy), "--state", str(tmp_path / "head"), "--once"]
+    assert main(asked) == 2
+    assert capsys.readouterr().err.startswith("error: no answer from http://127.0.0.1:9/")
+
+
+def test_a_key_file_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_bytes(b"")
+    for place in (tmp_path, tmp_path / "file" / "log.key"):
+        assert main(["keys", "new", "x", str(place)]) == 2
+        told = capsys.readouterr().err
+        assert str(place) in told
+        assert told.count("\n") == 1
 
 
 def test_a_missing_file_is_wrong_use(tmp_path, policy, capsys):

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from cloud.problems import Invalid
+from cloud.problems import Conflict, Invalid
 from cloud.provenance import LogBook, LogPlace, Provenance, audit_log, read_witnesses
 from cloud.provenance.store import metadata
 from traceability import TraceError
@@ -79,6 +79,21 @@ def test_without_its_witness_a_pack_still_comes_and_the_policy_that_asks_for_one
 def test_a_witness_that_is_none_is_refused_by_name(text):
     with pytest.raises(Invalid, match="witnesses"):
         read_witnesses(text)
+
+
+def test_a_log_that_has_begun_gets_no_second_key(engine, place, tmp_path):
+    opened(engine, place).close()
+    place.key_file.unlink()
+    with pytest.raises(Conflict, match="restore"):
+        LogBook(engine, place, now_ms)
+    assert not place.key_file.exists()
+    elsewhere = LogPlace(tmp_path / "other", tmp_path / "other.key", place.origin)
+    service = opened(engine, elsewhere)
+    service.capture(EGGS.events[0], chain="eggs", by="me")
+    service.close()
+    with pytest.raises(Conflict, match="restore"):
+        LogBook(engine, LogPlace(tmp_path / "third", tmp_path / "third.key", place.origin), now_ms)
+    assert not (tmp_path / "third.key").exists()
 
 
 def test_an_edited_event_is_found_and_named(engine, place):

@@ -1,0 +1,129 @@
+"""`tianmai-cloud` with things that are not as they should be: one line, exit 2, nothing made on the way."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import duckdb
+import pytest
+from sqlalchemy.exc import ArgumentError, OperationalError
+
+from cloud.__main__ import main
+from cloud.database import open_database
+from cloud.expected import expected
+from cloud.migrations import migrate
+from cloud.provenance import LogBook
+from cloud.settings import Settings
+from cloud.wiring import log_place, utc_now_ms
+
+
+@pytest.fixture
+def var(tmp_path):
+    """A folder with a log that has begun."""
+    folder = tmp_path / "var"
+    engine = open_database(f"sqlite:///{folder / 'tianmai.db'}")
+    migrate(engine)
+    LogBook(engine, log_place(Settings(var=folder)), utc_now_ms).close()
+    engine.dispose()
+    return folder
+
+
+def refused(capsys, *command):
+    assert main(command) == 2
+    told = capsys.readouterr().err
+    lines = [line for line in told.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in told
+    assert len(lines) == 1
+    assert told.splitlines()[-1] == lines[0]
+    return lines[0]
+
+
+def test_fsck_of_a_folder_without_a_log_says_so_and_makes_nothing(tmp_path, capsys):
+    assert "no log here" in refused(capsys, "fsck", "--var", str(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+    assert "empty" in refused(capsys, "fsck", "--var", "")
+
+
+def test_fsck_names_the_file_that_is_gone_or_damaged(var, capsys):
+    key = var / "keys" / "log.key"
+    good = key.read_bytes()
+    key.unlink()
+    assert str(key) in refused(capsys, "fsck", "--var", str(var))
+    key.write_bytes(b"\xff\x00garbage")
+    key.chmod(0o600)
+    assert str(key) in refused(capsys, "fsck", "--var", str(var))
+    key.write_bytes(good)
+    (var / "ledger" / "public" / "checkpoint").write_bytes(b"\xff\xff")
+    assert "checkpoint" in refused(capsys, "fsck", "--var", str(var))
+    (var / "tianmai.db").unlink()
+    assert "lost its journal" in refused(capsys, "fsck", "--var", str(var))
+
+
+@pytest.mark.parametrize("command", ["fsck", "serve", "migrate", "sign-in"])
+def test_a_database_that_is_none_is_named(var, command, capsys):
+    (var / "tianmai.db").write_bytes(os.urandom(9000))
+    for left in var.glob("tianmai.db-*"):
+        left.unlink()
+    told = refused(capsys, command, "--var", str(var), "--port", "0")
+    assert str(var / "tianmai.db") in told
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, capsys):
+    (tmp_path / "file").write_bytes(b"")
+    for command in ("serve", "migrate", "sign-in", "run"):
+        assert str(tmp_path / "file") in refused(capsys, command, "--var", str(tmp_path / "file"))
+
+
+def test_serving_without_the_log_s_key_ends_and_does_not_hang(var):
+    (var / "keys" / "log.key").unlink()
+    serve = [sys.executable, "-m", "cloud", "serve", "--var", str(var), "--port", "0"]
+    done = subprocess.run(serve, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: the key of this log is missing: restore ")
+    assert not (var / "keys" / "log.key").exists()
+
+
+def test_a_gateway_whose_secret_cannot_be_kept_is_not_registered(tmp_path, capsys):
+    var, place = str(tmp_path / "var"), str(tmp_path / "no" / "secret")
+    asked = ["add-gateway", "pond-1", "--farm", "fish_pond", "--region", "500108", "--var", var, "--secret-file"]
+    assert place in refused(capsys, *asked, place)
+    good = tmp_path / "secret"
+    assert main([*asked, str(good)]) == 0
+    capsys.readouterr()
+    kept = good.read_bytes()
+    assert good.stat().st_mode & 0o777 == 0o600
+    asked[1] = "BAD ID"
+    refused(capsys, *asked, str(good))
+    refused(capsys, *asked, str(tmp_path / "second"))
+    assert good.read_bytes() == kept
+    assert not (tmp_path / "second").exists()
+
+
+def test_what_is_expected_is_one_line_without_the_password_and_a_bug_is_not_expected():
+    url = "postgresql+psycopg://me:hush@db.example/tm?password=hush"
+    told = expected(OperationalError("select 1", {}, sqlite3.OperationalError("it is\naway")), url)
+    assert told is not None
+    assert "db.example/tm" in told
+    assert "it is" in told
+    assert "hush" not in told
+    assert "\n" not in told
+    assert "database_url" in (expected(ArgumentError("odd"), "hush:me") or "")
+    assert "migrate" in (expected(OperationalError("", {}, sqlite3.OperationalError("no such table: x")), url) or "")
+    assert "readings" in (expected(duckdb.IOException("odd"), "") or "")
+    assert expected(ValueError("a bug"), url) is None
+
+
+def test_who_asks_twice_to_stop_is_obeyed_at_once():
+    wait = "from cloud.__main__ import _stop_on_signals as s; import time; s(); print('on', flush=True); time.sleep(30)"
+    with subprocess.Popen([sys.executable, "-c", wait], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        began = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(10) == 128 + signal.SIGINT
+    assert time.monotonic() - began < 5
