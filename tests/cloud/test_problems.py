@@ -97,7 +97,14 @@ def test_half_a_surrogate_pair_in_a_body_is_refused_before_anybody_stores_it():
         return len(body)
 
     asked = TestClient(app, raise_server_exceptions=False)
-    for text in ('{"a": "\\ud800"}', '{"\\uDC00": 1}', '{"a": [{"b": "x\\ud83dx"}]}'):
+    escaped = '{"a": "\\ud800"}'
+    for text in (
+        escaped,
+        '{"\\uDC00": 1}',
+        '{"a": [{"b": "x\\ud83dx"}]}',
+        b'{"a": "\xed\xa0\x80"}',
+        escaped.encode("utf-16"),
+    ):
         answer = asked.post("/keep", content=text, headers={"Content-Type": "application/json"})
         assert (answer.status_code, answer.json()["code"]) == (422, "surrogate")
     for text in ('{"a": "\\ud83d\\ude00"}', '{"a": "\\\\ud800"}'):
