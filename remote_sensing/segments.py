@@ -7,6 +7,8 @@ no register.
 
 from __future__ import annotations
 
+import warnings
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -44,9 +46,12 @@ def draw_fields(cube: xr.Dataset, min_mu: float = 1.0, calendar: Calendar | None
         raise LandError("wrong_crs", "the cube is in degrees: fields in mu need a grid in metres")
     image, seen = _picture(cube, calendar or Calendar())
     least = int(np.ceil(min_mu * MU_M2 / pixel_m2))
-    labels: NDArray[np.int64] = felzenszwalb(
-        image, scale=CONTRAST * _SCALE_UNIT, sigma=0.0, min_size=least, channel_axis=-1
-    )
+    with warnings.catch_warnings():
+        # it wonders about pictures of other than three colours; many channels are what is meant
+        warnings.filterwarnings("ignore", "Got image with third dimension", RuntimeWarning)
+        labels: NDArray[np.int64] = felzenszwalb(
+            image, scale=CONTRAST * _SCALE_UNIT, sigma=0.0, min_size=least, channel_axis=-1
+        )
     pieces = rasterio.features.shapes(labels.astype(np.int32), mask=seen, connectivity=4, transform=grid.transform)
     shapes = [shapely.geometry.shape(piece) for piece, _ in pieces]
     kept = [shape for shape in shapes if shape.area >= min_mu * MU_M2]
