@@ -30,6 +30,7 @@ from edge.rules import replay as replay_rule
 from edge.settings import Settings, UplinkSettings, load_settings, load_zone, parse_broker
 from edge.spool import Spool, SpoolSettings
 from edge.spool.tool import add_spool_commands
+from edge.thinning import PackThinner
 from edge.wire import Kind, Topic
 
 
@@ -97,7 +98,8 @@ def _run(args: argparse.Namespace) -> int:
 def _start(path: Path) -> Agent:
     """The gateway by its own file and what was laid over it from afar; what cannot be built is rolled back."""
     own = load_settings(path)
-    spool = Spool(own.spool_dir, own.spool)  # holds the lock: nobody else touches the slots
+    thinner = PackThinner(own.thin.one_in, own.thin.quantities) if own.thin else None
+    spool = Spool(own.spool_dir, own.spool, thinner)  # holds the lock: nobody else touches the slots
 
     def check(body: Mapping[str, Any]) -> None:
         build_agent(load_settings(path, body), spool)

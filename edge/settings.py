@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from edge import EdgeError
 from edge.farms import Farm, FarmError, load_farm
+from edge.quantities import QUANTITIES
 from edge.spool import SpoolSettings
 from edge.wire import Kind, Topic, WireError
 
@@ -48,6 +49,13 @@ class Table:
         if not isinstance(value, str) or not value:
             raise SettingsError(f"{self.where}.{key}: must be a text, not {value!r}")
         return value
+
+    def texts(self, key: str) -> list[str]:
+        """A list of at least one text."""
+        value = self._take(key, None)
+        if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
+            raise SettingsError(f"{self.where}.{key}: must be a list of texts, not {value!r}")
+        return list(value)
 
     def number(self, key: str, default: float | None = None, *, low: float, high: float) -> float:
         """A number in ``low..high``."""
@@ -166,6 +174,14 @@ class PageSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ThinSettings:
+    """When the spool is full, keep one reading in ``one_in`` of series that measure one of ``quantities``."""
+
+    one_in: int
+    quantities: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a gateway is told. ``secret`` is never printed."""
 
@@ -179,6 +195,7 @@ class Settings:
     outputs: tuple[DriverSettings, ...]
     secret: bytes = field(repr=False)
     page: PageSettings | None = None
+    thin: ThinSettings | None = None
     pack_readings: int = 200
     pack_age_s: float = 5.0
     status_s: float = 30.0
@@ -243,6 +260,7 @@ def _settings(top: Table, base: Path) -> Settings:
             cap_days=spool.number("cap_days", 30, low=0, high=3650),
             segment_bytes=spool.whole("segment_kb", 1024, low=16, high=65536) * 1024,
         ),
+        thin=_thin(spool.table("thin")) if "thin" in spool else None,
         pack_readings=spool.whole("pack_readings", 200, low=1, high=2000),
         pack_age_s=spool.number("pack_age_s", 5.0, low=0.05, high=3600),
         drivers=tuple(_driver(row, base) for row in top.tables("driver")),
@@ -322,6 +340,15 @@ def _page(table: Table) -> PageSettings:
         raise SettingsError("page.pin: must be 4 to 12 digits in quotes")
     table.done()
     return PageSettings(host, int(port), pin)
+
+
+def _thin(table: Table) -> ThinSettings:
+    one_in, named = table.whole("one_in", low=2, high=10_000), table.texts("quantities")
+    for name in named:
+        if name not in QUANTITIES:
+            raise SettingsError(f"{table.where}.quantities: no quantity {name!r}")
+    table.done()
+    return ThinSettings(one_in, frozenset(named))
 
 
 def _driver(table: Table, base: Path, key: str = "name") -> DriverSettings:

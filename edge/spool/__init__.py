@@ -22,13 +22,15 @@ from edge.spool.disk import Disk, RealDisk
 from edge.spool.lane import Item, Lane, epoch_of
 from edge.spool.marks import Marks
 from edge.spool.segment import Entry, Kind
+from edge.spool.thin import Thinner, Thinning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Gap", "Item", "Kind", "Spool", "SpoolError", "SpoolSettings", "Stat"]
+__all__ = ["Gap", "Item", "Kind", "Spool", "SpoolError", "SpoolSettings", "Stat", "Thinner"]
 
 _DATA, _EVENT = "d", "e"
+_ROOM_SEGMENTS = 2  # thinning begins when the data lane comes so near to its cap
 _RESERVE = 10  # per cent of the space that only events and records may use
 
 
@@ -83,10 +85,13 @@ class Spool:
     """A durable queue in one directory; one process, one thread.
 
     ``put`` gives out a number and remembers the message; ``commit`` makes all remembered messages durable.
-    Nothing can be read, hence sent, before it is durable: a number is never used for two contents.
+    Nothing can be read, hence sent, before it is durable: a number is never used for two contents. With a
+    ``thinner`` the oldest data are thinned before any are dropped.
     """
 
-    def __init__(self, where: Path | Disk, settings: SpoolSettings = SpoolSettings()) -> None:
+    def __init__(
+        self, where: Path | Disk, settings: SpoolSettings = SpoolSettings(), thinner: Thinner | None = None
+    ) -> None:
         self._disk: Disk = _real_disk(where) if isinstance(where, Path) else where
         self._settings = settings
         marks = Marks(self._disk)
@@ -104,6 +109,7 @@ class Spool:
         if self._settled:
             self._next = max(self._next, self._settled[-1][1] + 1)
         self._lost = int(self._lanes[_EVENT].notes.get("lost", 0))
+        self._thinner, self._thinning = thinner, Thinning(0, [])
 
     # -- writing ---------------------------------------------------------------------------------------
 
@@ -123,6 +129,13 @@ class Spool:
         Makes room by dropping the oldest data where the cap or the disk demands it. Raises ``SpoolError``
         (``disk_full``, ``disk_error``) when the disk refuses; nothing is forgotten, call again later.
         """
+        self._write_pending(now_ms)
+        if self._thinner is not None:
+            self._thin_a_little(self._thinner, now_ms)
+        self._enforce_cap(now_ms)
+        return self._next - 1
+
+    def _write_pending(self, now_ms: int) -> None:
         for prefix in (_EVENT, _DATA):
             while self._pending[prefix]:
                 try:
@@ -131,8 +144,6 @@ class Spool:
                     self._make_room(why)
                     continue
                 self._pending[prefix] = []
-        self._enforce_cap(now_ms)
-        return self._next - 1
 
     def _make_room(self, why: OSError) -> None:
         if why.errno in {errno.ENOSPC, errno.EDQUOT} and self._lanes[_DATA].segments > 0:
@@ -149,12 +160,37 @@ class Spool:
             item = waiting.pop(0)
             self._report([Entry(item.seq, item.kind, item.count, 0, 0)], "disk_refuses")
 
+    def _room_for_data(self) -> int:
+        """Bytes the data lane may still take: nine tenths of the cap, less where events need more than theirs."""
+        cap, used = self._settings.cap_bytes, self._lanes[_DATA].bytes_used
+        return min(cap * (100 - _RESERVE) // 100, cap - self._lanes[_EVENT].bytes_used) - used
+
+    def _thin_a_little(self, thinner: Thinner, now_ms: int) -> None:
+        """While the last segments before the cap are filled, go through the oldest one."""
+        lane = self._lanes[_DATA]
+        if lane.segments <= _ROOM_SEGMENTS or self._room_for_data() > _ROOM_SEGMENTS * self._settings.segment_bytes:
+            return
+        if self._thinning.first != lane.first:
+            waiting = [entry for entry in lane.oldest() if entry.seq > self.watermark]
+            self._thinning = Thinning(lane.first, waiting)
+        work = self._thinning
+        if not work.worth:
+            return
+        self._put_again(work.step(thinner, [(entry, lane.load(entry).payload) for entry in work.few()]))
+        if work.lost and not work.waiting:
+            self._put_again(thinner.rest())
+            self._write_pending(now_ms)
+            if lane.first == work.first:  # a full disk may have taken it meanwhile
+                self._drop(_DATA, "thinned")
+
+    def _put_again(self, packs: list[tuple[bytes, int]]) -> None:
+        for payload, count in packs:
+            self.put(Kind.DATA, payload, count=count)
+
     def _enforce_cap(self, now_ms: int) -> None:
         cap = self._settings.cap_bytes
         data, events = self._lanes[_DATA], self._lanes[_EVENT]
-        while data.segments > 1 and (
-            data.bytes_used > cap * (100 - _RESERVE) // 100 or data.bytes_used + events.bytes_used > cap
-        ):
+        while data.segments > 1 and self._room_for_data() < 0:
             self._drop(_DATA, "cap")
         while events.segments > 1 and data.bytes_used + events.bytes_used > cap:
             self._drop(_EVENT, "cap")
@@ -165,7 +201,12 @@ class Spool:
 
     def _drop(self, prefix: str, reason: str) -> None:
         self._save_mark()  # else a restart would report as lost what was merely trimmed
-        self._report([e for e in self._lanes[prefix].drop_oldest() if e.seq > self.watermark], reason)
+        first = self._lanes[prefix].first
+        lost = [e for e in self._lanes[prefix].drop_oldest() if e.seq > self.watermark]
+        if prefix == _DATA and self._thinner is not None and self._thinning.first == first:
+            lost = self._thinning.really_lost(lost)
+            self._put_again(self._thinner.rest())
+        self._report(lost, reason)
 
     def _report(self, lost: list[Entry], reason: str) -> None:
         for run in _runs(lost):

@@ -78,6 +78,15 @@ class Lane:
         """How many files there are."""
         return len(self._firsts)
 
+    @property
+    def first(self) -> int:
+        """The first number of the oldest segment; 0 where there is none."""
+        return self._firsts[0] if self._firsts else 0
+
+    def oldest(self) -> list[Entry]:
+        """The entries of the oldest segment."""
+        return list(self._entries(self._firsts[0])) if self._firsts else []
+
     def write(self, items: Sequence[Item], created_ms: int) -> None:
         """Make the items durable, in order. On ``OSError`` none counts as written and it may be called again."""
         try:
@@ -177,7 +186,7 @@ class Lane:
         """Give up the oldest segment, the one being written last of all; its entries are what was lost."""
         if len(self._firsts) == 1:
             self.seal()
-        lost = list(self._entries(self._firsts[0])) if self._firsts else []
+        lost = self.oldest()
         if self._firsts:
             self._remove_first()
         return lost

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from edge import EdgeError
-from edge.spool import Item, Kind, Spool, SpoolError
+from edge.spool import Item, Kind, Spool, SpoolError, SpoolSettings
 from edge.wire import Event, Topic, WireError, decode_pack, export_head, export_line, read_export
 from edge.wire import Kind as WireKind
 
 if TYPE_CHECKING:
     import argparse
 
+_AS_IT_IS = SpoolSettings(cap_bytes=2**62, cap_days=0)  # who only looks drops nothing, whatever cap the gateway has
 _WIRE = {Kind.DATA: WireKind.DATA, Kind.RECORD: WireKind.RECORD, Kind.EVENT: WireKind.EVENT}
 
 
@@ -51,7 +52,7 @@ def add_spool_commands(jobs: argparse._SubParsersAction[argparse.ArgumentParser]
 def _open(directory: Path) -> Spool:
     if not directory.is_dir():
         raise SpoolError("no_spool", f"{directory}: no such directory")
-    return Spool(directory)
+    return Spool(directory, _AS_IT_IS)
 
 
 def messages(spool: Spool) -> Iterator[Item]:
@@ -152,7 +153,7 @@ def _messages_of(path: Path) -> Iterator[tuple[Topic, bytes]]:
 
 def _import(args: argparse.Namespace) -> int:
     kinds = {wire: kind for kind, wire in _WIRE.items()}
-    spool, count = Spool(args.dir), 0
+    spool, count = Spool(args.dir, _AS_IT_IS), 0
     try:
         for topic, payload in _messages_of(args.file):
             readings = len(decode_pack(payload).readings) if topic.kind is WireKind.DATA else 1

@@ -1,16 +1,21 @@
 """What the spool has called durable stays readable, whatever happens to the disk."""
 
 import errno
+import json
+import os
 import random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.__main__ import main
 from edge.spool import Kind, Spool, SpoolError, SpoolSettings
 from edge.spool.disk import RealDisk
 from edge.spool.faults import FaultyDisk, PowerCut
 from edge.spool.tool import messages
+from edge.thinning import PackThinner
+from edge.wire import Pack, Reading, decode_pack, encode_pack
 
 SMALL = SpoolSettings(cap_bytes=10**9, segment_bytes=2048)
 
@@ -203,6 +208,86 @@ def test_the_oldest_data_go_when_the_cap_is_reached_and_each_loss_is_reported_on
     content(again)
     assert not again.take_gaps()
     assert again.stat().lost_readings == 3 * len(lost)
+
+
+def packs_of(count, *, per_pack=20):
+    """Packs of two series in turn: one slow (water temperature), one that matters (oxygen)."""
+    for nth in range(count):
+        at = 1_800_000_000_000 + nth * per_pack * 1000
+        names = (
+            "pond1/water_temperature",
+            "pond1/water_temperature",
+            "pond1/water_temperature",
+            "pond1/dissolved_oxygen",
+        )
+        yield Pack(
+            "pond-1", tuple(Reading(names[n % 4], at + n * 1000, 20 + nth % 7 / 10, "Cel") for n in range(per_pack))
+        )
+
+
+def readings_in(spool):
+    return [
+        (reading.name, reading.time_ms)
+        for item in messages(spool)
+        if item.kind is Kind.DATA
+        for reading in decode_pack(item.payload).readings
+    ]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_full_spool_is_thinned_before_anything_is_dropped_and_every_reading_is_there_or_counted(restarts):
+    disk, asked = FaultyDisk(), SpoolSettings(cap_bytes=40_000, segment_bytes=4096)
+    spool = Spool(disk, asked, PackThinner(10, {"water_temperature"}))
+    sent, reported = set(), 0
+    for nth, pack in enumerate(packs_of(330)):
+        spool.put(Kind.DATA, encode_pack(pack), count=len(pack.readings))
+        sent |= {(reading.name, reading.time_ms) for reading in pack.readings}
+        spool.commit()
+        if restarts and nth % 50 == 49:
+            gaps = spool.take_gaps()
+            reported += sum(gap.count for gap in gaps)
+            spool.put(Kind.EVENT, b"gaps", note=spool.gap_note())
+            spool.close()
+            spool = Spool(disk, asked, PackThinner(10, {"water_temperature"}))
+    gaps = spool.take_gaps()
+    found = readings_in(spool)
+    lost = sent - set(found)
+    assert spool.stat().bytes_used <= 40_000
+    reported += sum(gap.count for gap in gaps)
+    if restarts:  # a half thinned segment is begun anew: some readings are kept twice, none is lost uncounted
+        assert reported >= len(lost)
+    else:
+        assert reported == len(lost)
+        assert {gap.reason for gap in gaps} == {"thinned"}
+        assert {name for name, _ in lost} == {"pond1/water_temperature"}, "what matters is kept whole"
+        assert len(found) == len(set(found))
+
+
+def test_what_cannot_be_made_thinner_is_dropped_and_never_copied_about():
+    disk = FaultyDisk()
+    spool = Spool(disk, SpoolSettings(cap_bytes=40_000, segment_bytes=4096), PackThinner(10, {"air_temperature"}))
+    for pack in packs_of(330):
+        spool.put(Kind.DATA, encode_pack(pack), count=len(pack.readings))
+        spool.commit()
+    gaps = spool.take_gaps()
+    found = readings_in(spool)
+    assert {gap.reason for gap in gaps} == {"cap"}
+    assert len(found) == len(set(found))
+    assert sum(gap.count for gap in gaps) + len(found) == 330 * 20
+
+
+def test_looking_into_a_spool_drops_nothing_whatever_cap_it_was_written_under(tmp_path, capsys):
+    spool = Spool(tmp_path / "spool", SpoolSettings(cap_bytes=10**12, segment_bytes=2048))
+    for _ in range(8):
+        spool.put(Kind.DATA, bytes(1000))
+        spool.commit()
+    spool.close()
+    files = sorted((tmp_path / "spool").glob("d-*.seg"))
+    for path in files[:3]:
+        os.truncate(path, 250 * 1024 * 1024)  # takes no space: a hole
+    assert main(["spool", "stat", str(tmp_path / "spool")]) == 0
+    assert json.loads(capsys.readouterr().out)["bytes_used"] > 700_000_000
+    assert sorted((tmp_path / "spool").glob("d-*.seg")) == files
 
 
 def test_old_segments_go_by_age():
