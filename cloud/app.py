@@ -5,7 +5,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cloud import accounts, alarms, catalogue, land, problems, provenance, regions, telemetry
+from cloud import accounts, alarms, catalogue, land, problems, provenance, regions, steering, telemetry
 from cloud.pages import build_pages, build_problem_page
 from cloud.wiring import Services
 from edge import EdgeError
@@ -35,6 +35,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(accounts.build_router(services.accounts))
     app.include_router(regions.build_router(services.regions))
     app.include_router(telemetry.build_router(services.telemetry))
+    app.include_router(steering.build_router(services.steering))
     app.include_router(alarms.build_router(services.alarms))
     app.include_router(land.build_router(services.land))
     app.include_router(catalogue.build_router(services.catalogue))

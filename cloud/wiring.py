@@ -23,6 +23,7 @@ from cloud.problems import CloudError
 from cloud.provenance import LogBook, LogPlace, Provenance, read_witnesses, record_keeper
 from cloud.regions import Regions
 from cloud.settings import Settings
+from cloud.steering import Courier, Post, Steering
 from cloud.telemetry import (
     Arrival,
     Broker,
@@ -82,6 +83,7 @@ class Gathering:
     readings: ReadingsStore
     registry: Registry
     telemetry: Telemetry
+    steering: Steering
     stage_record: Callable[[Any], None]
 
     def close(self) -> None:
@@ -105,6 +107,7 @@ class Services:
     readings: ReadingsStore
     registry: Registry
     telemetry: Telemetry
+    steering: Steering
     alarms: Alarms
     provenance: Provenance
     gathering: Gathering
@@ -143,7 +146,15 @@ def build_gathering(settings: Settings, clock: Clock = utc_now_ms) -> Gathering:
     readings = open_readings(settings.readings, database=office.engine)
     registry = Registry(office.engine)
     telemetry = Telemetry(readings, registry, clock=clock, covers=_covers(office))
-    return Gathering(office, readings, registry, telemetry, record_keeper(office.engine))
+    steering = Steering(
+        office.engine,
+        clock=clock,
+        gateway=registry.gateway,
+        actuators=_actuators,
+        covers=_covers(office),
+        audit=office.accounts.audit,
+    )
+    return Gathering(office, readings, registry, telemetry, steering, record_keeper(office.engine))
 
 
 def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
@@ -176,10 +187,19 @@ def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
         gathering.readings,
         registry,
         telemetry,
+        gathering.steering,
         Alarms(AlarmStore(office.engine), clock=clock, watched=lambda: watched(telemetry), covers=_covers(office)),
         provenance,
         gathering,
     )
+
+
+def _actuators(farm: str) -> frozenset[str] | None:
+    """What a farm of this type can drive; None for a type that no file describes."""
+    try:
+        return frozenset(one.name for one in load_farm(farm).actuators)
+    except FarmError:
+        return None
 
 
 def _covers(office: Office) -> Callable[[str, frozenset[str]], bool]:
@@ -190,19 +210,22 @@ def _covers(office: Office) -> Callable[[str, frozenset[str]], bool]:
 
 
 class Intake:
-    """The taking side of the serving process: what gateways send, and the rules that judge it."""
+    """The side that faces gateways: what they send, the rules that judge it, and what is wanted of them."""
 
-    def __init__(self, ingest: Ingest, watch: Watch) -> None:
+    def __init__(self, ingest: Ingest, watch: Watch, courier: Courier) -> None:
         self._ingest = ingest
         self._watch = watch
+        self._courier = courier
 
     def start(self) -> None:
         """Begin; an absent broker is waited for."""
         self._watch.start()
         self._ingest.start()
+        self._courier.start()
 
     def stop(self) -> None:
         """End; what was not acknowledged comes again."""
+        self._courier.stop()
         self._ingest.stop()
         self._watch.stop()
 
@@ -271,8 +294,15 @@ def build_ingest(gathering: Gathering) -> Intake:
         clock=gathering.office.clock,
         on_record=gathering.stage_record,
         on_stored=on_stored,
+        on_events=gathering.steering.take_events,
         refusals=(CloudError, TraceError),
         share=settings.mqtt_share or None,
         keep=parse_keep(settings.keep_days),
     )
-    return Intake(ingest, watch)
+    courier = Courier(
+        gathering.steering,
+        Post(settings.mqtt_host, settings.mqtt_port),
+        clock=gathering.office.clock,
+        set_aside=gathering.telemetry.set_aside,
+    )
+    return Intake(ingest, watch, courier)

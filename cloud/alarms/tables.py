@@ -51,6 +51,7 @@ alarm = Table(
     Column("level", Integer, nullable=False),  # receivers of levels below this one have been told
     UniqueConstraint("gateway", "rule", "raised_ms"),
     Index("alarm_open", "cleared_ms", "withdrawn_ms"),
+    Index("alarm_region", "region", "id"),
     sqlite_autoincrement=True,
 )
 step = Table(

@@ -24,6 +24,7 @@ from cloud.land import metadata as land
 from cloud.problems import Conflict
 from cloud.provenance.store import metadata as provenance
 from cloud.regions import metadata as regions
+from cloud.steering import metadata as steering
 from cloud.telemetry.tables import metadata as telemetry
 
 __all__ = ["METADATA", "differences", "head", "migrate", "revise"]
@@ -33,6 +34,7 @@ METADATA: Final[tuple[MetaData, ...]] = (
     regions,
     accounts,
     telemetry,
+    steering,
     alarms,
     land,
     provenance,

@@ -25,7 +25,7 @@ from paho.mqtt.properties import Properties
 from cloud.problems import CloudError
 from cloud.telemetry.dead_letters import Message
 from cloud.telemetry.inbox import Inbox
-from cloud.telemetry.pipeline import OnRecord, OnStored, Pipeline
+from cloud.telemetry.pipeline import OnEvents, OnRecord, OnStored, Pipeline
 from cloud.telemetry.quick_client import QuickClient
 from cloud.telemetry.registry import Registry
 from cloud.telemetry.retention import forget_old
@@ -85,12 +85,19 @@ class Ingest:
         clock: Callable[[], int],
         on_record: OnRecord | None = None,
         on_stored: OnStored | None = None,
+        on_events: OnEvents | None = None,
         refusals: tuple[type[Exception], ...] = (CloudError,),
         share: str | None = None,
         keep: Mapping[str, int] | None = None,
     ) -> None:
         self._pipeline = Pipeline(
-            readings, registry, clock=clock, on_record=on_record, on_stored=on_stored, refusals=refusals
+            readings,
+            registry,
+            clock=clock,
+            on_record=on_record,
+            on_stored=on_stored,
+            on_events=on_events,
+            refusals=refusals,
         )
         self._readings = readings
         self._registry = registry

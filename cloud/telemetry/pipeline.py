@@ -27,7 +27,7 @@ from cloud.telemetry.store import Appended, Arrival, PackKey, Points, ReadingsSt
 from edge.quantities import quantity_of
 from edge.wire import Ack, Event, Kind, Pack, Reading, Record, Status, Topic, WireError, decode_pack, parse_topic
 
-__all__ = ["OnRecord", "OnStored", "Pipeline", "RecordArrival"]
+__all__ = ["OnEvents", "OnRecord", "OnStored", "Pipeline", "RecordArrival"]
 
 _LOG = logging.getLogger(__name__)
 # A clock this far ahead cannot be a slow network: such a reading would stay "the newest" until its time comes.
@@ -53,6 +53,8 @@ class RecordArrival:
 OnRecord = Callable[[RecordArrival], None]
 # Called with arrivals that are durable and new, before the watermark moves.
 OnStored = Callable[[Sequence[Arrival]], None]
+# Called with the rows of events that are durable, before the watermark moves; the same ones may come again.
+OnEvents = Callable[[Sequence[Mapping[str, Any]]], None]
 
 
 class _Refused(Exception):
@@ -104,6 +106,7 @@ class Pipeline:
         clock: Callable[[], int],
         on_record: OnRecord | None = None,
         on_stored: OnStored | None = None,
+        on_events: OnEvents | None = None,
         refusals: tuple[type[Exception], ...] = (CloudError,),
     ) -> None:
         self._readings = readings
@@ -112,6 +115,7 @@ class Pipeline:
         self._clock = clock
         self._on_record = on_record
         self._on_stored = on_stored
+        self._on_events = on_events
         self._refusals = refusals
         self._known: dict[str, dict[tuple[str, str], int]] = {}
         self._handlers: Mapping[Kind, Callable[[Message, Topic, Gateway, _Batch], Arrival | None]] = {
@@ -134,6 +138,8 @@ class Pipeline:
             self._settle(batch)
             self._letters.keep(batch.letters)
             self._registry.keep_events(batch.events)
+            if self._on_events is not None and batch.events:
+                self._on_events(batch.events)
             done = self._readings.append(batch.arrivals)
             self._letters.keep([*self._impostors(done, batch), *_rejected(done, batch)])
             self._registry.keep_events([_alert(key, batch.sources[key]) for key in sorted(done.reused)])

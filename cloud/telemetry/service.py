@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cloud.problems import Invalid, NotFound, TooLarge, Unauthenticated
-from cloud.telemetry.dead_letters import DeadLetters
+from cloud.telemetry.dead_letters import DeadLetters, Letter, Message
 from cloud.telemetry.exports import as_csv, as_parquet
 from cloud.telemetry.foreign import from_line_protocol, from_thingsboard
 from cloud.telemetry.pipeline import OnStored, Pipeline
@@ -37,7 +37,7 @@ from cloud.telemetry.schemas import (
 from cloud.telemetry.store import NO_VALUE_QUALITY, Arrival, Points, ReadingsStore, gather
 from cloud.telemetry.together import Together
 from edge.quantities import quantity_of
-from edge.wire import DEFAULT_LIMITS, Reading, decode_pack
+from edge.wire import DEFAULT_LIMITS, PREFIX, Reading, decode_pack
 
 __all__ = ["Telemetry"]
 
@@ -404,6 +404,11 @@ class Telemetry:
         names = None if scope is None else [one.id for one in self._visible(scope)]
         rows = self._letters.list(gateways=names, before_ms=before_ms, limit=limit)
         return [DeadLetterView(**row) for row in rows]
+
+    def set_aside(self, topic: str, payload: bytes, reason: str, detail: str) -> None:
+        """Keep a message of a gateway that another context could not take."""
+        gateway = topic.removeprefix(f"{PREFIX}/").partition("/")[0][:36]
+        self._letters.keep([Letter(Message(topic, payload, self._clock()), reason, detail, gateway)])
 
     def replay(self, digest: str) -> None:
         """Send a dead letter through the pipeline again; raises `Invalid` with the reason where it fails again.
