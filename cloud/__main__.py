@@ -96,8 +96,29 @@ def _parser() -> argparse.ArgumentParser:
     regions.add_argument("--as-of", type=date.fromisoformat, metavar="YYYY-MM-DD", help=as_of)
     command("fsck", _fsck, "read the whole log again and name the first event that is not as it was signed")
     command("migrate", _migrate, "bring the database to this program's revision (every start does this too)")
+    _receivers_command(command("receivers", _receivers, "who is told about alarms: list, add, remove"), shared)
     command("sign-in", _sign_in, "print a one-time sign-in link for the administrator of the whole city")
     return parser
+
+
+def _receivers_command(parser: argparse.ArgumentParser, shared: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list", parents=[shared], help="one JSON line for each receiver")
+    add = actions.add_parser(
+        "add", parents=[shared], help="tell somebody from now on; the same address again changes it"
+    )
+    add.add_argument(
+        "kind", choices=("webhook", "smtp", "log"), help="how: a chat robot's URL, a mail, this service's log"
+    )
+    add.add_argument("address", help="URL or mail address; for `log` any word")
+    add.add_argument("--name", required=True, help="who that is")
+    add.add_argument("--region", required=True, help="region code; alarms of it and all below it are told")
+    add.add_argument("--severity", choices=("warning", "critical"), default="warning", help="the lowest that is told")
+    level = "0 is told at once, 1 ten minutes later when nobody acknowledged, and so on to 4 (default: 0)"
+    add.add_argument("--level", type=int, default=0, help=level)
+    add.add_argument("--per-hour", type=int, default=20, help="messages an hour at most, 1..1000 (default: 20)")
+    remove = actions.add_parser("remove", parents=[shared], help="tell somebody no more")
+    remove.add_argument("id", type=int, help="its number in the list")
 
 
 def _stop_on_signals(hurry: Callable[[], None] = lambda: None) -> threading.Event:
@@ -304,6 +325,33 @@ def _migrate(_args: argparse.Namespace, settings: Settings) -> int:
 
     before = migrate(open_database(settings.database))
     print(f"{before or 'empty'} -> {head()}")
+    return 0
+
+
+def _receivers(args: argparse.Namespace, settings: Settings) -> int:
+    from pydantic import ValidationError  # noqa: PLC0415 - with the imports below: only the services load them
+
+    from cloud.alarms import Alarms, AlarmStore, Receiver  # noqa: PLC0415
+    from cloud.wiring import build_office  # noqa: PLC0415
+
+    office = build_office(settings)
+    alarms = Alarms(AlarmStore(office.engine), clock=office.clock, watched=list, covers=lambda *_: True)
+    if args.action == "add":
+        try:
+            names = ("kind", "address", "name", "region", "severity", "level", "per_hour")
+            new = Receiver(**{name: getattr(args, name) for name in names})
+        except ValidationError as why:
+            first = why.errors()[0]
+            raise Invalid(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from why
+        if not office.regions.known(new.region):
+            raise Invalid(f"no region {new.region!r} here; import a list with `tianmai-cloud import-regions` first")
+        print(alarms.add_receiver(new).model_dump_json())
+    elif args.action == "remove":
+        alarms.remove_receiver(args.id)
+    else:
+        for one in alarms.receivers():
+            print(one.model_dump_json())
+    office.engine.dispose()
     return 0
 
 

@@ -34,7 +34,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(provenance.build_router(services.provenance))
     app.include_router(accounts.build_router(services.accounts))
     app.include_router(regions.build_router(services.regions))
-    app.include_router(telemetry.build_router(services.telemetry))
+    app.include_router(telemetry.build_router(services.telemetry, services.exports))
     app.include_router(steering.build_router(services.steering))
     app.include_router(alarms.build_router(services.alarms))
     app.include_router(land.build_router(services.land))

@@ -14,7 +14,21 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Engine, Integer, MetaData, String, Table, Text, insert, select, update
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    delete,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.engine import RowMapping
 
 __all__ = ["Job", "Jobs", "ask_daily", "metadata", "work"]
@@ -80,6 +94,23 @@ class Jobs:
             row = db.execute(select(_JOB).where(_JOB.c.key == key)).mappings().first()
         return None if row is None else _job(row)
 
+    def all(self, kind: str) -> list[Job]:
+        """Every job of a kind, the oldest first."""
+        query = select(_JOB).where(_JOB.c.kind == kind).order_by(_JOB.c.asked_ms)
+        with self._engine.connect().execution_options(reading=True) as db:
+            return [_job(row) for row in db.execute(query).mappings()]
+
+    def note(self, key: str, result: Any) -> bool:
+        """Say how far a running job is, which also keeps its lease; False where somebody has forgotten it."""
+        held = update(_JOB).where(_JOB.c.key == key, _JOB.c.state == "running")
+        with self._engine.begin() as db:
+            return db.execute(held.values(result=result, lease_until_ms=self._clock() + LEASE_MS)).rowcount > 0
+
+    def forget(self, key: str) -> None:
+        """Remove a job; whoever works at it finds out by its next `note`."""
+        with self._engine.begin() as db:
+            db.execute(delete(_JOB).where(_JOB.c.key == key))
+
     def lease(self, owner: str, kinds: tuple[str, ...]) -> Job | None:
         """Claim the oldest job of `kinds` that waits or whose worker has gone silent; None where there is none."""
         now = self._clock()
@@ -130,16 +161,21 @@ def ask_daily(jobs: Jobs, kinds: tuple[str, ...], *, zone: tzinfo, stop: threadi
 
 
 def work(
-    jobs: Jobs, hands: Mapping[str, Callable[[Mapping[str, Any]], Any]], *, owner: str, stop: threading.Event
+    jobs: Jobs,
+    hands: Mapping[str, Callable[[Mapping[str, Any]], Any]],
+    *,
+    owner: str,
+    stop: threading.Event,
+    pause: Callable[[], object] | None = None,
 ) -> None:
-    """Do jobs until `stop`: one at a time, each by the function registered for its kind.
+    """Do jobs until `stop`: one at a time, each by the function registered for its kind; `pause` waits for the next.
 
     An exception marks the job failed with its last line and is logged whole; the worker goes on with the next.
     """
     while not stop.is_set():
         job = jobs.lease(owner, tuple(hands))
         if job is None:
-            stop.wait(0.5)
+            (pause or (lambda: stop.wait(0.5)))()
             continue
         _LOG.info("job %s starts", job.key)
         try:

@@ -41,7 +41,10 @@ _SWITCH_S = 0.0005
 
 
 class Server:
-    """uvicorn in a thread of this process, so that Ctrl-C stays with the supervisor; and who takes farm records."""
+    """uvicorn in a thread of this process, so that Ctrl-C stays with the supervisor.
+
+    Beside it who takes farm records, and who writes exports.
+    """
 
     def __init__(self, services: Services) -> None:
         settings = services.settings
@@ -55,14 +58,18 @@ class Server:
         self._server = uvicorn.Server(config)
         self._stop = threading.Event()
         watch = services.provenance.watch_records
-        self._records = threading.Thread(target=watch, args=(self._stop,), name="records", daemon=True)
+        self._helpers = [
+            threading.Thread(target=watch, args=(self._stop,), name="records", daemon=True),
+            threading.Thread(target=services.exports.work, args=(self._stop,), name="exports", daemon=True),
+        ]
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
 
     def __enter__(self) -> "Server":  # noqa: PYI034 - not meant to be subclassed
         # Whoever waits for the disk (the log's writer, above all) needs the interpreter back soon, not after 5 ms.
         sys.setswitchinterval(_SWITCH_S)
         self._thread.start()
-        self._records.start()
+        for helper in self._helpers:
+            helper.start()
         for _ in range(400):
             if self._server.started:
                 return self
@@ -75,7 +82,8 @@ class Server:
         self._stop.set()
         self._server.should_exit = True
         self._thread.join(5.0)
-        self._records.join(5.0)
+        for helper in self._helpers:
+            helper.join(5.0)
 
 
 class Run:

@@ -31,6 +31,7 @@ from cloud.telemetry import (
     Pipeline,
     ReadingsStore,
     Registry,
+    TakeAway,
     Telemetry,
     open_readings,
     parse_keep,
@@ -107,6 +108,7 @@ class Services:
     readings: ReadingsStore
     registry: Registry
     telemetry: Telemetry
+    exports: TakeAway
     steering: Steering
     alarms: Alarms
     provenance: Provenance
@@ -187,6 +189,15 @@ def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
         gathering.readings,
         registry,
         telemetry,
+        TakeAway(
+            telemetry,
+            gathering.readings,
+            registry,
+            office.jobs,
+            settings.var / "exports",
+            clock=clock,
+            audit=office.accounts.audit,
+        ),
         gathering.steering,
         Alarms(AlarmStore(office.engine), clock=clock, watched=lambda: watched(telemetry), covers=_covers(office)),
         provenance,

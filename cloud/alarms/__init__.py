@@ -7,6 +7,7 @@
 from cloud.alarms.engine import Watched
 from cloud.alarms.notify import Notifier, email, log, webhook
 from cloud.alarms.router import build_router
+from cloud.alarms.schemas import Receiver
 from cloud.alarms.service import Alarms
 from cloud.alarms.store import AlarmStore
 from cloud.alarms.telling import Teller
@@ -16,6 +17,7 @@ __all__ = [
     "AlarmStore",
     "Alarms",
     "Notifier",
+    "Receiver",
     "Teller",
     "Watch",
     "Watched",

@@ -14,6 +14,7 @@ from cloud.telemetry.retention import parse_keep
 from cloud.telemetry.router import build_router
 from cloud.telemetry.service import Telemetry
 from cloud.telemetry.store import Arrival, ReadingsStore, StoreUnavailable
+from cloud.telemetry.take_away import TakeAway
 
 __all__ = [
     "Arrival",
@@ -25,6 +26,7 @@ __all__ = [
     "RecordArrival",
     "Registry",
     "StoreUnavailable",
+    "TakeAway",
     "Telemetry",
     "build_router",
     "open_readings",

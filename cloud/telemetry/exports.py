@@ -1,22 +1,22 @@
-"""Readings to take away: CSV for a spreadsheet, Parquet for a program. A day at a time, so size is no matter."""
+"""Readings to take away: CSV for a spreadsheet, Parquet for a program. A piece at a time, so size is no matter."""
 
-import csv
-import io
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Protocol, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow import csv
 
 from cloud.telemetry.registry import Series
 from cloud.telemetry.store import Points, ReadingsStore
 
-__all__ = ["as_csv", "as_parquet"]
+__all__ = ["FORMATS", "Step", "write_readings"]
 
 _DAY_MS = 86_400_000
-_HEAD = ("gateway", "series", "unit", "time", "time_ms", "value", "quality")
+_SERIES_AT_ONCE = 500
 _SCHEMA = pa.schema(
     [
         ("gateway", pa.dictionary(pa.int32(), pa.string())),
@@ -27,39 +27,82 @@ _SCHEMA = pa.schema(
         ("quality", pa.uint8()),
     ]
 )
+_CSV_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("gateway", "series", "unit", "time")),
+        ("time_ms", pa.int64()),
+        ("value", pa.float64()),
+        ("quality", pa.uint8()),
+    ]
+)
+FORMATS = ("csv", "parquet")
+
+# (share done 0..1, readings so far): called between pieces; may raise to end the writing.
+Step = Callable[[float, int], None]
 
 
-def as_csv(readings: ReadingsStore, series: Mapping[int, Series], start_ms: int, end_ms: int) -> Iterator[bytes]:
-    """Lines with a header, in pieces; values exactly as stored, an empty cell for none."""
-    yield (",".join(_HEAD) + "\r\n").encode()
-    for points in _days(readings, series, start_ms, end_ms):
-        out = io.StringIO()
-        lines = csv.writer(out)
-        columns = (points.series.tolist(), points.time_ms.tolist(), points.value.tolist(), points.quality.tolist())
-        for one, at, value, quality in zip(*columns, strict=True):
-            when = datetime.fromtimestamp(at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{at % 1000:03d}Z"
-            shown = "" if np.isnan(value) else repr(value)
-            lines.writerow([series[one].gateway, series[one].name, series[one].unit, when, at, shown, quality])
-        yield out.getvalue().encode()
+class _Writer(Protocol):
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+    def write_table(self, table: pa.Table) -> None: ...
 
 
-def as_parquet(readings: ReadingsStore, series: Mapping[int, Series], start_ms: int, end_ms: int, path: Path) -> None:
-    """The same as a file; names are dictionaries, missing values are null."""
-    with pq.ParquetWriter(path, _SCHEMA, compression="zstd") as writer:
-        for points in _days(readings, series, start_ms, end_ms):
-            rows = [series[one] for one in points.series.tolist()]
-            texts = ([one.gateway for one in rows], [one.name for one in rows], [one.unit for one in rows])
-            columns = [pa.array(text).dictionary_encode() for text in texts]
-            columns += [pa.array(points.time_ms, _SCHEMA.field("time").type)]
-            columns += [pa.array(points.value, from_pandas=True), pa.array(points.quality)]
-            writer.write_table(pa.table(columns, schema=_SCHEMA))
+def write_readings(
+    readings: ReadingsStore, series: Mapping[int, Series], span: tuple[int, int], path: Path, step: Step
+) -> int:
+    """Readings of these series over `[start, end)` into `path`, whose ending says the format; how many there were.
+
+    Day by day, within a day by series and time. Values exactly as stored; a missing one is null, in CSV an empty cell.
+    """
+    parquet = path.suffix == ".parquet"
+    writer: _Writer
+    writer = pq.ParquetWriter(path, _SCHEMA, compression="zstd") if parquet else csv.CSVWriter(path, _CSV_SCHEMA)
+    count = 0
+    with writer:
+        for share, points in _pieces(readings, series, *span):
+            if len(points):
+                writer.write_table((_parquet if parquet else _csv)(points, series))
+                count += len(points)
+            step(share, count)
+    return count
 
 
-def _days(readings: ReadingsStore, series: Mapping[int, Series], start_ms: int, end_ms: int) -> Iterator[Points]:
+def _names(points: Points, series: Mapping[int, Series]) -> list[pa.DictionaryArray]:
+    found, index = np.unique(points.series, return_inverse=True)
+    rows = [series[int(one)] for one in found]
+    texts = ([one.gateway for one in rows], [one.name for one in rows], [_tame(one.unit) for one in rows])
+    numbers = pa.array(index.astype(np.int32))
+    return [pa.DictionaryArray.from_arrays(numbers, pa.array(text, pa.string())) for text in texts]
+
+
+def _tame(text: str) -> str:
+    """A unit comes from outside: a spreadsheet must not take it for a formula."""
+    return f"'{text}" if text[:1] in {"=", "+", "-", "@"} else text
+
+
+def _parquet(points: Points, series: Mapping[int, Series]) -> pa.Table:
+    times = pa.array(points.time_ms, _SCHEMA.field("time").type)
+    columns = [*_names(points, series), times, pa.array(points.value, from_pandas=True), pa.array(points.quality)]
+    return pa.table(columns, schema=_SCHEMA)
+
+
+def _csv(points: Points, series: Mapping[int, Series]) -> pa.Table:
+    texts = [column.cast(pa.string()) for column in _names(points, series)]
+    when = pc.strftime(pa.array(points.time_ms, pa.timestamp("ms")), format="%Y-%m-%dT%H:%M:%SZ")
+    columns = [*texts, when, pa.array(points.time_ms), pa.array(points.value, from_pandas=True)]
+    return pa.table([*columns, pa.array(points.quality)], schema=_CSV_SCHEMA)
+
+
+def _pieces(
+    readings: ReadingsStore, series: Mapping[int, Series], start_ms: int, end_ms: int
+) -> Iterator[tuple[float, Points]]:
+    """(share done after it, piece), never more than a day of a few hundred series at once."""
     ids = np.array(sorted(series), dtype=np.int64)
     newest = readings.last(ids).time_ms
     end_ms = min(end_ms, int(newest.max()) + 1) if len(newest) else start_ms
+    groups = [ids[at : at + _SERIES_AT_ONCE] for at in range(0, len(ids), _SERIES_AT_ONCE)]
     for day in range(start_ms, end_ms, _DAY_MS):
-        points = readings.range(ids, day, min(day + _DAY_MS, end_ms))
-        if len(points):
-            yield points
+        stop = min(day + _DAY_MS, end_ms)
+        for nth, group in enumerate(groups, 1):
+            share = (day - start_ms + (stop - day) * nth / len(groups)) / (end_ms - start_ms)
+            yield share, readings.range(group, day, stop)

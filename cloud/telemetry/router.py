@@ -1,15 +1,12 @@
-"""HTTP doors of telemetry: `/api/v1/gateways`, `/series`, `/latest`, `/dead-letters`, `/events`, `/conflicts`."""
+"""HTTP doors of telemetry: `/api/v1/gateways`, `/series`, `/latest`, `/dead-letters`, `/events`, `/exports`, ..."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi import Path as NumberInPath
 from fastapi.responses import FileResponse, StreamingResponse
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
 from cloud.problems import TooLarge
@@ -17,6 +14,8 @@ from cloud.telemetry.schemas import (
     ConflictView,
     DeadLetterView,
     EventView,
+    ExportView,
+    ExportWish,
     GatewayView,
     Latest,
     Page,
@@ -27,6 +26,7 @@ from cloud.telemetry.schemas import (
     SeriesView,
 )
 from cloud.telemetry.service import Telemetry
+from cloud.telemetry.take_away import TakeAway
 from cloud.who import Role, SignedIn, Who, having
 from edge.wire import DEFAULT_LIMITS
 
@@ -37,15 +37,20 @@ Start = Annotated[int, Query(alias="from", ge=0, le=2**53)]
 End = Annotated[int, Query(alias="to", ge=0, le=2**53)]
 Before = Annotated[int | None, Query(ge=0, le=2**53)]
 _STREAM_S = 2.0
+_MEDIA = {".csv": "text/csv; charset=utf-8", ".parquet": "application/vnd.apache.parquet"}
 Operator = Annotated[Who, Depends(having(Role.OPERATOR))]
 
 
-def build_router(telemetry: Telemetry) -> APIRouter:
-    """The routes over one `Telemetry`. Handlers are plain functions: they wait for a disk, so they run in threads."""
+def build_router(telemetry: Telemetry, exports: TakeAway) -> APIRouter:
+    """The routes over one `Telemetry` and its exports.
+
+    Handlers are plain functions: they wait for a disk, so they run in threads.
+    """
     router = APIRouter(prefix="/api/v1", tags=["telemetry"])
     _questions(router, telemetry)
     _troubles(router, telemetry)
     _traffic(router, telemetry)
+    _exports(router, exports)
     return router
 
 
@@ -135,26 +140,6 @@ def _traffic(router: APIRouter, telemetry: Telemetry) -> None:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         return await run_in_threadpool(telemetry.receive, gateway, body, kind, x_tianmai_signature, precision)
 
-    @router.get("/exports/{gateway}.csv")
-    def export_csv(gateway: str, who: SignedIn, start_ms: Start, end_ms: End) -> StreamingResponse:
-        """All readings of a gateway as CSV."""
-        pieces = telemetry.export_csv(gateway, start_ms, end_ms, who.regions())
-        head = {"Content-Disposition": f'attachment; filename="{gateway}.csv"'}
-        return StreamingResponse(pieces, media_type="text/csv; charset=utf-8", headers=head)
-
-    @router.get("/exports/{gateway}.parquet")
-    def export_parquet(gateway: str, who: SignedIn, start_ms: Start, end_ms: End) -> FileResponse:
-        """All readings of a gateway as Parquet."""
-        folder = TemporaryDirectory(prefix="tianmai-export-")
-        path = Path(folder.name) / "readings.parquet"
-        try:
-            telemetry.export_parquet(gateway, start_ms, end_ms, path, who.regions())
-        except BaseException:
-            folder.cleanup()
-            raise
-        name = f"{gateway}.parquet"
-        return FileResponse(path, filename=name, background=BackgroundTask(folder.cleanup))
-
     @router.get("/stream")
     async def stream(who: SignedIn, gateway: str | None = None, region: str | None = None) -> StreamingResponse:
         """New readings as server-sent events (`event: readings`, an array), the newest of each series once first."""
@@ -173,6 +158,34 @@ def _traffic(router: APIRouter, telemetry: Telemetry) -> None:
                 await asyncio.sleep(_STREAM_S)
 
         return StreamingResponse(events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+def _exports(router: APIRouter, exports: TakeAway) -> None:
+    @router.post("/exports", status_code=202)
+    def ask(body: ExportWish, who: SignedIn) -> ExportView:
+        """Have readings written to a file; look again at `/exports/{id}` until it is ready."""
+        return exports.ask(body, who.id, who.regions())
+
+    @router.get("/exports")
+    def mine(who: SignedIn) -> Page[ExportView]:
+        """Your exports of the last day, the latest first."""
+        return Page(items=exports.mine(who.id))
+
+    @router.get("/exports/{number}")
+    def one(number: str, who: SignedIn) -> ExportView:
+        """One of your exports and how far it is."""
+        return exports.get(number, who.id)
+
+    @router.get("/exports/{number}/file")
+    def file(number: str, who: SignedIn) -> FileResponse:
+        """The file, once it is ready."""
+        path = exports.file(number, who.id, who.regions())
+        return FileResponse(path, filename=f"tianmai-{path.name}", media_type=_MEDIA[path.suffix])
+
+    @router.delete("/exports/{number}", status_code=204)
+    def remove(number: str, who: SignedIn) -> None:
+        """Stop an export, or remove its file before its day is over."""
+        exports.remove(number, who.id)
 
 
 async def _counted_body(request: Request) -> bytes:

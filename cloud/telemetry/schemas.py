@@ -1,6 +1,6 @@
 """What telemetry answers, as it goes over the wire. Times are integer ms UTC, values in the unit beside them."""
 
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +10,8 @@ __all__ = [
     "DeadLetterView",
     "EpochView",
     "EventView",
+    "ExportView",
+    "ExportWish",
     "GatewayView",
     "Latest",
     "Page",
@@ -167,6 +169,39 @@ class EventView(_View):
     time_ms: int
     received_ms: int
     body: dict[str, Any]
+
+
+class ExportWish(BaseModel):
+    """Which readings to take away: of some gateways, or of all in a region; one of the two."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    gateways: list[Annotated[str, Field(max_length=36)]] = Field(default=[], max_length=5000)
+    region: str | None = Field(default=None, max_length=20)
+    quantity: str | None = Field(default=None, max_length=96, description="only this one, for example `ammonia`")
+    start_ms: int = Field(ge=0, le=2**53)
+    end_ms: int = Field(ge=0, le=2**53, description="not included")
+    format: Literal["csv", "parquet"] = "csv"
+
+
+class ExportView(_View):
+    """An export and how far it is; `file` where it is ready, until `expires_ms`."""
+
+    id: str
+    state: Literal["waiting", "running", "done", "failed"]
+    format: Literal["csv", "parquet"]
+    gateways: int
+    quantity: str | None
+    start_ms: int
+    end_ms: int
+    asked_ms: int
+    expires_ms: int | None
+    progress: float = Field(description="0..1")
+    readings: int
+    bytes: int
+    code: str | None
+    detail: str | None
+    file: str | None
 
 
 class ConflictView(_View):

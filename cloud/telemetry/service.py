@@ -7,7 +7,6 @@ for the asker: the same `NotFound` as for what never was.
 import hmac
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -15,7 +14,6 @@ import numpy as np
 
 from cloud.problems import Invalid, NotFound, TooLarge, Unauthenticated
 from cloud.telemetry.dead_letters import DeadLetters, Letter, Message
-from cloud.telemetry.exports import as_csv, as_parquet
 from cloud.telemetry.foreign import from_line_protocol, from_thingsboard
 from cloud.telemetry.pipeline import OnStored, Pipeline
 from cloud.telemetry.registry import Gateway, Registry, Series
@@ -25,6 +23,7 @@ from cloud.telemetry.schemas import (
     DeadLetterView,
     EpochView,
     EventView,
+    ExportWish,
     GatewayView,
     Latest,
     Point,
@@ -39,7 +38,7 @@ from cloud.telemetry.together import Together
 from edge.quantities import quantity_of
 from edge.wire import DEFAULT_LIMITS, PREFIX, Reading, decode_pack
 
-__all__ = ["Telemetry"]
+__all__ = ["Scope", "Telemetry"]
 
 Scope = frozenset[str] | None
 Row = tuple[str, int, float | None]  # series name, time in ms, value
@@ -356,18 +355,22 @@ class Telemetry:
 
     # --- readings to take away ----------------------------------------------------------------------
 
-    def export_csv(self, gateway: str, start_ms: int, end_ms: int, scope: Scope = None) -> Iterator[bytes]:
-        """All readings of one gateway over `[start_ms, end_ms)` as CSV, in pieces. Raises before the first piece."""
-        _check(start_ms, end_ms, 2)
-        return as_csv(self._readings, self._by_id(gateway, scope), start_ms, end_ms)
+    def exportable(self, wish: ExportWish, scope: Scope = None) -> list[str]:
+        """The gateways that an export would hold. Raises `NotFound` (out of scope), `Invalid`, `TooLarge`."""
+        _check(wish.start_ms, wish.end_ms, 2, names=("start_ms", "end_ms"))
+        if bool(wish.gateways) == (wish.region is not None):
+            raise Invalid("name gateways, or a region", code="gateways_or_region", pointer="/gateways")
+        if wish.region is None:
+            return sorted({self._own(one, scope).id for one in wish.gateways})
+        below = frozenset({wish.region})
+        found = [one.id for one in self._visible(scope) if self._covers(one.region, below)]
+        if not found:
+            raise NotFound(f"there is no gateway in {wish.region}", pointer="/region")
+        return found
 
-    def export_parquet(self, gateway: str, start_ms: int, end_ms: int, path: Path, scope: Scope = None) -> None:
-        """The same as a Parquet file at `path`."""
-        _check(start_ms, end_ms, 2)
-        as_parquet(self._readings, self._by_id(gateway, scope), start_ms, end_ms, path)
-
-    def _by_id(self, gateway: str, scope: Scope) -> dict[int, Series]:
-        return {one.id: one for one in self._registry.series(gateways=[self._own(gateway, scope).id])}
+    def gateway_in_scope(self, gateway: str, scope: Scope = None) -> None:
+        """Raises `NotFound` where the gateway lies outside."""
+        self._own(gateway, scope)
 
     # --- for other contexts, by way of the wiring ---------------------------------------------------
 
@@ -452,11 +455,12 @@ def _rows(points: Points) -> Iterator[tuple[int, int, float | None]]:
         yield series, at, None if quality >= NO_VALUE_QUALITY else _maybe(value)
 
 
-def _check(start_ms: int, end_ms: int, max_points: int) -> None:
+def _check(start_ms: int, end_ms: int, max_points: int, names: tuple[str, str] = ("from", "to")) -> None:
+    start, end = names
     if end_ms <= start_ms:
-        raise Invalid("the end must lie after the start", code="empty_range", pointer="/to")
+        raise Invalid("the end must lie after the start", code="empty_range", pointer=f"/{end}")
     if end_ms - start_ms > MAX_SPAN_MS:
-        raise TooLarge("a question may span 20 years at most", code="range_too_large", pointer="/from")
+        raise TooLarge("a question may span 20 years at most", code="range_too_large", pointer=f"/{start}")
     if not 2 <= max_points <= MAX_POINTS:  # noqa: PLR2004 - one bucket needs a second to show a course
         raise Invalid(f"max_points must lie in 2..{MAX_POINTS}", code="bad_max_points", pointer="/max_points")
 

@@ -1,5 +1,6 @@
 """`tianmai-cloud` with things that are not as they should be: one line, exit 2, nothing made on the way."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -127,3 +128,32 @@ def test_who_asks_twice_to_stop_is_obeyed_at_once():
         child.send_signal(signal.SIGINT)
         assert child.wait(10) == 128 + signal.SIGINT
     assert time.monotonic() - began < 5
+
+
+def test_receivers_of_alarms_are_added_listed_and_removed(tmp_path, capsys):
+    var = ["--var", str(tmp_path)]
+    new = ["receivers", "add", "webhook", "https://example.org/hook", "--name", "值班室", "--region", "500108"]
+    assert main([*new, "--severity", "critical", "--per-hour", "5", *var]) == 0
+    assert main([*new, "--level", "1", *var]) == 0
+    capsys.readouterr()
+    assert main(["receivers", "list", *var]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["name"], first["severity"], first["per_hour"], second["level"]) == ("值班室", "critical", 5, 1)
+    assert main(["receivers", "remove", str(first["id"]), *var]) == 0
+    capsys.readouterr()
+    assert main(["receivers", "list", *var]) == 0
+    assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == [second["id"]]
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["add", "webhook", "ftp://x", "--name", "a", "--region", "500108"], "http"),
+        (["add", "smtp", "nobody", "--name", "a", "--region", "500108"], "mail address"),
+        (["add", "log", "x", "--name", "a", "--region", "999999"], "no region"),
+        (["add", "log", "x", "--name", "a", "--region", "500108", "--per-hour", "0"], "per_hour"),
+        (["remove", "7"], "no receiver 7"),
+    ],
+)
+def test_a_receiver_that_cannot_be_is_refused_in_one_line(tmp_path, capsys, command, says):
+    assert says in refused(capsys, "receivers", *command, "--var", str(tmp_path))

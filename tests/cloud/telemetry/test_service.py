@@ -1,3 +1,4 @@
+import csv
 import hmac
 import io
 import json
@@ -12,10 +13,11 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from processes import free_port, wait_until
 
-from cloud import problems
+from cloud import jobs, problems
 from cloud.database import open_database
+from cloud.jobs import Jobs
 from cloud.problems import Invalid, NotFound, TooLarge
-from cloud.telemetry import Registry, Telemetry, build_router
+from cloud.telemetry import Registry, TakeAway, Telemetry, build_router, take_away
 from cloud.telemetry.dead_letters import Message
 from cloud.telemetry.duckdb_readings import DuckReadings
 from cloud.telemetry.pipeline import Pipeline
@@ -34,6 +36,7 @@ def covers(region, granted):
 
 class Cloud:
     def __init__(self, folder):
+        self.folder = folder
         self.engine = open_database(f"sqlite:///{folder / 'cloud.db'}")
         self.registry = Registry(self.engine, clock=lambda: NOW)
         self.registry.create()
@@ -42,6 +45,18 @@ class Cloud:
         self.readings = DuckReadings(None)
         self.pipeline = Pipeline(self.readings, self.registry, clock=lambda: NOW)
         self.telemetry = Telemetry(self.readings, self.registry, clock=lambda: NOW, covers=covers)
+        self.jobs = Jobs(self.engine, lambda: self.now)
+        jobs.metadata.create_all(self.engine)
+        self.now, self.audited = NOW, []
+        self.exports = TakeAway(
+            self.telemetry,
+            self.readings,
+            self.registry,
+            self.jobs,
+            folder / "exports",
+            clock=lambda: self.now,
+            audit=lambda _db, *what: self.audited.append(what),
+        )
         self.seq = 0
 
     def send(self, gateway, *rows, name="p1/water_temperature", unit="Cel"):
@@ -189,7 +204,7 @@ class TestRoutes:
     def client(self, cloud):
         app = FastAPI()
         problems.install(app)
-        app.include_router(build_router(cloud.telemetry))
+        app.include_router(build_router(cloud.telemetry, cloud.exports))
         self.who = Who("u", "Li", frozenset({Grant(Role.ADMIN, "500108")}))
 
         @app.middleware("http")
@@ -248,17 +263,92 @@ class TestRoutes:
         assert post("image/png", b"x").json()["code"] == "bad_media_type"
         assert post("text/plain", b"x" * 70_000).status_code == 413
 
-    def test_readings_can_be_taken_away_as_csv_and_parquet(self, client):
-        span = f"from={NOW - 5000}&to={NOW + 1}"
-        lines = client.get(f"/api/v1/exports/pond.csv?{span}").text.splitlines()
-        assert lines[0] == "gateway,series,unit,time,time_ms,value,quality"
-        assert lines[1] == f"pond,p1/water_temperature,Cel,2023-11-14T23:59:59.000Z,{NOW - 1000},20.0,0"
-        table = pq.read_table(io.BytesIO(client.get(f"/api/v1/exports/pond.parquet?{span}").content))
+    def export(self, client, cloud, **more):
+        wish = {"gateways": ["pond"], "start_ms": NOW - 5000, "end_ms": NOW + 1, **more}
+        answer = client.post("/api/v1/exports", json=wish)
+        assert answer.status_code == 202, answer.text
+        asked = answer.json()
+        assert (asked["state"], asked["file"]) == ("waiting", None)
+        assert client.get(f"/api/v1/exports/{asked['id']}/file").json()["code"] == "not_ready"
+        self.work(cloud)
+        return client.get(f"/api/v1/exports/{asked['id']}").json()
+
+    @staticmethod
+    def work(cloud):
+        """Whatever waits, by the thread's own loop."""
+        stop = threading.Event()
+        hands = {take_away.KIND: cloud.exports.write}
+        jobs.work(cloud.jobs, hands, owner="test", stop=stop, pause=stop.set)
+
+    def test_readings_are_taken_away_as_csv_and_parquet_by_jobs(self, client, cloud):
+        done = self.export(client, cloud)
+        assert (done["state"], done["progress"], done["readings"]) == ("done", 1.0, 2)
+        answer = client.get(done["file"])
+        assert answer.headers["content-disposition"].endswith('.csv"')
+        head, first, _ = csv.reader(answer.text.splitlines())
+        assert head == ["gateway", "series", "unit", "time", "time_ms", "value", "quality"]
+        at = "2023-11-14T23:59:59.000Z"
+        assert first == ["pond", "p1/water_temperature", "Cel", at, str(NOW - 1000), "20", "0"]
+        done = self.export(client, cloud, gateways=[], region="500108", quantity="water_temperature", format="parquet")
+        table = pq.read_table(io.BytesIO(client.get(done["file"]).content))
         assert table.column("value").to_pylist() == [20.0, 21.0]
-        assert client.get("/api/v1/exports/pond.csv?from=5&to=5").status_code == 422
-        self.who = Who("x", "X", frozenset({Grant(Role.VIEWER, "500153")}))
-        assert client.get(f"/api/v1/exports/pond.csv?{span}").status_code == 404
-        assert client.get(f"/api/v1/exports/pond.parquet?{span}").status_code == 404
+        assert {one["format"] for one in client.get("/api/v1/exports").json()["items"]} == {"parquet", "csv"}
+        assert [what[:2] for what in cloud.audited] == [("u", "readings.exported")] * 2
+        assert client.delete(f"/api/v1/exports/{done['id']}").status_code == 204
+        assert client.get(done["file"]).status_code == 404
+
+    @pytest.mark.parametrize(
+        ("change", "status", "code"),
+        [
+            ({"end_ms": 5, "start_ms": 5}, 422, "empty_range"),
+            ({"start_ms": 0}, 413, "range_too_large"),
+            ({"gateways": ["barn"]}, 404, "not_found"),
+            ({"gateways": [], "region": "500153"}, 404, "not_found"),
+            ({"region": "500108"}, 422, "gateways_or_region"),
+            ({"format": "xlsx"}, 422, "invalid"),
+        ],
+    )
+    def test_an_export_that_cannot_be_is_refused_at_once(self, client, change, status, code):
+        wish = {"gateways": ["pond"], "start_ms": NOW - 5000, "end_ms": NOW + 1, **change}
+        answer = client.post("/api/v1/exports", json=wish)
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+    def test_nobody_else_may_fetch_an_export_nor_who_lost_the_region_since(self, client, cloud):
+        file = self.export(client, cloud)["file"]
+        self.who = Who("u", "Li", frozenset({Grant(Role.ADMIN, "500153")}))
+        assert client.get(file).status_code == 404
+        self.who = Who("somebody", "X", frozenset({Grant(Role.ADMIN, "500108")}))
+        assert [client.get(path).status_code for path in (file, file.removesuffix("/file"))] == [404, 404]
+        assert client.get("/api/v1/exports").json()["items"] == []
+
+    def test_an_export_has_limits_of_size_and_number_and_is_gone_after_a_day(self, client, cloud, monkeypatch):
+        monkeypatch.setattr(take_away, "MAX_READINGS", 1)
+        failed = self.export(client, cloud)
+        assert (failed["state"], failed["code"]) == ("failed", "export_too_large")
+        monkeypatch.setattr(take_away, "MAX_READINGS", 10)
+        file = self.export(client, cloud)["file"]
+        wish = {"gateways": ["pond"], "start_ms": NOW - 5000, "end_ms": NOW + 1}
+        statuses = [client.post("/api/v1/exports", json=wish).status_code for _ in range(4)]
+        assert statuses == [202, 202, 202, 429]
+        self.work(cloud)
+        cloud.now += DAY + 1
+        cloud.exports.sweep()
+        assert client.get(file).status_code == 404
+        assert list((cloud.folder / "exports").iterdir()) == []
+
+    def test_an_export_that_is_removed_while_it_is_written_leaves_nothing(self, client, cloud):
+        number = client.post(
+            "/api/v1/exports", json={"gateways": ["pond"], "start_ms": NOW - 5000, "end_ms": NOW + 1}
+        ).json()["id"]
+        job = cloud.jobs.lease("test", (take_away.KIND,))
+        client.delete(f"/api/v1/exports/{number}")
+        assert cloud.exports.write(job.body)["code"] == "removed"
+        assert list((cloud.folder / "exports").iterdir()) == []
+
+    def test_a_unit_is_never_a_formula_in_a_spreadsheet(self, client, cloud):
+        cloud.send("pond", (NOW, 1.0), name="p1/own_thing", unit="=cmd()")
+        done = self.export(client, cloud, quantity="own_thing")
+        assert list(csv.reader(client.get(done["file"]).text.splitlines()))[1][2] == "'=cmd()"
 
     def test_new_readings_are_streamed(self, client, cloud):
         port = free_port()

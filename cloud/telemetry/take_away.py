@@ -1,0 +1,201 @@
+"""Exports as jobs: asked for, written in the background, fetched for a day, then gone.
+
+The process that holds the readings writes them (an embedded store has one owner), in one thread and a piece at a time.
+Only who asked may fetch, and only while he may still see everything that is in it.
+"""
+
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import Connection
+
+from cloud.jobs import Job, Jobs, work
+from cloud.problems import CloudError, Conflict, NotFound, TooLarge, TooMany
+from cloud.telemetry.exports import write_readings
+from cloud.telemetry.registry import Registry, Series
+from cloud.telemetry.schemas import ExportView, ExportWish
+from cloud.telemetry.service import Scope, Telemetry
+from cloud.telemetry.store import ReadingsStore
+
+__all__ = ["TakeAway"]
+
+KIND = "telemetry.export"
+MAX_READINGS = 50_000_000
+MAX_BYTES = 2 * 1024**3
+MAX_WAITING = 3  # of one person
+KEPT_MS = 24 * 3_600_000
+_IDLE_S = 2.0
+
+
+class Audit(Protocol):
+    """Writes one entry of the audit trail on the caller's connection."""
+
+    def __call__(
+        self, connection: Connection, who: str, what: str, subject: str, detail: Mapping[str, Any] | None = None
+    ) -> None: ...
+
+
+class TakeAway:
+    """Exports of readings, from the wish to the file in `folder`."""
+
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        readings: ReadingsStore,
+        registry: Registry,
+        jobs: Jobs,
+        folder: Path,
+        *,
+        clock: Callable[[], int],
+        audit: Audit,
+    ) -> None:
+        self._telemetry = telemetry
+        self._readings = readings
+        self._registry = registry
+        self._jobs = jobs
+        self._folder = folder
+        self._clock = clock
+        self._audit = audit
+        self._wake = threading.Event()
+
+    # --- people -------------------------------------------------------------------------------------
+
+    def ask(self, wish: ExportWish, by: str, scope: Scope = None) -> ExportView:
+        """Begin an export. Raises `NotFound` (a gateway out of scope), `Invalid`, `TooLarge`, `TooMany`."""
+        gateways = self._telemetry.exportable(wish, scope)
+        mine = [job for job in self._jobs.all(KIND) if job.body["by"] == by]
+        if sum(job.state in {"waiting", "running"} for job in mine) >= MAX_WAITING:
+            raise TooMany(f"{MAX_WAITING} exports of yours are not ready yet", code="too_many_exports")
+        number = secrets.token_hex(12)
+        body = {**wish.model_dump(exclude={"gateways"}), "gateways": gateways, "by": by, "asked_ms": self._clock()}
+        detail = {**wish.model_dump(), "gateways": len(gateways)}
+        with self._registry.engine.begin() as db:
+            self._audit(db, by, "readings.exported", number, detail)
+        job = self._jobs.ask(KIND, f"{KIND}/{number}", {**body, "id": number})
+        self._wake.set()
+        return _view(job)
+
+    def mine(self, by: str) -> list[ExportView]:
+        """One's own exports, the latest first."""
+        found = [_view(job) for job in self._jobs.all(KIND) if job.body["by"] == by]
+        return sorted(found, key=lambda one: -one.asked_ms)
+
+    def get(self, number: str, by: str) -> ExportView:
+        """One of one's own exports. Raises `NotFound`."""
+        return _view(self._job(number, by))
+
+    def file(self, number: str, by: str, scope: Scope = None) -> Path:
+        """The file. Raises `NotFound`, also where the asker may no longer see all of it; `Conflict` before it is done.
+
+        The file stays for a day.
+        """
+        job = self._job(number, by)
+        for gateway in job.body["gateways"]:
+            self._telemetry.gateway_in_scope(gateway, scope)
+        if _view(job).state != "done":
+            raise Conflict(f"export {number} is not ready", code="not_ready")
+        path = self._path(job.body)
+        if not path.is_file():
+            raise NotFound(f"there is no export {number}")
+        return path
+
+    def remove(self, number: str, by: str) -> None:
+        """Stop it, or remove its file. Raises `NotFound`."""
+        job = self._job(number, by)
+        self._jobs.forget(job.key)
+        self._path(job.body).unlink(missing_ok=True)
+
+    def _job(self, number: str, by: str) -> Job:
+        job = self._jobs.find(f"{KIND}/{number}")
+        if job is None or job.body["by"] != by:
+            raise NotFound(f"there is no export {number[:40]}")
+        return job
+
+    def _path(self, body: Mapping[str, Any]) -> Path:
+        return self._folder / f"{body['id']}.{body['format']}"
+
+    # --- the thread ---------------------------------------------------------------------------------
+
+    def work(self, stop: threading.Event) -> None:
+        """Write what is asked for, and sweep what is old, until `stop`."""
+
+        def pause() -> None:
+            self.sweep()
+            self._wake.wait(_IDLE_S)
+            self._wake.clear()
+
+        work(self._jobs, {KIND: self.write}, owner=f"exports/{secrets.token_hex(4)}", stop=stop, pause=pause)
+
+    def write(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """One export; what became of it."""
+        path, key = self._path(body), f"{KIND}/{body['id']}"
+        draft = path.with_name(f"draft-{path.name}")
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+        def step(share: float, count: int) -> None:
+            size = draft.stat().st_size
+            if count > MAX_READINGS or size > MAX_BYTES:
+                detail = f"an export holds {MAX_READINGS} readings and {MAX_BYTES} bytes at most: ask for less at once"
+                raise TooLarge(detail, code="export_too_large")
+            if not self._jobs.note(key, {"progress": share, "readings": count, "bytes": size}):
+                raise NotFound("the export was removed", code="removed")
+
+        try:
+            count = write_readings(self._readings, self._series(body), (body["start_ms"], body["end_ms"]), draft, step)
+        except CloudError as why:
+            draft.unlink(missing_ok=True)
+            return {"progress": 1.0, "readings": 0, "bytes": 0, "code": why.code, "detail": why.detail}
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        draft.replace(path)
+        return {"progress": 1.0, "readings": count, "bytes": path.stat().st_size, "done_ms": self._clock()}
+
+    def _series(self, body: Mapping[str, Any]) -> dict[int, Series]:
+        found = self._registry.series(gateways=body["gateways"])
+        wanted = body["quantity"]
+        return {one.id: one for one in found if wanted is None or one.name.rpartition("/")[2] == wanted}
+
+    def sweep(self) -> None:
+        """Remove what is older than a day, and files whose job is gone."""
+        now, kept = self._clock(), set[str]()
+        for job in self._jobs.all(KIND):
+            if job.state in {"done", "failed"} and now > _expires(job):
+                self._jobs.forget(job.key)
+            else:
+                kept |= {self._path(job.body).name, f"draft-{self._path(job.body).name}"}
+        for path in self._folder.glob("*.*") if self._folder.is_dir() else ():
+            if path.name not in kept:
+                with suppress(OSError):
+                    path.unlink()
+
+
+def _expires(job: Job) -> int:
+    done: int = (job.result or {}).get("done_ms", job.body["asked_ms"])
+    return done + KEPT_MS
+
+
+def _view(job: Job) -> ExportView:
+    result: Mapping[str, Any] = job.result or {}
+    failed = job.state == "failed" or "code" in result
+    return ExportView(
+        id=job.body["id"],
+        state="failed" if failed else job.state,
+        format=job.body["format"],
+        gateways=len(job.body["gateways"]),
+        quantity=job.body["quantity"],
+        start_ms=job.body["start_ms"],
+        end_ms=job.body["end_ms"],
+        asked_ms=job.body["asked_ms"],
+        expires_ms=_expires(job) if job.state in {"done", "failed"} else None,
+        progress=result.get("progress", 0.0),
+        readings=result.get("readings", 0),
+        bytes=result.get("bytes", 0),
+        code=result.get("code", "internal") if failed else None,
+        detail=result.get("detail", job.why) if failed else None,
+        file=None if failed or job.state != "done" else f"/api/v1/exports/{job.body['id']}/file",
+    )
