@@ -335,7 +335,13 @@ def _receivers(args: argparse.Namespace, settings: Settings) -> int:
     from cloud.wiring import build_office  # noqa: PLC0415
 
     office = build_office(settings)
-    alarms = Alarms(AlarmStore(office.engine), clock=office.clock, watched=list, covers=lambda *_: True)
+    alarms = Alarms(
+        AlarmStore(office.engine),
+        clock=office.clock,
+        watched=list,
+        covers=lambda *_: True,
+        inside=office.regions.codes_under,
+    )
     if args.action == "add":
         try:
             names = ("kind", "address", "name", "region", "severity", "level", "per_hour")

@@ -199,7 +199,13 @@ def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
             audit=office.accounts.audit,
         ),
         gathering.steering,
-        Alarms(AlarmStore(office.engine), clock=clock, watched=lambda: watched(telemetry), covers=_covers(office)),
+        Alarms(
+            AlarmStore(office.engine),
+            clock=clock,
+            watched=lambda: watched(telemetry),
+            covers=_covers(office),
+            inside=office.regions.codes_under,
+        ),
         provenance,
         gathering,
     )

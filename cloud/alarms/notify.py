@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-__all__ = ["LONGEST", "NotSent", "Notifier", "email", "log", "one_text", "storm_text", "webhook"]
+__all__ = ["LONGEST", "NotSent", "Notifier", "email", "ended_text", "log", "one_text", "storm_text", "webhook"]
 
 _LOG = logging.getLogger(__name__)
 LONGEST = 70
@@ -60,14 +60,35 @@ def email(host: str, port: int, sender: str) -> Callable[[str, str], None]:
     return send
 
 
-def one_text(alarm: Mapping[str, Any], kind: str) -> str:
-    """What is wrong, where, since when, and what to do."""
+def one_text(alarm: Mapping[str, Any], kind: str, still: Mapping[str, Any] | None = None) -> str:
+    """What is wrong, where, since when, and what to do.
+
+    `still` is a milder alarm on the same subject that goes on when this one is over: a ladder's way down.
+    """
+    if kind == "cleared" and alarm["withdrawn_ms"] is not None:
+        return shorten(f"【更正】{alarm['texts'].get('gateway', '')}：后到的数据表明并无此事：{_zh(alarm)}")
     at = alarm["cleared_ms"] if kind == "cleared" else alarm["raised_ms"]
     clock = datetime.fromtimestamp(at / 1000, UTC).astimezone(_CHINA).strftime("%H:%M")
     texts = alarm["texts"]
     head = f"【{_SEVERITY_ZH.get(alarm['severity'], '')}】{_KIND_ZH.get(kind, '')}{texts.get('gateway', '')}{clock}"
+    if kind == "cleared" and still is not None:
+        level, action = _SEVERITY_ZH.get(still["severity"], ""), still["texts"].get("action_zh", "")
+        return shorten(f"【降为{level}】{texts.get('gateway', '')}{clock}{_zh(still)}。{action}")
     action = "" if kind == "cleared" else f"。{texts.get('action_zh', '')}"
-    return shorten(f"{head}{texts.get('zh', alarm['rule'])}{action}")
+    return shorten(f"{head}{_zh(alarm)}{action}")
+
+
+def ended_text(alarms: Sequence[Mapping[str, Any]]) -> str:
+    """Many alarms that are over, in one message."""
+    gateways = {one["gateway"] for one in alarms}
+    last = max(alarms, key=lambda one: one["raised_ms"])
+    return shorten(
+        f"【已恢复】{len(gateways)}处共{len(alarms)}条告警已恢复,最近:{last['texts'].get('gateway', '')}{_zh(last)}"
+    )
+
+
+def _zh(alarm: Mapping[str, Any]) -> str:
+    return str(alarm["texts"].get("zh", alarm["rule"]))
 
 
 def storm_text(alarms: Sequence[Mapping[str, Any]]) -> str:
@@ -76,8 +97,8 @@ def storm_text(alarms: Sequence[Mapping[str, Any]]) -> str:
     gateways = {one["gateway"] for one in alarms}
     texts = worst["texts"]
     return shorten(
-        f"【{_SEVERITY_ZH.get(worst['severity'], '')}】{len(gateways)}处共{len(alarms)}条告警,"
-        f"最重:{texts.get('gateway', '')}{texts.get('zh', worst['rule'])}。请查看告警板"
+        f"【{_SEVERITY_ZH.get(worst['severity'], '')}】{len(gateways)}处共{len(alarms)}条告警，"
+        f"最重：{texts.get('gateway', '')}{texts.get('zh', worst['rule'])}。请查看告警板"
     )
 
 

@@ -14,6 +14,7 @@ from cloud.alarms.schemas import (
     RuleView,
     ShelfView,
     Shelve,
+    ShelveAlarms,
 )
 from cloud.alarms.service import Alarms
 from cloud.who import Role, SignedIn, Who, having
@@ -28,6 +29,13 @@ Number = Annotated[int, Path(ge=0, le=2**53)]
 def build_router(alarms: Alarms) -> APIRouter:
     """The routes over one `Alarms`."""
     router = APIRouter(prefix="/api/v1", tags=["alarms"])
+    _board(router, alarms)
+    _receivers(router, alarms)
+    _shelves(router, alarms)
+    return router
+
+
+def _board(router: APIRouter, alarms: Alarms) -> None:
 
     @router.get("/alarms")
     def board(
@@ -50,6 +58,18 @@ def build_router(alarms: Alarms) -> APIRouter:
         """Say that somebody looks after these."""
         return Done(changed=alarms.acknowledge(body.ids, who.id, body.note, _own(who)))
 
+    @router.post("/alarms/shelve")
+    def shelve_alarms(body: ShelveAlarms, who: Operator) -> Done:
+        """Keep quiet for a while about the rules that raised these."""
+        return Done(changed=alarms.shelve_all(body.ids, body.minutes, who.id, body.reason, _own(who)))
+
+    @router.get("/gateways/{gateway}/rules")
+    def rules(gateway: str, who: SignedIn) -> list[RuleView]:
+        """The rules that watch a gateway."""
+        return alarms.rules(gateway, who.regions())
+
+
+def _receivers(router: APIRouter, alarms: Alarms) -> None:
     @router.get("/receivers")
     def receivers(who: Administrator) -> list[ReceiverView]:
         """Who is told about alarms."""
@@ -65,6 +85,8 @@ def build_router(alarms: Alarms) -> APIRouter:
         """Tell this receiver no more."""
         alarms.remove_receiver(receiver, who.regions(Role.ADMIN))
 
+
+def _shelves(router: APIRouter, alarms: Alarms) -> None:
     @router.get("/shelves")
     def shelves(who: SignedIn) -> list[ShelfView]:
         """Rules that are kept quiet, and until when."""
@@ -75,12 +97,10 @@ def build_router(alarms: Alarms) -> APIRouter:
         """Keep quiet about a rule of a gateway for a while."""
         return alarms.shelve(body.gateway, body.rule, body.minutes, who.id, body.reason, _own(who))
 
-    @router.get("/gateways/{gateway}/rules")
-    def rules(gateway: str, who: SignedIn) -> list[RuleView]:
-        """The rules that watch a gateway."""
-        return alarms.rules(gateway, who.regions())
-
-    return router
+    @router.delete("/shelves/{gateway}/{rule}", status_code=204)
+    def unshelve(gateway: str, rule: str, who: Operator) -> None:
+        """Speak again before its time is over."""
+        alarms.unshelve(gateway, rule, _own(who))
 
 
 def _own(who: Who) -> frozenset[str]:

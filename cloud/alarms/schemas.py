@@ -14,6 +14,7 @@ __all__ = [
     "RuleView",
     "ShelfView",
     "Shelve",
+    "ShelveAlarms",
     "Storm",
 ]
 
@@ -84,6 +85,14 @@ class Acknowledge(BaseModel):
 
     ids: list[Annotated[int, Field(ge=0, le=2**53)]] = Field(min_length=1, max_length=1000)
     note: str = Field(default="", max_length=500)
+
+
+class ShelveAlarms(BaseModel):
+    """Keep quiet for a while about the rules that raised these alarms."""
+
+    ids: list[Annotated[int, Field(ge=0, le=2**53)]] = Field(min_length=1, max_length=1000)
+    minutes: int = Field(ge=1, le=7 * 24 * 60)
+    reason: str = Field(min_length=3, max_length=500)
 
 
 class Receiver(BaseModel):

@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import Select
+
 from cloud.alarms.engine import Watched
 from cloud.alarms.schemas import (
     AlarmPage,
@@ -35,7 +37,8 @@ STORM_SIZE = 5
 class Alarms:
     """Questions about alarms and what people do with them.
 
-    `watched` lists the gateways with their rules now; `covers(region, granted regions)` says who may see what.
+    `watched` lists the gateways with their rules now; `covers(region, granted regions)` says who may see what, and
+    `inside(granted regions)` gives all codes below them as a query: of a county's alarms only those are read.
     """
 
     def __init__(
@@ -45,8 +48,10 @@ class Alarms:
         clock: Callable[[], int],
         watched: Callable[[], Sequence[Watched]],
         covers: Callable[[str, frozenset[str]], bool],
+        inside: Callable[[frozenset[str]], Select[tuple[str]]],
     ) -> None:
         self._store = store
+        self._inside = inside
         self._clock = clock
         self._watched = watched
         self._covers = covers
@@ -61,11 +66,16 @@ class Alarms:
         limit: int = 100,
     ) -> AlarmPage:
         """Alarms in scope, the latest first, with the storms among them."""
-        rows = self._store.alarms(open_only=open_only, gateway=gateway, before=before, limit=limit)
+        regions = None if scope is None else self._inside(scope)
+        rows = self._store.alarms(open_only=open_only, gateway=gateway, regions=regions, before=before, limit=limit)
         shelved = self._shelved()
-        items = [_view(row, shelved) for row in rows if self._sees(scope, row["region"])]
+        items = [_view(row, shelved) for row in rows]
         following = str(rows[-1]["id"]) if len(rows) == limit else None
         return AlarmPage(items=items, storms=storms(items), next=following)
+
+    def open_counts(self, scope: Scope = None) -> dict[str, int]:
+        """Open alarms in scope by severity; historical ones call nobody and are not counted."""
+        return self._store.count_open(None if scope is None else self._inside(scope))
 
     def get(self, alarm: int, scope: Scope = None) -> AlarmView:
         """One alarm with its steps. Raises `NotFound`."""
@@ -82,11 +92,32 @@ class Alarms:
 
         Ids outside the scope raise `NotFound`, and then nothing is changed.
         """
+        self._all(ids, scope)
+        return self._store.acknowledge(ids, by, note, self._clock())
+
+    def _all(self, ids: Collection[int], scope: Scope) -> list[dict[str, Any]]:
         rows = {row["id"]: row for row in self._store.alarms(ids=ids, limit=len(ids))}
         hidden = [one for one in ids if one not in rows or not self._sees(scope, rows[one]["region"])]
         if hidden:
             raise NotFound(f"there is no alarm {hidden[0]}", pointer="/ids")
-        return self._store.acknowledge(ids, by, note, self._clock())
+        return list(rows.values())
+
+    def shelve_all(self, ids: Collection[int], minutes: int, by: str, reason: str, scope: Scope = None) -> int:
+        """Keep quiet about the rules behind these alarms, each at its own gateway; how many rules.
+
+        Ids outside the scope raise `NotFound`, and then nothing is changed.
+        """
+        rules = sorted({(row["gateway"], row["rule"]) for row in self._all(ids, scope)})
+        until = self._clock() + minutes * 60_000
+        for gateway, rule in rules:
+            self._store.shelve(gateway, rule, until, by, reason)
+        return len(rules)
+
+    def unshelve(self, gateway: str, rule: str, scope: Scope = None) -> None:
+        """Speak again before the shelf expires. Raises `NotFound`."""
+        if (gateway, rule) not in {(one.gateway, one.rule) for one in self.shelves(scope)}:
+            raise NotFound(f"nothing is shelved at {gateway[:36]} under {rule[:48]}")
+        self._store.unshelve(gateway, rule)
 
     def receivers(self, scope: Scope = None) -> list[ReceiverView]:
         """Who is told, of the regions in scope."""

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, delete, func, select, update
+from sqlalchemy import Connection, Engine, Select, and_, delete, exists, func, select, update
 
 from cloud.alarms.engine import Change, Course, Watched
 from cloud.alarms.tables import alarm, insert_or, message, metadata, receiver, shelf, state, step
@@ -60,16 +60,19 @@ class AlarmStore:
         *,
         open_only: bool = False,
         gateway: str | None = None,
+        regions: Select[tuple[str]] | None = None,
         ids: Collection[int] | None = None,
         before: int | None = None,
         limit: int = 100,
     ) -> list[dict[str, Any]]:
-        """Alarms, the latest first; `before` is the id at which the last page ended."""
+        """Alarms, the latest first, of these `regions`; `before` is the id at which the last page ended."""
         query = select(alarm).order_by(alarm.c.id.desc()).limit(limit)
         if open_only:
             query = query.where(_open())
         if gateway is not None:
             query = query.where(alarm.c.gateway == gateway)
+        if regions is not None:
+            query = query.where(alarm.c.region.in_(regions))
         if ids is not None:
             query = query.where(alarm.c.id.in_(list(ids)))
         if before is not None:
@@ -79,6 +82,14 @@ class AlarmStore:
     def steps(self, alarm_id: int) -> list[dict[str, Any]]:
         """What people and the service did about one alarm, in order."""
         return self._rows(select(step).where(step.c.alarm == alarm_id).order_by(step.c.id))
+
+    def count_open(self, regions: Select[tuple[str]] | None) -> dict[str, int]:
+        """Open alarms by severity, of these regions."""
+        query = select(alarm.c.severity, func.count()).where(_open(), alarm.c.historical.is_(False))
+        if regions is not None:
+            query = query.where(alarm.c.region.in_(regions))
+        with self._engine.connect().execution_options(reading=True) as connection:
+            return {severity: int(n) for severity, n in connection.execute(query.group_by(alarm.c.severity))}
 
     def shelves(self, now_ms: int) -> list[dict[str, Any]]:
         """Shelves that have not expired."""
@@ -110,6 +121,11 @@ class AlarmStore:
             insert = insert_or(connection, shelf).values(row)
             connection.execute(insert.on_conflict_do_update(index_elements=["gateway", "rule"], set_=row))
 
+    def unshelve(self, gateway: str, rule: str) -> None:
+        """Speak again at once."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(shelf).where(shelf.c.gateway == gateway, shelf.c.rule == rule))
+
     def add_receiver(self, row: Mapping[str, Any]) -> None:
         """Somebody to be told; the same address on the same level again changes its settings."""
         with self._engine.begin() as connection:
@@ -135,6 +151,29 @@ class AlarmStore:
         return self._rows(
             select(alarm).where(_open(), alarm.c.acknowledged_ms.is_(None), alarm.c.historical.is_(False))
         )
+
+    def ended(self, since_ms: int) -> list[dict[str, Any]]:
+        """Alarms that are over, each beside a receiver who was told since `since_ms` and does not know yet."""
+        said = message.alias()
+        known = exists().where(
+            said.c.receiver == message.c.receiver, said.c.alarm == message.c.alarm, said.c.kind == "cleared"
+        )
+        query = select(message.c.receiver.label("to"), alarm).join(alarm, alarm.c.id == message.c.alarm)
+        query = query.where(message.c.sent_ms >= since_ms, ~_open(), ~known).distinct()
+        return self._rows(query.limit(1000))
+
+    def milder(self, one: Mapping[str, Any]) -> dict[str, Any] | None:
+        """An open alarm on the same subject of the same gateway, or None."""
+        same = and_(alarm.c.gateway == one["gateway"], alarm.c.subject == one["subject"], alarm.c.id != one["id"])
+        return next(iter(self._rows(select(alarm).where(same, _open(), alarm.c.historical.is_(False)).limit(1))), None)
+
+    def tell_ended(self, pairs: Sequence[tuple[int, int]], now_ms: int) -> None:
+        """Queue the all-clear for (receiver, alarm)."""
+        rows = [
+            {"receiver": to, "alarm": one, "kind": "cleared", "queued_ms": now_ms, "failures": 0} for to, one in pairs
+        ]
+        with self._engine.begin() as connection:
+            connection.execute(insert_or(connection, message).on_conflict_do_nothing(), rows)
 
     def queue(self, rows: Sequence[Mapping[str, Any]], levels: Mapping[int, int], now_ms: int) -> None:
         """Queue messages, and note for each alarm up to which level people were told."""

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cloud.alarms.notify import Notifier, NotSent, one_text, storm_text
+from cloud.alarms.notify import Notifier, NotSent, ended_text, one_text, storm_text
 from cloud.alarms.store import SEVERITIES, AlarmStore
 
 __all__ = ["ESCALATE_MS", "Teller"]
@@ -20,6 +20,7 @@ ESCALATE_MS = 10 * 60_000
 # So many unsent messages for one receiver at once are a storm and go out as one.
 STORM = 4
 _HOUR_MS = 3_600_000
+_DAY_MS = 86_400_000
 _HIGHEST_LEVEL = 5
 _GIVE_UP_AFTER = 20
 
@@ -40,6 +41,7 @@ class Teller:
     def round(self, now_ms: int) -> int:
         """Queue what is due, send what is queued; the number of sendings."""
         self._queue(now_ms)
+        self._queue_ends(now_ms)
         return self._send(now_ms)
 
     def _queue(self, now_ms: int) -> None:
@@ -62,6 +64,12 @@ class Teller:
             ]
         if levels:
             self._store.queue(rows, levels, now_ms)
+
+    def _queue_ends(self, now_ms: int) -> None:
+        """Who was called is told that it is over; quietly passed over where that was long ago."""
+        pairs = {(row["to"], row["id"]) for row in self._store.ended(now_ms - _DAY_MS)}
+        if pairs:
+            self._store.tell_ended(sorted(pairs), now_ms)
 
     def _concerns(self, receiver: Mapping[str, Any], alarm: Mapping[str, Any]) -> bool:
         rank = SEVERITIES.index
@@ -89,7 +97,12 @@ class Teller:
         return sent
 
     def _one(self, to: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], now_ms: int) -> bool:
-        text = one_text(rows[0], rows[0]["told"]) if len(rows) == 1 else storm_text(rows)
+        if len(rows) == 1:
+            one = rows[0]
+            still = self._store.milder(one) if one["told"] == "cleared" else None
+            text = one_text(one, one["told"], still)
+        else:
+            text = _together(rows)
         ids = [row["message"] for row in rows]
         try:
             self._notifiers[to["kind"]](to["address"], text)
@@ -99,6 +112,12 @@ class Teller:
             return False
         self._store.mark_sent(ids, now_ms)
         return True
+
+
+def _together(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Many in one message: what is still the matter comes before what is over."""
+    begun = [row for row in rows if row["told"] != "cleared"]
+    return storm_text(begun) if begun else ended_text(rows)
 
 
 def _outranked(one: Mapping[str, Any], alarms: Sequence[Mapping[str, Any]]) -> bool:

@@ -182,20 +182,18 @@ def _expires(job: Job) -> int:
 def _view(job: Job) -> ExportView:
     result: Mapping[str, Any] = job.result or {}
     failed = job.state == "failed" or "code" in result
-    return ExportView(
-        id=job.body["id"],
-        state="failed" if failed else job.state,
-        format=job.body["format"],
-        gateways=len(job.body["gateways"]),
-        quantity=job.body["quantity"],
-        start_ms=job.body["start_ms"],
-        end_ms=job.body["end_ms"],
-        asked_ms=job.body["asked_ms"],
-        expires_ms=_expires(job) if job.state in {"done", "failed"} else None,
-        progress=result.get("progress", 0.0),
-        readings=result.get("readings", 0),
-        bytes=result.get("bytes", 0),
-        code=result.get("code", "internal") if failed else None,
-        detail=result.get("detail", job.why) if failed else None,
-        file=None if failed or job.state != "done" else f"/api/v1/exports/{job.body['id']}/file",
+    same = {key: job.body[key] for key in ("id", "format", "quantity", "start_ms", "end_ms", "asked_ms")}
+    ready = job.state == "done" and not failed
+    far = {key: result.get(key, 0) for key in ("progress", "readings", "bytes")}
+    return ExportView.model_validate(
+        {
+            **same,
+            **far,
+            "state": "failed" if failed else job.state,
+            "gateways": len(job.body["gateways"]),
+            "expires_ms": _expires(job) if job.state in {"done", "failed"} else None,
+            "code": result.get("code", "internal") if failed else None,
+            "detail": result.get("detail", job.why) if failed else None,
+            "file": f"/api/v1/exports/{job.body['id']}/file" if ready else None,
+        }
     )

@@ -66,3 +66,20 @@ def test_a_daily_job_is_asked_for_once_a_day_by_however_many(engine):
         ask_daily(jobs, ("remind",), zone=UTC, stop=stop)
     assert jobs.lease("a", ("remind",)) is not None
     assert jobs.lease("a", ("remind",)) is None
+
+
+def test_a_note_keeps_the_lease_and_tells_who_works_that_the_job_is_forgotten(engine):
+    now = [1000]
+    jobs = Jobs(engine, lambda: now[0])
+    jobs.ask("detect", "county")
+    assert not jobs.note("county", 0)  # nobody works at it yet
+    jobs.lease("a", ("detect",))
+    now[0] += LEASE_MS - 1
+    assert jobs.note("county", {"done": 0.5})
+    assert jobs.find("county").result == {"done": 0.5}
+    now[0] += 2
+    assert jobs.lease("b", ("detect",)) is None
+    assert [job.key for job in jobs.all("detect")] == ["county"]
+    jobs.forget("county")
+    assert not jobs.note("county", {"done": 0.9})
+    assert jobs.all("detect") == []

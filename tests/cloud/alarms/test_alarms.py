@@ -5,10 +5,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy import false, or_, select
 
 from cloud import problems
 from cloud.alarms import Alarms, AlarmStore, Teller, Watch, Watched, build_router, webhook
 from cloud.alarms.notify import LONGEST, NotSent, one_text, storm_text
+from cloud.alarms.tables import alarm
 from cloud.database import open_database
 from cloud.problems import NotFound
 from cloud.who import Grant, Role, Who
@@ -44,7 +46,9 @@ class World:
         self.engine = open_database(f"sqlite:///{folder / 'cloud.db'}")
         self.store = AlarmStore(self.engine)
         self.store.create()
-        self.board = Alarms(self.store, clock=lambda: self.now, watched=lambda: self.gateways, covers=covers)
+        self.board = Alarms(
+            self.store, clock=lambda: self.now, watched=lambda: self.gateways, covers=covers, inside=inside
+        )
         self.watch = self.new_watch()
 
     def new_watch(self):
@@ -87,6 +91,10 @@ class World:
     def alarms(self):
         found = self.board.board().items
         return sorted((one.rule, (one.raised_ms - T0) // MINUTE, one.state) for one in found)
+
+
+def inside(granted):
+    return select(alarm.c.region).where(or_(false(), *(alarm.c.region.startswith(one) for one in granted)))
 
 
 def covers(region, granted):
@@ -207,6 +215,45 @@ def test_a_ladder_speaks_with_its_highest_rung(world):
     world.live(*[2.0] * 20)
     assert world.alarms() == [("low", 11, "raised"), ("very-low", 3, "raised")]
     assert [text[:4] for _, text in world.heard] == ["【严重】"]
+
+
+def test_a_ladder_goes_up_and_down_by_duration(tmp_path):
+    """The same condition for long enough is worse; a while of relief brings it down one rung, a longer one ends it."""
+    bad = rule("bad", "x < 5", hold="10min", off="x >= 5", clear="20min")
+    worse = rule("worse", "x < 5", "critical", hold="30min", off="x >= 5", clear="5min")
+    world = World(tmp_path, (bad, worse))
+    world.receiver()
+    world.live(*[4.0] * 31)
+    assert [(one, state) for one, _, state in world.alarms()] == [("bad", "raised"), ("worse", "raised")]
+    world.live(*[6.0] * 6)
+    assert [(one, state) for one, _, state in world.alarms()] == [("bad", "raised"), ("worse", "cleared")]
+    world.live(*[6.0] * 15)
+    assert [(one, state) for one, _, state in world.alarms()] == [("bad", "cleared"), ("worse", "cleared")]
+    told = [text[: text.index("】") + 1] for _, text in world.heard]
+    assert told == ["【警告】", "【严重】", "【降为警告】", "【警告】"]
+    assert "已恢复" in world.heard[-1][1]
+    world.engine.dispose()
+
+
+def test_who_was_called_is_told_once_when_it_is_over_and_nobody_else(world):
+    world.receiver()
+    world.receiver(address="far", region="500153")
+    world.live(*[4.5] * 12, 5.8, 5.8)
+    assert [(to, "已恢复" in text) for to, text in world.heard] == [("level-0", False), ("level-0", True)]
+
+
+def test_a_call_that_later_data_take_back_is_corrected(tmp_path):
+    world = World(tmp_path, (SILENT,))
+    world.receiver()
+    world.live(6.0)
+    for _ in range(5):
+        world.now += MINUTE
+        world.watch.round()
+    world.send(*((at, 6.0) for at in range(1, 7)))
+    world.watch.round()
+    assert len(world.heard) == 2
+    assert world.heard[1][1].startswith("【更正】")
+    world.engine.dispose()
 
 
 def test_nobody_acknowledges_and_the_next_level_is_told(world):
@@ -403,6 +450,37 @@ class TestRoutes:
         assert client.get("/api/v1/alarms").json()["items"] == []
         assert client.get("/api/v1/alarms/1").status_code == 404
         assert client.get("/api/v1/gateways/pond/rules").status_code == 404
+
+    def test_what_others_have_does_not_crowd_out_ones_own(self, client, world):
+        world.gateways.append(Watched("barn", "猪舍", "500153", (LOW,)))
+        world.watch._loaded_ms = 0  # look at the list of gateways again
+        for _ in range(5):
+            at = (world.now - T0) / MINUTE
+            rows = [(at + minute, 4.5 if minute < 12 else 6.0) for minute in range(15)]
+            world.send(*rows, gateway="barn")
+            world.now += 20 * MINUTE
+            world.watch.round()
+        page = client.get("/api/v1/alarms?limit=2").json()
+        assert {one["gateway"] for one in page["items"]} == {"pond"}
+        self.who = Who("x", "X", frozenset({Grant(Role.VIEWER, "500153")}))
+        seen, after = [], ""
+        while after is not None:
+            page = client.get(f"/api/v1/alarms?limit=2{after and '&before=' + after}").json()
+            seen, after = seen + page["items"], page["next"]
+        assert [one["gateway"] for one in seen] == ["barn"] * 5
+        assert world.board.open_counts(frozenset({"500108"})) == {"warning": 1}
+
+    def test_the_rules_behind_some_alarms_are_shelved_together_and_taken_off_the_shelf(self, client):
+        (alarm,) = client.get("/api/v1/alarms?open=true").json()["items"]
+        body = {"ids": [alarm["id"]], "minutes": 5, "reason": "testing"}
+        assert client.post("/api/v1/alarms/shelve", json=body).json() == {"changed": 1}
+        assert client.get("/api/v1/alarms").json()["items"][0]["shelved"]
+        assert client.post("/api/v1/alarms/shelve", json={**body, "ids": [99]}).json()["errors"] == [
+            {"pointer": "/ids", "code": "not_found"}
+        ]
+        assert client.delete("/api/v1/shelves/pond/low").status_code == 204
+        assert client.delete("/api/v1/shelves/pond/low").status_code == 404
+        assert not client.get("/api/v1/alarms").json()["items"][0]["shelved"]
 
     def test_an_administrator_says_who_is_told_and_who_no_more(self, client):
         self.who = Who("a", "A", frozenset({Grant(Role.ADMIN, "500108")}))
