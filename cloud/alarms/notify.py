@@ -17,7 +17,7 @@ __all__ = ["LONGEST", "NotSent", "Notifier", "email", "ended_text", "log", "one_
 _LOG = logging.getLogger(__name__)
 LONGEST = 70
 _CHINA = timezone(timedelta(hours=8))
-_SEVERITY_ZH = {"warning": "警告", "critical": "严重"}
+_SEVERITY_ZH = {"warning": "警告", "critical": "紧急"}
 _KIND_ZH = {"raised": "", "escalated": "无人确认·", "cleared": "已恢复·"}
 
 

@@ -42,7 +42,7 @@ class Audit(Protocol):
 class TakeAway:
     """Exports of readings, from the wish to the file in `folder`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what wiring passes, each with its own name
         self,
         telemetry: Telemetry,
         readings: ReadingsStore,
@@ -52,6 +52,7 @@ class TakeAway:
         *,
         clock: Callable[[], int],
         audit: Audit,
+        max_readings: int = MAX_READINGS,
     ) -> None:
         self._telemetry = telemetry
         self._readings = readings
@@ -60,6 +61,7 @@ class TakeAway:
         self._folder = folder
         self._clock = clock
         self._audit = audit
+        self._max_readings = max_readings
         self._wake = threading.Event()
 
     # --- people -------------------------------------------------------------------------------------
@@ -138,8 +140,10 @@ class TakeAway:
 
         def step(share: float, count: int) -> None:
             size = draft.stat().st_size
-            if count > MAX_READINGS or size > MAX_BYTES:
-                detail = f"an export holds {MAX_READINGS} readings and {MAX_BYTES} bytes at most: ask for less at once"
+            if count > self._max_readings or size > MAX_BYTES:
+                detail = (
+                    f"an export holds {self._max_readings} readings and {MAX_BYTES} bytes at most: ask for less at once"
+                )
                 raise TooLarge(detail, code="export_too_large")
             if not self._jobs.note(key, {"progress": share, "readings": count, "bytes": size}):
                 raise NotFound("the export was removed", code="removed")

@@ -214,7 +214,7 @@ def test_a_ladder_speaks_with_its_highest_rung(world):
     world.receiver()
     world.live(*[2.0] * 20)
     assert world.alarms() == [("low", 11, "raised"), ("very-low", 3, "raised")]
-    assert [text[:4] for _, text in world.heard] == ["【严重】"]
+    assert [text[:4] for _, text in world.heard] == ["【紧急】"]
 
 
 def test_a_ladder_goes_up_and_down_by_duration(tmp_path):
@@ -230,7 +230,7 @@ def test_a_ladder_goes_up_and_down_by_duration(tmp_path):
     world.live(*[6.0] * 15)
     assert [(one, state) for one, _, state in world.alarms()] == [("bad", "cleared"), ("worse", "cleared")]
     told = [text[: text.index("】") + 1] for _, text in world.heard]
-    assert told == ["【警告】", "【严重】", "【降为警告】", "【警告】"]
+    assert told == ["【警告】", "【紧急】", "【降为警告】", "【警告】"]
     assert "已恢复" in world.heard[-1][1]
     world.engine.dispose()
 

@@ -56,6 +56,7 @@ class Cloud:
             folder / "exports",
             clock=lambda: self.now,
             audit=lambda _db, *what: self.audited.append(what),
+            max_readings=5,
         )
         self.seq = 0
 
@@ -321,12 +322,11 @@ class TestRoutes:
         assert [client.get(path).status_code for path in (file, file.removesuffix("/file"))] == [404, 404]
         assert client.get("/api/v1/exports").json()["items"] == []
 
-    def test_an_export_has_limits_of_size_and_number_and_is_gone_after_a_day(self, client, cloud, monkeypatch):
-        monkeypatch.setattr(take_away, "MAX_READINGS", 1)
+    def test_an_export_has_limits_of_size_and_number_and_is_gone_after_a_day(self, client, cloud):
+        cloud.send("pond", *((NOW - at, 1.0) for at in range(10, 20)), name="p1/ph", unit="pH")
         failed = self.export(client, cloud)
         assert (failed["state"], failed["code"]) == ("failed", "export_too_large")
-        monkeypatch.setattr(take_away, "MAX_READINGS", 10)
-        file = self.export(client, cloud)["file"]
+        file = self.export(client, cloud, quantity="water_temperature")["file"]
         wish = {"gateways": ["pond"], "start_ms": NOW - 5000, "end_ms": NOW + 1}
         statuses = [client.post("/api/v1/exports", json=wish).status_code for _ in range(4)]
         assert statuses == [202, 202, 202, 429]
