@@ -49,7 +49,7 @@ FARMS = (
 )
 
 
-def prepare_person(services: Services | Office) -> str:
+def prepare_person(services: Office) -> str:
     """The person whom the one-time link signs in; returns the person's id."""
     person = services.accounts.person("演示管理员", id=PERSON)
     services.accounts.grant(person, Role.ADMIN, CITY, by="tianmai run")
@@ -124,7 +124,7 @@ COUNTY = {
 }
 
 
-def play_land_loop(office: Office | Services) -> str:
+def play_land_loop(office: Office) -> str:
     """The loop once, by demonstration persons; returns the case's id."""
     return play(office.land, office.accounts, office.regions, region=str(COUNTY["region"])).case_id
 

@@ -1,19 +1,24 @@
-"""Who is asking: the one thing about a person that every context's door needs to know.
+"""Who is asking, where, and that it is written down: what every context's door needs to know about people.
 
 Accounts sign people in and put a `Who` on the request; routers declare in the handler's signature which roles may
-call. Nothing here reads a database.
+call. `Inside` and `Audit` are what contexts ask of regions and accounts without knowing them; wiring passes both.
+Nothing here reads a database.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
+from sqlalchemy import Connection, Select
 
 from cloud.problems import Forbidden, Unauthenticated
 
-__all__ = ["Grant", "Role", "SignedIn", "Who", "having", "signed_in"]
+__all__ = ["Audit", "Grant", "Inside", "Role", "SignedIn", "Who", "having", "signed_in"]
+
+Inside = Callable[[Collection[str]], Select[tuple[str]]]
+"""inside(regions): the codes that belong to any of them, as a query."""
 
 
 class Role(StrEnum):
@@ -73,3 +78,17 @@ def having(*roles: Role) -> Callable[[Who], Awaitable[Who]]:
 
 
 SignedIn = Annotated[Who, Depends(signed_in)]
+
+
+class Audit(Protocol):
+    """Writes one entry of the audit trail on the caller's connection."""
+
+    def __call__(  # noqa: D102 - the class says it
+        self,
+        connection: Connection,
+        who: str,
+        what: str,
+        subject: str,
+        detail: Mapping[str, Any] | None = None,
+        region: str | None = None,
+    ) -> None: ...

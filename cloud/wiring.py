@@ -94,17 +94,9 @@ class Gathering:
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
-    """Everything the serving process owns."""
+class Services(Office):
+    """Everything the serving process owns: the office, and what only one process may hold."""
 
-    settings: Settings
-    clock: Clock
-    engine: Engine
-    jobs: Jobs
-    accounts: Accounts
-    regions: Regions
-    land: Land
-    catalogue: Catalogue
     readings: ReadingsStore
     registry: Registry
     telemetry: Telemetry

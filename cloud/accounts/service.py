@@ -14,12 +14,12 @@ from typing import Any, Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, insert, literal, or_, select, update
 
 from cloud.accounts.audit import Trail
 from cloud.accounts.store import audit_log, grants, metadata, people, sessions, sign_in_links
 from cloud.problems import Forbidden, Invalid, NotFound, Refused, Unauthenticated
-from cloud.who import Grant, Role, Who
+from cloud.who import Grant, Inside, Role, Who
 
 __all__ = ["Accounts"]
 
@@ -31,8 +31,6 @@ _MOST_SEEN: Final = 1_000
 _ACTING: Final = frozenset({Role.ANALYST, Role.COLLECTOR, Role.REVIEWER})
 _REGION = re.compile(r"[0-9]{6}[0-9A-Za-z]{0,34}")
 _NOBODY = "sign_in_refused"
-
-Inside = Callable[[frozenset[str]], Select[tuple[str]]]
 
 
 class Accounts:

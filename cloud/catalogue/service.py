@@ -7,36 +7,20 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, func, insert, literal, select, update
+from sqlalchemy import Connection, Engine, RowMapping, func, insert, literal, select, update
 
 from cloud.catalogue.bundles import pack, rows_of
 from cloud.catalogue.entries import OWN
 from cloud.catalogue.model import DataLevel, Dataset, Kind, Package, Producer
 from cloud.catalogue.store import datasets, metadata, packages, uses
 from cloud.problems import Conflict, Forbidden, NotFound
-from cloud.who import Role, Who
+from cloud.who import Audit, Inside, Role, Who
 
-__all__ = ["Audit", "Catalogue"]
+__all__ = ["Catalogue"]
 
 _CHINA: Final = timedelta(hours=8)
-
-Inside = Callable[[Collection[str]], Select[tuple[str]]]
-
-
-class Audit(Protocol):
-    """Writes one entry of the audit trail on the caller's connection."""
-
-    def __call__(  # noqa: D102 - the class says it
-        self,
-        connection: Connection,
-        who: str,
-        what: str,
-        subject: str,
-        detail: Mapping[str, Any] | None = None,
-        region: str | None = None,
-    ) -> None: ...
 
 
 class Catalogue:

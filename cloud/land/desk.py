@@ -3,38 +3,21 @@
 Scope is applied here and nowhere else: a row outside the asker's regions does not exist for him.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, Select, literal, select
+from sqlalchemy import Column, ColumnElement, Connection, Engine, literal, select
 
 from cloud.land.cycle import MAY, Action
 from cloud.land.model import Case, LandRules
 from cloud.problems import Forbidden, NotFound
-from cloud.who import Role, Who
+from cloud.who import Audit, Inside, Role, Who
 
-__all__ = ["Audit", "Desk", "Inside", "crop_year_end_ms", "month_start_ms"]
+__all__ = ["Desk", "crop_year_end_ms", "month_start_ms"]
 
 _CHINA = timedelta(hours=8)
-
-Inside = Callable[[Collection[str]], Select[tuple[str]]]
-"""inside(regions): the codes that belong to any of them, as a query."""
-
-
-class Audit(Protocol):
-    """Writes one entry of the audit trail on the caller's connection."""
-
-    def __call__(  # noqa: D102 - the class says it
-        self,
-        connection: Connection,
-        who: str,
-        what: str,
-        subject: str,
-        detail: Mapping[str, Any] | None = None,
-        region: str | None = None,
-    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from cloud.land import blind, figures, intake, lookup, records
 from cloud.land.batch import Batch, Imported
 from cloud.land.blind import Report, Round, Visit
 from cloud.land.cycle import Action, State, moved
-from cloud.land.desk import Audit, Desk, Inside, month_start_ms, no_case
+from cloud.land.desk import Desk, month_start_ms, no_case
 from cloud.land.figures import Figures, Reminder
 from cloud.land.filing import Spot, attempt
 from cloud.land.model import ABANDONED, Case, CaseDetail, Claim, Evidence, LandRules, Page, Recovery, VerdictKind
@@ -25,7 +25,7 @@ from cloud.land.photos import Photos
 from cloud.land.store import cases, detections, evidence, metadata, parcels, steps, verdicts
 from cloud.land.workdays import due
 from cloud.problems import CloudError, Conflict, Forbidden, Invalid, NotFound, Refused, TooMany
-from cloud.who import Role, Who
+from cloud.who import Audit, Inside, Role, Who
 
 __all__ = ["Land"]
 
