@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
@@ -241,7 +242,7 @@ def _worker(_args: argparse.Namespace, settings: Settings) -> int:
 def _add_gateway(args: argparse.Namespace, settings: Settings) -> int:
     import secrets  # noqa: PLC0415
 
-    from cloud.database import open_database  # noqa: PLC0415
+    from cloud.database import database  # noqa: PLC0415
     from cloud.migrations import migrate  # noqa: PLC0415
     from cloud.regions import Regions  # noqa: PLC0415
     from cloud.telemetry import Registry  # noqa: PLC0415
@@ -250,32 +251,31 @@ def _add_gateway(args: argparse.Namespace, settings: Settings) -> int:
 
     if args.farm not in farm_names():
         raise Invalid(f"no farm type {args.farm!r}; there are: {', '.join(farm_names())}")
-    engine = open_database(settings.database)
-    migrate(engine)
-    regions = Regions(engine, utc_now_ms)
-    regions.prepare()
-    if not regions.known(args.region):
-        raise Invalid(f"no region {args.region!r} here; import a list with `tianmai-cloud import-regions` first")
-    registry = Registry(engine)
-    secret = secrets.token_hex(32).encode()
-    # The file first: a gateway whose secret nobody could keep must not be there. Its old content stays if this fails.
-    fresh = not args.secret_file.exists()
-    with os.fdopen(os.open(args.secret_file, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
-        try:
-            gateway = registry.add_gateway(args.gateway, farm=args.farm, region=args.region, secret=secret)
-        except BaseException:
-            if fresh:
-                args.secret_file.unlink()
-            raise
-        file.truncate(0)
-        file.write(gateway.secret + b"\n")
+    with database(settings.database) as engine:
+        migrate(engine)
+        regions = Regions(engine, utc_now_ms)
+        regions.prepare()
+        if not regions.known(args.region):
+            raise Invalid(f"no region {args.region!r} here; import a list with `tianmai-cloud import-regions` first")
+        registry = Registry(engine)
+        secret = secrets.token_hex(32).encode()
+        # The file first: a gateway whose secret nobody could keep must not be there. Its old content stays if this
+        # fails.
+        fresh = not args.secret_file.exists()
+        with os.fdopen(os.open(args.secret_file, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+            try:
+                gateway = registry.add_gateway(args.gateway, farm=args.farm, region=args.region, secret=secret)
+            except BaseException:
+                if fresh:
+                    args.secret_file.unlink()
+                raise
+            file.truncate(0)
+            file.write(gateway.secret + b"\n")
     print(json.dumps({"gateway": gateway.id, "farm": args.farm, "region": args.region}))
     return 0
 
 
 def _import(args: argparse.Namespace, settings: Settings) -> int:
-    from contextlib import closing  # noqa: PLC0415
-
     from cloud.telemetry.imports import take_export  # noqa: PLC0415
     from cloud.wiring import build_gathering, build_pipeline  # noqa: PLC0415
 
@@ -295,12 +295,13 @@ def _import(args: argparse.Namespace, settings: Settings) -> int:
 def _import_regions(args: argparse.Namespace, settings: Settings) -> int:
     from cloud.wiring import build_office  # noqa: PLC0415
 
-    print(build_office(settings).regions.import_file(args.file, args.as_of))
+    with closing(build_office(settings)) as office:
+        print(office.regions.import_file(args.file, args.as_of))
     return 0
 
 
 def _fsck(_args: argparse.Namespace, settings: Settings) -> int:
-    from cloud.database import database_file, open_database  # noqa: PLC0415
+    from cloud.database import database, database_file  # noqa: PLC0415
     from cloud.provenance import audit_log  # noqa: PLC0415
     from cloud.wiring import log_place  # noqa: PLC0415
 
@@ -310,7 +311,8 @@ def _fsck(_args: argparse.Namespace, settings: Settings) -> int:
         if place.folder.exists():
             raise NotFound(f"the log in {place.folder} has lost its journal: restore {file}")
         raise NotFound(f"there is no log here: {file} does not exist; name its folder with --var")
-    findings = audit_log(open_database(settings.database), place)
+    with database(settings.database) as engine:
+        findings = audit_log(engine, place)
     for finding in findings:
         where = "" if finding.index is None else f"event {finding.index}: "
         print(f"{finding.code}: {where}{finding.message}")
@@ -320,10 +322,11 @@ def _fsck(_args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _migrate(_args: argparse.Namespace, settings: Settings) -> int:
-    from cloud.database import open_database  # noqa: PLC0415
+    from cloud.database import database  # noqa: PLC0415
     from cloud.migrations import head, migrate  # noqa: PLC0415
 
-    before = migrate(open_database(settings.database))
+    with database(settings.database) as engine:
+        before = migrate(engine)
     print(f"{before or 'empty'} -> {head()}")
     return 0
 
@@ -365,8 +368,8 @@ def _sign_in(_args: argparse.Namespace, settings: Settings) -> int:
     from cloud.demonstration import prepare_person  # noqa: PLC0415
     from cloud.wiring import build_office  # noqa: PLC0415
 
-    office = build_office(settings)
-    token = office.accounts.issue_sign_in(prepare_person(office), hours=settings.sign_in_minutes / 60)
+    with closing(build_office(settings)) as office:
+        token = office.accounts.issue_sign_in(prepare_person(office), hours=settings.sign_in_minutes / 60)
     print(f"{settings.site}/sign-in/{token}")
     return 0
 

@@ -4,13 +4,15 @@ Contexts own their tables and receive the engine; this module owns only how a co
 """
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
-__all__ = ["database_file", "open_database"]
+__all__ = ["database", "database_file", "open_database"]
 
 # As many connections as the web server has threads, kept: a new one costs a handshake, or a file open and the pragmas.
 # The one used last is taken first, so that a lone writer finds the pages it has just written in its own cache.
@@ -47,6 +49,16 @@ def open_database(url: str) -> Engine:
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+@contextmanager
+def database(url: str) -> Iterator[Engine]:
+    """`open_database` for one piece of work: its connections are closed afterwards, whatever happens."""
+    engine = open_database(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def database_file(url: str) -> Path | None:

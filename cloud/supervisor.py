@@ -25,7 +25,7 @@ import uvicorn
 from cloud import demonstration as demo
 from cloud.app import create_app
 from cloud.broker import broker_command
-from cloud.database import open_database
+from cloud.database import database
 from cloud.problems import Unavailable
 from cloud.processes import Family, free_port, wait_for_port
 from cloud.provenance import log_key, open_key
@@ -185,9 +185,8 @@ def _with_witness(family: Family, settings: Settings, logs: Path) -> Settings:
         return settings
     folder, port = settings.var / "witness", free_port()
     own = open_key(folder / "witness.key", "demo-witness", KeyKind.COSIGNATURE)
-    engine = open_database(settings.database)
-    log = log_key(engine, log_place(settings))
-    engine.dispose()
+    with database(settings.database) as engine:
+        log = log_key(engine, log_place(settings))
     policy = folder / "logs.toml"
     known = f'[[logs]]\norigin = "{settings.ledger_origin}"\nvkey = "{log.verifier.vkey}"\n'
     policy.write_text(f'format = "tianmai-policy@1"\nquorum = 0\n\n{known}', "utf-8")

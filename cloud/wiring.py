@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine
+from typing_extensions import override
 
 from cloud.accounts import Accounts
 from cloud.alarms import Alarms, AlarmStore, Teller, Watch, Watched, email, log, webhook
@@ -75,6 +76,10 @@ class Office:
     land: Land
     catalogue: Catalogue
 
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
 
 @dataclass(frozen=True, slots=True)
 class Gathering:
@@ -90,7 +95,7 @@ class Gathering:
     def close(self) -> None:
         """Give the files back."""
         self.readings.close()
-        self.office.engine.dispose()
+        self.office.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,7 @@ class Services(Office):
     provenance: Provenance
     gathering: Gathering
 
+    @override
     def close(self) -> None:
         """Give the files back."""
         self.provenance.close()
@@ -115,6 +121,14 @@ class Services(Office):
 def build_office(settings: Settings, clock: Clock = utc_now_ms) -> Office:
     """Open the relational store and the contexts that need nothing else."""
     engine = open_database(settings.database)
+    try:
+        return _office(settings, clock, engine)
+    except BaseException:
+        engine.dispose()
+        raise
+
+
+def _office(settings: Settings, clock: Clock, engine: Engine) -> Office:
     migrate(engine)
     regions = Regions(engine, clock)
     accounts = Accounts(engine, clock, inside=regions.codes_under)
@@ -137,7 +151,11 @@ def log_place(settings: Settings) -> LogPlace:
 def build_gathering(settings: Settings, clock: Clock = utc_now_ms) -> Gathering:
     """The readings store and what stands around it. Raises `CloudError` where a store cannot be opened."""
     office = build_office(settings, clock)
-    readings = open_readings(settings.readings, database=office.engine)
+    try:
+        readings = open_readings(settings.readings, database=office.engine)
+    except BaseException:
+        office.close()
+        raise
     registry = Registry(office.engine)
     telemetry = Telemetry(readings, registry, clock=clock, covers=_covers(office))
     steering = Steering(
