@@ -21,6 +21,8 @@ LOW, HIGH, SOIL = 0.35, 0.55, 0.25
 RIDGE = np.array([0.02, 0.08, 0.08, 0.3, 0.3, 0.7, 0.7], np.float32)
 """(noise 0.05 / expected size of the term)^2: without looks a term shrinks to zero instead of running away."""
 _MARKS = np.array([LOW, HIGH, SOIL], np.float32)
+PIXELS = 4096
+"""Pixels whose layers are made at a time."""
 MIN_LOOKS = 5
 """A crop year with fewer clear looks (optical and radar dates together) stays undecided."""
 
@@ -83,14 +85,33 @@ def gather(stack: Stack, calendar: Calendar, years: tuple[int, ...], layers: tup
     """
     chosen = layers or tuple(name for name in available(stack.bands) if name in {"ndvi", "wetness"})
     optical = tuple(name for name in chosen if name not in RADAR_LAYERS)
-    cube = layers_of(stack, optical)
-    cube += np.where(np.isfinite(cube).all(axis=0), np.float32(0), np.float32(np.nan))
-    wet = optical.index("wetness") if "wetness" in optical and "swir1" in stack.bands else -1
-    values = annual_evidence(cube, _calendar_arrays(stack.days, calendar, years), RIDGE, _MARKS, wet)
+    values = _optical_evidence(stack, calendar, years, optical)
     looks = values[0].astype(np.int16)
     if len(optical) < len(chosen):
         values = np.concatenate([values, _radar_evidence(stack, calendar, years, chosen[len(optical) :])])
     return Evidence(feature_names(chosen), years, values, looks, _radar_looks(stack, calendar, years))
+
+
+def _optical_evidence(stack: Stack, calendar: Calendar, years: tuple[int, ...], names: tuple[str, ...]) -> Float:
+    """Year by year and block by block, so that the layers of what is at work stay in the cache."""
+    design, window, borders = _calendar_arrays(stack.days, calendar, years)
+    wet = names.index("wetness") if "wetness" in names and "swir1" in stack.bands else -1
+    pixels = stack.clear.shape[1]
+    values = np.empty((SHARED + PER_LAYER * len(names), len(years), pixels), np.float32)
+    for left in range(0, pixels, PIXELS):
+        for year, (begin, end) in enumerate(itertools.pairwise(borders)):
+            cut = (slice(begin, end), slice(left, min(left + PIXELS, pixels)))
+            cube = layers_of(_part(stack, cut), names)
+            dates = (design[begin:end], window[begin:end], np.array([0, end - begin], np.int64))
+            values[:, year, cut[1]] = annual_evidence(cube, dates, RIDGE, _MARKS, wet)[:, 0]
+    return values
+
+
+def _part(stack: Stack, cut: tuple[slice, slice]) -> Stack:
+    """Some dates and pixels of the optical side, contiguous."""
+    bands = {name: np.ascontiguousarray(band[cut]) for name, band in stack.bands.items()}
+    clear = np.ascontiguousarray(stack.clear[cut])
+    return Stack(stack.days[cut[0]], bands, clear, (1, clear.shape[1]), stack.radar_days[:0], {})
 
 
 def _radar_evidence(stack: Stack, calendar: Calendar, years: tuple[int, ...], names: tuple[str, ...]) -> Float:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from remote_sensing.cubes import MISSING, SCALE, Float, Int16, LandError, Stack
-from remote_sensing.kernels import normalized_difference
+from remote_sensing.kernels import keep_clear, normalized_difference
 
 Bands = Mapping[str, Int16]
 
@@ -62,7 +62,7 @@ def available(bands: Bands) -> tuple[str, ...]:
 
 
 def layers_of(stack: Stack, names: tuple[str, ...]) -> Float:
-    """The layers (L, T, N) of a stack, float32, NaN where unclear or missing.
+    """The layers (L, T, N) of a stack, float32, NaN where unclear; missing in one layer is missing in all.
 
     Raises ``LandError("missing_band")`` when a layer cannot be computed from the bands there are.
     """
@@ -71,5 +71,6 @@ def layers_of(stack: Stack, names: tuple[str, ...]) -> Float:
         raise LandError("missing_band", f"layers {lacking} cannot be made of bands {sorted(stack.bands)}")
     out = np.empty((len(names), *stack.clear.shape), np.float32)
     for place, name in enumerate(names):
-        out[place] = np.where(stack.clear, LAYERS[name][1](stack.bands), np.float32(np.nan))
+        out[place] = LAYERS[name][1](stack.bands)
+    keep_clear(out, stack.clear)
     return out

@@ -3,9 +3,13 @@
 Why one file: numba's cache does not notice a change in a kernel imported from elsewhere. Why this
 ``fastmath``: with ``nnan`` the compiler deletes the tests for missing values, and everything becomes NaN.
 Branches are written as selects. Each kernel has a plain numpy oracle in ``tests/remote_sensing``.
+
+Pixels go in blocks of ``LANES``; what a block carries lies in flat scratch arrays of rows ``ROW`` apart. ``ROW`` is
+not a power of two: rows a multiple of 4096 bytes apart would stall every load behind a store (measured: 3 x).
+Dates are taken ``STEP`` at a time, so that a sum is loaded and stored once for four of them.
 """
 
-# ruff: noqa: C901, PLR0912 - a loop nest is one kernel; cutting it costs the SIMD or the cache
+# ruff: noqa: C901, PLR0912, PLR0915 - a loop nest is one kernel; cutting it costs the SIMD or the cache
 
 from __future__ import annotations
 
@@ -27,11 +31,18 @@ PER_LAYER = 25
 """Numbers per layer and year: ``TERMS`` coefficients, rmse, low, middle, high, rise, fall, and the windows."""
 SHARED = 4
 """Numbers per year beside the layers: clear looks, crop cycles, soil-exposed looks, flooded looks."""
-BLOCK = 256
+LANES = 256
+"""Pixels of a block: wide enough for memory to be read in long runs, narrow enough for the sums to stay near."""
+ROW = LANES + 16
+STEP = 4
+MOMENTS = 13
+"""Sums that the whole Gram matrix of a year is made of: looks, and cosine and sine of 1..6 cycles over them."""
 NOTHING = -32768
 """The integer that means "no value", as in ``cubes.MISSING``."""
 
 F32 = NDArray[np.float32]
+_NAN, _ZERO, _HALF, _ONE = np.float32(np.nan), np.float32(0), np.float32(0.5), np.float32(1)
+_TINY = np.float32(1e-9)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -52,96 +63,299 @@ def normalized_difference(first: NDArray[np.int16], second: NDArray[np.int16]) -
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def _solve_block(gram: F32, right: F32, width: int) -> None:
-    """Solve the ridge normal equations of ``width`` pixels in place by Cholesky; ``right`` becomes the answer.
+def keep_clear(layers: F32, clear: NDArray[np.bool_]) -> None:
+    """Set NaN, in place, where a look (T, N) is not clear or any of the layers (L, T, N) has nothing there."""
+    known = np.empty(clear.shape[1], np.bool_)
+    for t in range(clear.shape[0]):
+        seen = clear[t]
+        for n in range(known.shape[0]):
+            known[n] = seen[n]
+        for layer in range(layers.shape[0]):
+            row = layers[layer, t]
+            for n in range(known.shape[0]):
+                known[n] = known[n] & (row[n] == row[n])
+        for layer in range(layers.shape[0]):
+            row = layers[layer, t]
+            for n in range(known.shape[0]):
+                row[n] = row[n] if known[n] else _NAN
 
-    ``gram`` (TERMS, TERMS, BLOCK) lower triangle; ``right`` (L, TERMS, BLOCK).
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _moments_of(design: F32) -> F32:
+    """Harmonic design (T, TERMS) -> 1, cosine and sine of 1..6 cycles (T, MOMENTS), by the sums of angles."""
+    out = np.empty((design.shape[0], MOMENTS), np.float32)
+    for t in range(design.shape[0]):
+        c2, s2, c3, s3 = design[t, 3], design[t, 4], design[t, 5], design[t, 6]
+        for i in range(TERMS):
+            out[t, i] = design[t, i]
+        out[t, 7], out[t, 8] = c2 * c2 - s2 * s2, c2 * s2 + s2 * c2
+        out[t, 9], out[t, 10] = c2 * c3 - s2 * s3, s2 * c3 + c2 * s3
+        out[t, 11], out[t, 12] = c3 * c3 - s3 * s3, c3 * s3 + s3 * c3
+    return out
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _fetch(layers: F32, layer: int, t: int, at: tuple[int, int, int, int], known: F32, value: F32) -> None:
+    """``STEP`` dates of one block and layer: 1 where known, and the value there, else 0; short blocks end in zeros.
+
+    ``at`` = (first date, end date, first pixel, end pixel); ``value`` holds ``STEP`` rows a layer.
     """
-    for i in range(TERMS):
-        for j in range(i + 1):
-            for k in range(j):
-                for n in range(width):
-                    gram[i, j, n] -= gram[i, k, n] * gram[j, k, n]
-            if i == j:
-                for n in range(width):
-                    gram[i, i, n] = np.sqrt(max(gram[i, i, n], np.float32(1e-9)))
-            else:
-                for n in range(width):
-                    gram[i, j, n] /= gram[j, j, n]
-    for layer in range(right.shape[0]):
-        for i in range(TERMS):
-            for k in range(i):
-                for n in range(width):
-                    right[layer, i, n] -= gram[i, k, n] * right[layer, k, n]
-            for n in range(width):
-                right[layer, i, n] /= gram[i, i, n]
-        for i in range(TERMS - 1, -1, -1):
-            for k in range(i + 1, TERMS):
-                for n in range(width):
-                    right[layer, i, n] -= gram[k, i, n] * right[layer, k, n]
-            for n in range(width):
-                right[layer, i, n] /= gram[i, i, n]
-
-
-@njit(cache=True, fastmath=FAST, nogil=True)
-def _fit_block(layers: F32, design: F32, ridge: F32, at: tuple[int, int, int, int], out: F32) -> None:
-    """Ridge harmonic fit of one year and block; ``at`` = (first date, end date, first pixel, end pixel)."""
-    begin, end, left, stop = at
+    _, end, left, stop = at
     width = stop - left
-    count = layers.shape[0]
-    gram = np.zeros((TERMS, TERMS, BLOCK), np.float32)
-    right = np.zeros((count, TERMS, BLOCK), np.float32)
-    power = np.zeros((count, BLOCK), np.float32)
-    seen = np.zeros(BLOCK, np.float32)
-    value = np.zeros(BLOCK, np.float32)
-    for t in range(begin, end):
-        for n in range(width):
-            seen[n] = np.float32(1) if layers[0, t, left + n] == layers[0, t, left + n] else np.float32(0)
-        for i in range(TERMS):
-            for j in range(i + 1):
-                product = design[t, i] * design[t, j]
-                for n in range(width):
-                    gram[i, j, n] += seen[n] * product
-        for layer in range(count):
+    for r in range(STEP):
+        here = known[r * ROW : r * ROW + LANES]
+        held = value[(layer * STEP + r) * ROW : (layer * STEP + r) * ROW + LANES]
+        if t + r < end:
+            row = layers[layer, t + r, left:stop]
             for n in range(width):
-                here = layers[layer, t, left + n]
-                value[n] = here if here == here else np.float32(0)  # noqa: PLR0124 - NaN test
-                power[layer, n] += value[n] * value[n]
-            for i in range(TERMS):
-                factor = design[t, i]
-                for n in range(width):
-                    right[layer, i, n] += value[n] * factor
-    for n in range(width):
-        seen[n] = gram[0, 0, n]
-    for i in range(TERMS):
-        for n in range(width):
-            gram[i, i, n] += ridge[i]
-    moments = right.copy()
-    _solve_block(gram, right, width)
-    for layer in range(count):
-        base = SHARED + layer * PER_LAYER
-        for n in range(width):
-            # |y - Xb|^2 = y'y - b'X'y - r b'b for the ridge answer
-            rest = power[layer, n]
-            for i in range(TERMS):
-                answer = right[layer, i, n]
-                out[base + i, left + n] = answer
-                rest -= answer * (moments[layer, i, n] + ridge[i] * answer)
-            out[base + TERMS, left + n] = np.sqrt(max(rest, np.float32(0)) / max(seen[n], np.float32(1)))
+                look = row[n]
+                here[n] = _ONE if look == look else _ZERO  # noqa: PLR0124 - NaN test
+                held[n] = look if look == look else _ZERO  # noqa: PLR0124 - NaN test
+        else:
+            width = 0
+        for n in range(width, LANES):
+            here[n] = _ZERO
+            held[n] = _ZERO
 
 
-@njit(cache=True, fastmath=FAST, nogil=True)
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _add_sums(acc: F32, first: int, table: F32, t: int, end: int, rows: int, values: F32) -> None:
+    """Rows ``first``.. of ``acc`` += columns 0.. of ``table`` times ``STEP`` dates of ``values``."""
+    for k in range(rows):
+        a = table[t, k]
+        b = table[t + 1, k] if t + 1 < end else _ZERO
+        c = table[t + 2, k] if t + 2 < end else _ZERO
+        d = table[t + 3, k] if t + 3 < end else _ZERO
+        row = acc[(first + k) * ROW : (first + k + 1) * ROW]
+        for n in range(LANES):
+            row[n] += a * values[n] + b * values[ROW + n] + c * values[2 * ROW + n] + d * values[3 * ROW + n]
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _add_power(acc: F32, first: int, values: F32) -> None:
+    """Row ``first`` of ``acc`` += the squares of ``STEP`` dates of ``values``."""
+    row = acc[first * ROW : (first + 1) * ROW]
+    for n in range(LANES):
+        a, b, c, d = values[n], values[ROW + n], values[2 * ROW + n], values[3 * ROW + n]
+        row[n] += a * a + b * b + c * c + d * d
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _factor(acc: F32, ridge: F32, low: F32) -> None:
+    """L and 1/D of the ridge Gram matrix LDL' of every lane, from its ``MOMENTS`` sums; straight-line over lanes.
+
+    cos a cos b = (cos(a-b) + cos(a+b)) / 2 and its sisters make 28 entries of 13 sums. ``low``: 7 rows 1/D, then the
+    21 rows of L below its diagonal, row by row.
+    """
+    r0, r1, r2, r3, r4, r5, r6 = ridge[0], ridge[1], ridge[2], ridge[3], ridge[4], ridge[5], ridge[6]
+    for n in range(LANES):
+        m0 = acc[n]
+        c1, s1 = acc[ROW + n], acc[2 * ROW + n]
+        c2, s2 = acc[3 * ROW + n], acc[4 * ROW + n]
+        c3, s3 = acc[5 * ROW + n], acc[6 * ROW + n]
+        c4, s4 = acc[7 * ROW + n], acc[8 * ROW + n]
+        c5, s5 = acc[9 * ROW + n], acc[10 * ROW + n]
+        c6, s6 = acc[11 * ROW + n], acc[12 * ROW + n]
+        g00 = m0 + r0
+        g10, g20, g30, g40, g50, g60 = c1, s1, c2, s2, c3, s3
+        g11 = _HALF * (m0 + c2) + r1
+        g21 = _HALF * s2
+        g31 = _HALF * (c1 + c3)
+        g41 = _HALF * (s3 + s1)
+        g51 = _HALF * (c2 + c4)
+        g61 = _HALF * (s4 + s2)
+        g22 = _HALF * (m0 - c2) + r2
+        g32 = _HALF * (s3 - s1)
+        g42 = _HALF * (c1 - c3)
+        g52 = _HALF * (s4 - s2)
+        g62 = _HALF * (c2 - c4)
+        g33 = _HALF * (m0 + c4) + r3
+        g43 = _HALF * s4
+        g53 = _HALF * (c1 + c5)
+        g63 = _HALF * (s5 + s1)
+        g44 = _HALF * (m0 - c4) + r4
+        g54 = _HALF * (s5 - s1)
+        g64 = _HALF * (c1 - c5)
+        g55 = _HALF * (m0 + c6) + r5
+        g65 = _HALF * s6
+        g66 = _HALF * (m0 - c6) + r6
+        e0 = _ONE / max(g00, _TINY)
+        l10 = g10 * e0
+        l20 = g20 * e0
+        l30 = g30 * e0
+        l40 = g40 * e0
+        l50 = g50 * e0
+        l60 = g60 * e0
+        e1 = _ONE / max(g11 - g10 * l10, _TINY)
+        h21 = g21 - g20 * l10
+        h31 = g31 - g30 * l10
+        h41 = g41 - g40 * l10
+        h51 = g51 - g50 * l10
+        h61 = g61 - g60 * l10
+        l21, l31, l41, l51, l61 = h21 * e1, h31 * e1, h41 * e1, h51 * e1, h61 * e1
+        e2 = _ONE / max(g22 - g20 * l20 - h21 * l21, _TINY)
+        h32 = g32 - g30 * l20 - h31 * l21
+        h42 = g42 - g40 * l20 - h41 * l21
+        h52 = g52 - g50 * l20 - h51 * l21
+        h62 = g62 - g60 * l20 - h61 * l21
+        l32, l42, l52, l62 = h32 * e2, h42 * e2, h52 * e2, h62 * e2
+        e3 = _ONE / max(g33 - g30 * l30 - h31 * l31 - h32 * l32, _TINY)
+        h43 = g43 - g40 * l30 - h41 * l31 - h42 * l32
+        h53 = g53 - g50 * l30 - h51 * l31 - h52 * l32
+        h63 = g63 - g60 * l30 - h61 * l31 - h62 * l32
+        l43, l53, l63 = h43 * e3, h53 * e3, h63 * e3
+        e4 = _ONE / max(g44 - g40 * l40 - h41 * l41 - h42 * l42 - h43 * l43, _TINY)
+        h54 = g54 - g50 * l40 - h51 * l41 - h52 * l42 - h53 * l43
+        h64 = g64 - g60 * l40 - h61 * l41 - h62 * l42 - h63 * l43
+        l54, l64 = h54 * e4, h64 * e4
+        e5 = _ONE / max(g55 - g50 * l50 - h51 * l51 - h52 * l52 - h53 * l53 - h54 * l54, _TINY)
+        h65 = g65 - g60 * l50 - h61 * l51 - h62 * l52 - h63 * l53 - h64 * l54
+        l65 = h65 * e5
+        e6 = _ONE / max(g66 - g60 * l60 - h61 * l61 - h62 * l62 - h63 * l63 - h64 * l64 - h65 * l65, _TINY)
+        low[n] = e0
+        low[ROW + n] = e1
+        low[2 * ROW + n] = e2
+        low[3 * ROW + n] = e3
+        low[4 * ROW + n] = e4
+        low[5 * ROW + n] = e5
+        low[6 * ROW + n] = e6
+        low[7 * ROW + n] = l10
+        low[8 * ROW + n] = l20
+        low[9 * ROW + n] = l21
+        low[10 * ROW + n] = l30
+        low[11 * ROW + n] = l31
+        low[12 * ROW + n] = l32
+        low[13 * ROW + n] = l40
+        low[14 * ROW + n] = l41
+        low[15 * ROW + n] = l42
+        low[16 * ROW + n] = l43
+        low[17 * ROW + n] = l50
+        low[18 * ROW + n] = l51
+        low[19 * ROW + n] = l52
+        low[20 * ROW + n] = l53
+        low[21 * ROW + n] = l54
+        low[22 * ROW + n] = l60
+        low[23 * ROW + n] = l61
+        low[24 * ROW + n] = l62
+        low[25 * ROW + n] = l63
+        low[26 * ROW + n] = l64
+        low[27 * ROW + n] = l65
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _solve(low: F32, acc: F32, first: int, ridge: F32, beta: F32) -> None:
+    """Terms and rmse (8 rows of ``beta``) of one layer, whose right side and power are rows ``first``.. of ``acc``.
+
+    The rmse needs no second pass: |y - Xb|^2 = y'y - b'X'y - r b'b for the ridge answer.
+    """
+    at = first * ROW
+    r0, r1, r2, r3, r4, r5, r6 = ridge[0], ridge[1], ridge[2], ridge[3], ridge[4], ridge[5], ridge[6]
+    for n in range(LANES):
+        y0, y1, y2, y3 = acc[at + n], acc[at + ROW + n], acc[at + 2 * ROW + n], acc[at + 3 * ROW + n]
+        y4, y5, y6 = acc[at + 4 * ROW + n], acc[at + 5 * ROW + n], acc[at + 6 * ROW + n]
+        l10 = low[7 * ROW + n]
+        l20 = low[8 * ROW + n]
+        l21 = low[9 * ROW + n]
+        l30 = low[10 * ROW + n]
+        l31 = low[11 * ROW + n]
+        l32 = low[12 * ROW + n]
+        l40 = low[13 * ROW + n]
+        l41 = low[14 * ROW + n]
+        l42 = low[15 * ROW + n]
+        l43 = low[16 * ROW + n]
+        l50 = low[17 * ROW + n]
+        l51 = low[18 * ROW + n]
+        l52 = low[19 * ROW + n]
+        l53 = low[20 * ROW + n]
+        l54 = low[21 * ROW + n]
+        l60 = low[22 * ROW + n]
+        l61 = low[23 * ROW + n]
+        l62 = low[24 * ROW + n]
+        l63 = low[25 * ROW + n]
+        l64 = low[26 * ROW + n]
+        l65 = low[27 * ROW + n]
+        z1 = y1 - l10 * y0
+        z2 = y2 - l20 * y0 - l21 * z1
+        z3 = y3 - l30 * y0 - l31 * z1 - l32 * z2
+        z4 = y4 - l40 * y0 - l41 * z1 - l42 * z2 - l43 * z3
+        z5 = y5 - l50 * y0 - l51 * z1 - l52 * z2 - l53 * z3 - l54 * z4
+        z6 = y6 - l60 * y0 - l61 * z1 - l62 * z2 - l63 * z3 - l64 * z4 - l65 * z5
+        x6 = z6 * low[6 * ROW + n]
+        x5 = z5 * low[5 * ROW + n] - l65 * x6
+        x4 = z4 * low[4 * ROW + n] - l54 * x5 - l64 * x6
+        x3 = z3 * low[3 * ROW + n] - l43 * x4 - l53 * x5 - l63 * x6
+        x2 = z2 * low[2 * ROW + n] - l32 * x3 - l42 * x4 - l52 * x5 - l62 * x6
+        x1 = z1 * low[ROW + n] - l21 * x2 - l31 * x3 - l41 * x4 - l51 * x5 - l61 * x6
+        x0 = y0 * low[n] - l10 * x1 - l20 * x2 - l30 * x3 - l40 * x4 - l50 * x5 - l60 * x6
+        rest = (
+            acc[at + 7 * ROW + n]
+            - x0 * (y0 + r0 * x0)
+            - x1 * (y1 + r1 * x1)
+            - x2 * (y2 + r2 * x2)
+            - x3 * (y3 + r3 * x3)
+            - x4 * (y4 + r4 * x4)
+            - x5 * (y5 + r5 * x5)
+            - x6 * (y6 + r6 * x6)
+        )
+        beta[n] = x0
+        beta[ROW + n] = x1
+        beta[2 * ROW + n] = x2
+        beta[3 * ROW + n] = x3
+        beta[4 * ROW + n] = x4
+        beta[5 * ROW + n] = x5
+        beta[6 * ROW + n] = x6
+        beta[7 * ROW + n] = np.sqrt(max(rest, _ZERO) / max(acc[n], _ONE))
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _fit_dates(acc: F32, table: F32, t: int, end: int, known: F32, value: F32, layers: int) -> None:
+    """``STEP`` dates into the sums of the fit: ``MOMENTS`` rows, then ``TERMS`` and power a layer."""
+    _add_sums(acc, 0, table, t, end, MOMENTS, known)
+    for layer in range(layers):
+        held = value[layer * STEP * ROW : (layer + 1) * STEP * ROW]
+        first = MOMENTS + layer * (TERMS + 1)
+        _add_sums(acc, first, table, t, end, TERMS, held)
+        _add_power(acc, first + TERMS, held)
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _fit_year(acc: F32, ridge: F32, scratch: tuple[F32, F32], at: tuple[int, int, int, int], out: F32) -> None:
+    """The sums of one year and block -> terms and rmse of every layer into ``out`` (rows, pixels)."""
+    low, beta = scratch
+    _, _, left, stop = at
+    layers = (out.shape[0] - SHARED) // PER_LAYER
+    _factor(acc, ridge, low)
+    for layer in range(layers):
+        _solve(low, acc, MOMENTS + layer * (TERMS + 1), ridge, beta)
+        for i in range(TERMS + 1):
+            row, found = out[SHARED + layer * PER_LAYER + i, left:stop], beta[i * ROW : (i + 1) * ROW]
+            for n in range(stop - left):
+                row[n] = found[n]
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def harmonic_fit(layers: F32, design: F32, borders: NDArray[np.int64], ridge: F32) -> F32:
     """Masked ridge fit alone: float32 (SHARED + L * PER_LAYER, Y, N), of which only terms and rmse are filled.
 
     For long periods instead of years give ``borders`` = (0, T). Inputs as for ``annual_evidence``.
     """
-    years, pixels = borders.shape[0] - 1, layers.shape[2]
-    out = np.zeros((SHARED + layers.shape[0] * PER_LAYER, years, pixels), np.float32)
-    for left in range(0, pixels, BLOCK):
-        stop = min(left + BLOCK, pixels)
+    years, pixels, count = borders.shape[0] - 1, layers.shape[2], layers.shape[0]
+    out = np.zeros((SHARED + count * PER_LAYER, years, pixels), np.float32)
+    table = _moments_of(design)
+    known = np.zeros(STEP * ROW, np.float32)
+    value = np.zeros(count * STEP * ROW, np.float32)
+    acc = np.zeros((MOMENTS + count * (TERMS + 1)) * ROW, np.float32)
+    scratch = (np.zeros(28 * ROW, np.float32), np.zeros((TERMS + 1) * ROW, np.float32))
+    for left in range(0, pixels, LANES):
+        stop = min(left + LANES, pixels)
         for year in range(years):
-            _fit_block(layers, design, ridge, (borders[year], borders[year + 1], left, stop), out[:, year, :])
+            acc[:] = _ZERO
+            at = (borders[year], borders[year + 1], left, stop)
+            for t in range(at[0], at[1], STEP):
+                for layer in range(count):
+                    _fetch(layers, layer, t, at, known, value)
+                _fit_dates(acc, table, t, at[1], known, value, count)
+            _fit_year(acc, ridge, scratch, at, out[:, year, :])
     return out
 
 
@@ -164,131 +378,183 @@ def stream_pass(values: F32) -> F32:
     return out
 
 
-@njit(cache=True, fastmath=FAST, nogil=True)
-def _quantile(below: F32, n: int, share: float, total: float) -> np.float32:
-    """Quantile of one pixel's cumulative histogram, linear inside the bin."""
-    want = share * total
-    bin_ = 0
-    while bin_ < BINS - 1 and below[bin_, n] < want:
-        bin_ += 1
-    before = below[bin_ - 1, n] if bin_ > 0 else np.float32(0)
-    here = (below[bin_, n] if bin_ < BINS - 1 else total) - before
-    part = (want - before) / max(here, np.float32(1e-9))
-    return np.float32(LOWEST) + np.float32(BIN) * (bin_ + part)
+SPREAD = BINS + 5
+"""Rows of scratch a layer: ``BINS`` - 1 of the histogram, last value, rise, fall, and three to find a quantile."""
 
 
-@njit(cache=True, fastmath=FAST, nogil=True)
-def _spread_block(layers: F32, layer: int, at: tuple[int, int, int, int], out: F32) -> None:
-    """Quantiles, largest rise and largest fall between clear looks of one layer, year and block.
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _spread_dates(known: F32, value: F32, spread: F32) -> None:
+    """``STEP`` dates of one layer into its histogram, largest rise and largest fall between clear looks.
 
-    The histogram is kept cumulative: adding a look is then sixteen compares over pixels, not a scatter.
+    The histogram is kept cumulative: adding a look is then fifteen compares over pixels, not a scatter. A date
+    without a look counts as a value of 0 here and is taken out again at the year's end.
     """
-    begin, end, left, stop = at
+    for b in range(BINS - 1):
+        edge = np.float32(LOWEST) + np.float32(BIN) * np.float32(b + 1)
+        below = spread[b * ROW : (b + 1) * ROW]
+        for n in range(LANES):
+            count = below[n]
+            count = count + _ONE if value[n] < edge else count
+            count = count + _ONE if value[ROW + n] < edge else count
+            count = count + _ONE if value[2 * ROW + n] < edge else count
+            below[n] = count + _ONE if value[3 * ROW + n] < edge else count
+    moved = spread[(BINS - 1) * ROW : (BINS + 2) * ROW]  # last value, rise, fall
+    for r in range(STEP):
+        here, held = known[r * ROW : (r + 1) * ROW], value[r * ROW : (r + 1) * ROW]
+        for n in range(LANES):
+            step = held[n] - moved[n]
+            seen = here[n] > _ZERO
+            moved[ROW + n] = step if seen & (step > moved[ROW + n]) else moved[ROW + n]
+            moved[2 * ROW + n] = -step if seen & (-step > moved[2 * ROW + n]) else moved[2 * ROW + n]
+            moved[n] = held[n] if seen else moved[n]
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _spread_begin(spread: F32) -> None:
+    spread[:] = _ZERO
+    spread[(BINS - 1) * ROW : BINS * ROW] = _NAN
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _spread_year(spread: F32, looks: F32, dates: int, base: int, at: tuple[int, int, int, int], out: F32) -> None:
+    """Low, middle, high (quantiles, linear inside their bin), rise and fall of one layer's year into ``out``."""
+    _, _, left, stop = at
     width = stop - left
-    base = SHARED + layer * PER_LAYER + TERMS + 1
-    below = np.zeros((BINS, BLOCK), np.float32)
-    last = np.full(BLOCK, np.float32(np.nan), np.float32)
-    rise = np.zeros(BLOCK, np.float32)
-    fall = np.zeros(BLOCK, np.float32)
-    total = np.zeros(BLOCK, np.float32)
-    for t in range(begin, end):
-        for n in range(width):
-            value = layers[layer, t, left + n]
-            known = value == value  # noqa: PLR0124 - NaN test
-            step = value - last[n]
-            rise[n] = max(rise[n], step)
-            fall[n] = max(fall[n], -step)
-            last[n] = value if known else last[n]
-            total[n] += np.float32(1) if known else np.float32(0)
+    for b in range(BINS - 1):
+        if np.float32(LOWEST) + np.float32(BIN) * np.float32(b + 1) > _ZERO:
+            below = spread[b * ROW : (b + 1) * ROW]
+            for n in range(LANES):
+                below[n] -= np.float32(dates) - looks[n]
+    found = spread[(BINS + 2) * ROW : (BINS + 5) * ROW]  # looks below the quantile's bin, up to its end, its number
+    for place, share in enumerate((0.1, 0.5, 0.9)):
+        part = np.float32(share)
+        for n in range(LANES):
+            found[n], found[ROW + n], found[2 * ROW + n] = _ZERO, looks[n], _ZERO
         for b in range(BINS - 1):
-            edge = np.float32(LOWEST) + np.float32(BIN) * np.float32(b + 1)
-            for n in range(width):
-                below[b, n] += np.float32(1) if layers[layer, t, left + n] < edge else np.float32(0)
-    for n in range(width):
-        missing = total[n] == 0
-        for place, share in enumerate((0.1, 0.5, 0.9)):
-            out[base + place, left + n] = np.nan if missing else _quantile(below, n, share, total[n])
-        out[base + 3, left + n] = np.nan if missing else rise[n]
-        out[base + 4, left + n] = np.nan if missing else fall[n]
-
-
-@njit(cache=True, fastmath=FAST, nogil=True)
-def _window_block(layers: F32, window: NDArray[np.int64], at: tuple[int, int, int, int], out: F32) -> None:
-    """Mean of the clear looks in each window of one year and block; NaN where a window saw nothing."""
-    begin, end, left, stop = at
-    width = stop - left
-    total = np.zeros((layers.shape[0], WINDOWS, BLOCK), np.float32)
-    count = np.zeros((WINDOWS, BLOCK), np.float32)
-    for t in range(begin, end):
-        slot = window[t]
+            below = spread[b * ROW : (b + 1) * ROW]
+            for n in range(LANES):
+                less = below[n] < part * looks[n]
+                upto = below[n] if below[n] < found[ROW + n] else found[ROW + n]  # noqa: FURB136 - min() breaks the SIMD
+                found[n] = below[n] if less else found[n]
+                found[ROW + n] = found[ROW + n] if less else upto
+                found[2 * ROW + n] += _ONE if less else _ZERO
+        row = out[base + place, left:stop]
         for n in range(width):
-            value = layers[0, t, left + n]
-            count[slot, n] += np.float32(1) if value == value else np.float32(0)  # noqa: PLR0124 - NaN test
-        for layer in range(layers.shape[0]):
-            for n in range(width):
-                value = layers[layer, t, left + n]
-                total[layer, slot, n] += value if value == value else np.float32(0)  # noqa: PLR0124 - NaN test
-    for layer in range(layers.shape[0]):
-        base = SHARED + layer * PER_LAYER + PER_LAYER - WINDOWS
-        for slot in range(WINDOWS):
-            for n in range(width):
-                seen = count[slot, n]
-                mean = total[layer, slot, n] / max(seen, np.float32(1))
-                out[base + slot, left + n] = mean if seen > 0 else np.float32(np.nan)
+            inside = (part * looks[n] - found[n]) / max(found[ROW + n] - found[n], _TINY)
+            level = np.float32(LOWEST) + np.float32(BIN) * (found[2 * ROW + n] + inside)
+            row[n] = level if looks[n] > _ZERO else _NAN
+    for place in range(2):
+        row, most = out[base + 3 + place, left:stop], spread[(BINS + place) * ROW : (BINS + place + 1) * ROW]
+        for n in range(width):
+            row[n] = most[n] if looks[n] > _ZERO else _NAN
 
 
-@njit(cache=True, fastmath=FAST, nogil=True)
-def _count_block(layers: F32, wet: int, at: tuple[int, int, int, int], marks: F32, out: F32) -> None:
-    """Looks, crop cycles by hysteresis, soil-exposed and flooded looks of one year and block.
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _window_date(sums: F32, slot: int, values: F32) -> None:
+    row = sums[slot * ROW : (slot + 1) * ROW]
+    for n in range(LANES):
+        row[n] += values[n]
 
-    ``marks`` = (low, high, soil): a cycle is complete when greenness, after ``high``, falls under ``low``.
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _window_year(sums: F32, base: int, layer: int, at: tuple[int, int, int, int], out: F32) -> None:
+    """Mean of the clear looks in each window; NaN where a window saw nothing. ``sums``: counts, then the layers."""
+    _, _, left, stop = at
+    for slot in range(WINDOWS):
+        row, seen = out[base + slot, left:stop], sums[slot * ROW : (slot + 1) * ROW]
+        total = sums[((layer + 1) * WINDOWS + slot) * ROW : ((layer + 1) * WINDOWS + slot + 1) * ROW]
+        for n in range(stop - left):
+            mean = total[n] / max(seen[n], _ONE)
+            row[n] = mean if seen[n] > _ZERO else _NAN
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _count_date(known: F32, green: F32, water: F32, wet: bool, marks: F32, tally: F32) -> None:  # noqa: FBT001 - a kernel
+    """One date into the crop cycles (by hysteresis), soil-exposed and flooded looks; rows of ``tally`` in this order.
+
+    ``marks`` = (low, high, soil): a cycle is complete when greenness, after ``high``, falls under ``low``; the last
+    row says whether it has been up.
     """
-    begin, end, left, stop = at
-    up = np.zeros(BLOCK, np.float32)
-    for row in range(SHARED):
-        for n in range(left, stop):
-            out[row, n] = np.float32(0)
-    for t in range(begin, end):
-        for n in range(left, stop):
-            green = layers[0, t, n]
-            water = layers[wet, t, n] if wet >= 0 else np.float32(-9)
-            known = green == green  # noqa: PLR0124 - NaN test
-            bare = green < marks[2]
-            flooded = bare & (water > green)
-            ended = (up[n - left] > 0) & (green < marks[0])
-            out[0, n] += np.float32(1) if known else np.float32(0)
-            out[1, n] += np.float32(1) if ended else np.float32(0)
-            out[2, n] += np.float32(1) if bare & (not flooded) else np.float32(0)
-            out[3, n] += np.float32(1) if flooded else np.float32(0)
-            stays = np.float32(0) if ended else up[n - left]
-            up[n - left] = np.float32(1) if green > marks[1] else stays
+    low, high, soil = marks[0], marks[1], marks[2]
+    for n in range(LANES):
+        seen = known[n] > _ZERO
+        bare = seen & (green[n] < soil)
+        flooded = bare & wet & (water[n] > green[n])
+        ended = seen & (tally[3 * ROW + n] > _ZERO) & (green[n] < low)
+        tally[n] += _ONE if ended else _ZERO
+        tally[ROW + n] += _ONE if bare & (not flooded) else _ZERO
+        tally[2 * ROW + n] += _ONE if flooded else _ZERO
+        stays = _ZERO if ended else tally[3 * ROW + n]
+        tally[3 * ROW + n] = _ONE if seen & (green[n] > high) else stays
 
 
-@njit(cache=True, fastmath=FAST, nogil=True)
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _look_dates(
+    known: F32, value: F32, slots: NDArray[np.int64], wet: int, marks: F32, scratch: tuple[F32, F32]
+) -> None:
+    """Up to ``STEP`` dates, one by one, into windows and counts; ``slots``: the window of each."""
+    sums, tally = scratch
+    layers = value.shape[0] // (STEP * ROW)
+    for r in range(slots.shape[0]):
+        here, green = known[r * ROW : (r + 1) * ROW], value[r * ROW : (r + 1) * ROW]
+        _window_date(sums, slots[r], here)
+        for layer in range(layers):
+            place = layer * STEP + r
+            _window_date(sums, (layer + 1) * WINDOWS + slots[r], value[place * ROW : (place + 1) * ROW])
+        place = max(wet, 0) * STEP + r
+        _count_date(here, green, value[place * ROW : (place + 1) * ROW], wet >= 0, marks, tally)
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def annual_evidence(
     layers: F32, calendar: tuple[F32, NDArray[np.int64], NDArray[np.int64]], ridge: F32, marks: F32, wet: int
 ) -> F32:
     """One agricultural year of looks -> a few numbers, for every year and pixel.
 
     ``layers`` float32 (L, T, N), greenness first, NaN = no look (missing in one layer is missing in all);
-    ``calendar``: design float32 (T, TERMS), window of each date (T,) 0..11, borders (Y + 1,) positions in time;
-    ``ridge`` (TERMS,) added to the diagonal; ``marks`` (3,) low, high, soil; ``wet`` place of the wetness layer
+    ``calendar``: harmonic design float32 (T, TERMS), window of each date (T,) 0..11, borders (Y + 1,) positions in
+    time; ``ridge`` (TERMS,) added to the diagonal; ``marks`` (3,) low, high, soil; ``wet`` place of the wetness layer
     or -1. Returns float32 (SHARED + L * PER_LAYER, Y, N); what nothing was seen of is NaN.
     """
     design, window, borders = calendar
-    years = borders.shape[0] - 1
-    pixels = layers.shape[2]
-    out = np.empty((SHARED + layers.shape[0] * PER_LAYER, years, pixels), np.float32)
-    for left in range(0, pixels, BLOCK):
-        stop = min(left + BLOCK, pixels)
+    years, pixels, count = borders.shape[0] - 1, layers.shape[2], layers.shape[0]
+    out = np.empty((SHARED + count * PER_LAYER, years, pixels), np.float32)
+    table = _moments_of(design)
+    known = np.zeros(STEP * ROW, np.float32)
+    value = np.zeros(count * STEP * ROW, np.float32)
+    acc = np.zeros((MOMENTS + count * (TERMS + 1)) * ROW, np.float32)
+    spread = np.zeros(count * SPREAD * ROW, np.float32)
+    sums = np.zeros((count + 1) * WINDOWS * ROW, np.float32)
+    tally = np.zeros(SHARED * ROW, np.float32)
+    scratch = (np.zeros(28 * ROW, np.float32), np.zeros((TERMS + 1) * ROW, np.float32))
+    for left in range(0, pixels, LANES):
+        stop = min(left + LANES, pixels)
         for year in range(years):
             at = (borders[year], borders[year + 1], left, stop)
             here = out[:, year, :]
-            _fit_block(layers, design, ridge, at, here)
-            for layer in range(layers.shape[0]):
-                _spread_block(layers, layer, at, here)
-            _window_block(layers, window, at, here)
-            _count_block(layers, wet, at, marks, here)
+            acc[:], sums[:], tally[:] = _ZERO, _ZERO, _ZERO
+            for layer in range(count):
+                _spread_begin(spread[layer * SPREAD * ROW : (layer + 1) * SPREAD * ROW])
+            for t in range(at[0], at[1], STEP):
+                for layer in range(count):
+                    _fetch(layers, layer, t, at, known, value)
+                _fit_dates(acc, table, t, at[1], known, value, count)
+                _look_dates(known, value, window[t : min(t + STEP, at[1])], wet, marks, (sums, tally))
+                for layer in range(count):
+                    held = value[layer * STEP * ROW : (layer + 1) * STEP * ROW]
+                    _spread_dates(known, held, spread[layer * SPREAD * ROW : (layer + 1) * SPREAD * ROW])
+            _fit_year(acc, ridge, scratch, at, here)
+            dates = (at[1] - at[0] + STEP - 1) // STEP * STEP
+            for layer in range(count):
+                base = SHARED + layer * PER_LAYER
+                mine = spread[layer * SPREAD * ROW : (layer + 1) * SPREAD * ROW]
+                _spread_year(mine, acc[:ROW], dates, base + TERMS + 1, at, here)
+                _window_year(sums, base + PER_LAYER - WINDOWS, layer, at, here)
+            for row in range(SHARED):
+                to = here[row, left:stop]
+                held = acc[:ROW] if row == 0 else tally[(row - 1) * ROW : row * ROW]
+                for n in range(stop - left):
+                    to[n] = held[n]
     return out
 
 
@@ -352,141 +618,209 @@ def update_counters(counters: NDArray[np.int16], scene: F32, marks: F32) -> None
             counters[6 + b, n] += np.int16(1 if above & under & (green == green) else 0)  # noqa: PLR0124
 
 
-@njit(cache=True, fastmath=FAST, nogil=True)
-def smooth_states(loglik: F32, moves: F32, start: F32) -> tuple[F32, F32]:
+WIDE = 512
+"""Pixels of a block of the chain's kernels."""
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _copied(row: F32, to: F32) -> None:
+    for n in range(row.shape[0]):
+        to[n] = row[n]
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _normalised(rows: F32, by: F32) -> None:
+    """Divide the rows (K, n) by ``by`` (n,)."""
+    for k in range(rows.shape[0]):
+        row = rows[k]
+        for n in range(row.shape[0]):
+            row[n] *= by[n]
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _mixed(weights: F32, rows: F32, out: F32) -> None:
+    """``out`` (n,) = sum of weights[j] * rows[j]; weights of nothing cost nothing."""
+    for n in range(out.shape[0]):
+        out[n] = _ZERO
+    for j in range(weights.shape[0]):
+        weight = weights[j]
+        if weight != _ZERO:
+            row = rows[j]
+            for n in range(out.shape[0]):
+                out[n] += weight * row[n]
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _times(first: F32, second: F32, out: F32) -> None:
+    for n in range(out.shape[0]):
+        out[n] = first[n] * second[n]
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _share(total: F32) -> None:
+    """1 / total in place, safe for nothing."""
+    for n in range(total.shape[0]):
+        total[n] = _ONE / max(total[n], np.float32(1e-30))
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def smooth_states(likely: F32, moves: F32, start: F32) -> tuple[F32, F32]:
     """Forward-backward over years: posterior and the chain's own transition probabilities given all data.
 
-    ``loglik`` float32 (Y, K, N); ``moves`` (K, K) rows from, columns to, probabilities; ``start`` (K,).
-    Returns the posterior (Y, K, N) and ``beta`` (Y, K, N), scaled so that their largest entry per year is 1.
+    ``likely`` float32 (Y, K, N): P(year's evidence | state), the largest of a year and pixel 1; ``moves`` (K, K) rows
+    from, columns to, probabilities; ``start`` (K,). Returns the posterior (Y, K, N) and ``beta`` (Y, K, N), scaled so
+    that their largest entry per year is 1.
     """
-    years, states, pixels = loglik.shape
+    years, states, pixels = likely.shape
     post = np.empty((years, states, pixels), np.float32)
     beta = np.empty((years, states, pixels), np.float32)
-    seen = np.empty((years, states), np.float32)
-    for n in range(pixels):
+    into = np.ascontiguousarray(moves.T)
+    total, before = np.empty(WIDE, np.float32), np.empty((states, WIDE), np.float32)
+    for left in range(0, pixels, WIDE):
+        stop = min(left + WIDE, pixels)
+        width = stop - left
+        held, sums = before[:, :width], total[:width]
         for y in range(years):
-            best = loglik[y, 0, n]
-            for k in range(1, states):
-                best = max(best, loglik[y, k, n])
+            here, seen = post[y, :, left:stop], likely[y, :, left:stop]
+            sums[:] = _ZERO
             for k in range(states):
-                seen[y, k] = np.exp(loglik[y, k, n] - best)
-            total = np.float32(0)
-            for k in range(states):
-                into = start[k] if y == 0 else np.float32(0)
-                if y > 0:
-                    for j in range(states):
-                        into += post[y - 1, j, n] * moves[j, k]
-                post[y, k, n] = into * seen[y, k]
-                total += post[y, k, n]
-            for k in range(states):
-                post[y, k, n] /= max(total, np.float32(1e-30))
-        for k in range(states):
-            beta[years - 1, k, n] = np.float32(1)
+                row = here[k]
+                if y == 0:
+                    row[:] = start[k]
+                else:
+                    _mixed(into[k], post[y - 1, :, left:stop], row)
+                _times(row, seen[k], row)
+                for n in range(width):
+                    sums[n] += row[n]
+            _share(sums)
+            _normalised(here, sums)
+        beta[years - 1, :, left:stop] = _ONE
         for y in range(years - 2, -1, -1):
-            top = np.float32(0)
+            here = beta[y, :, left:stop]
+            for j in range(states):
+                _times(likely[y + 1, j, left:stop], beta[y + 1, j, left:stop], held[j])
+            sums[:] = _ZERO
             for k in range(states):
-                value = np.float32(0)
-                for j in range(states):
-                    value += moves[k, j] * seen[y + 1, j] * beta[y + 1, j, n]
-                beta[y, k, n] = value
-                top = max(top, value)
-            for k in range(states):
-                beta[y, k, n] /= max(top, np.float32(1e-30))
+                row = here[k]
+                _mixed(moves[k], held, row)
+                for n in range(width):
+                    sums[n] = max(sums[n], row[n])
+            _share(sums)
+            _normalised(here, sums)
         for y in range(years):
-            total = np.float32(0)
+            here = post[y, :, left:stop]
+            sums[:] = _ZERO
             for k in range(states):
-                post[y, k, n] *= beta[y, k, n]
-                total += post[y, k, n]
-            for k in range(states):
-                post[y, k, n] /= max(total, np.float32(1e-30))
+                row = here[k]
+                _times(row, beta[y, k, left:stop], row)
+                for n in range(width):
+                    sums[n] += row[n]
+            _share(sums)
+            _normalised(here, sums)
     return post, beta
 
 
-@njit(cache=True, fastmath=FAST, nogil=True)
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def run_masses(
-    loglik: F32, moves: F32, smoothed: tuple[F32, F32], idle: NDArray[np.int64], entry: NDArray[np.int64]
+    likely: F32, moves: F32, smoothed: tuple[F32, F32], idle: NDArray[np.int64], entry: NDArray[np.int64]
 ) -> F32:
     """P(a run of idle states begins in year i and still lasts in year j), exactly, from the smoothed chain.
 
-    ``idle``: the states that count as not cultivated; ``entry``: the states a run may come from (a run that
-    touches the first year needs no entry). Returns float32 (Y, Y, N), zero for j < i. Sums of it give
-    P(at least n years in a row) and the posterior of the onset year.
+    ``likely`` as for ``smooth_states``; ``idle``: the states that count as not cultivated; ``entry``: the states a
+    run may come from (a run that touches the first year needs no entry). Returns float32 (Y, Y, N), zero for j < i.
+    Sums of it give P(at least n years in a row) and the posterior of the onset year.
     """
     post, beta = smoothed
-    years, states, pixels = loglik.shape
+    years, states, pixels = likely.shape
     count = idle.shape[0]
     out = np.zeros((years, years, pixels), np.float32)
-    now = np.zeros(count, np.float32)
-    after = np.zeros(count, np.float32)
-    weight = np.zeros((years, states), np.float32)
-    below = np.zeros((years, states), np.float32)
-    for n in range(pixels):
+    weight = np.empty((years, states, WIDE), np.float32)
+    below = np.empty((years, states, WIDE), np.float32)
+    now, after = np.empty((count, WIDE), np.float32), np.empty((count, WIDE), np.float32)
+    for left in range(0, pixels, WIDE):
+        stop = min(left + WIDE, pixels)
+        width = stop - left
         for y in range(1, years):
-            best = loglik[y, 0, n]
-            for k in range(1, states):
-                best = max(best, loglik[y, k, n])
             for k in range(states):
-                weight[y, k] = np.exp(loglik[y, k, n] - best) * beta[y, k, n]
+                _times(likely[y, k, left:stop], beta[y, k, left:stop], weight[y, k, :width])
             for j in range(states):
-                total = np.float32(0)
-                for k in range(states):
-                    total += moves[j, k] * weight[y, k]
-                below[y, j] = max(total, np.float32(1e-30))
+                _mixed(moves[j], weight[y, :, :width], below[y, j, :width])
+                _share(below[y, j, :width])
         for i in range(years):
-            mass = np.float32(0)
+            mass = out[i, i, left:stop]
             for a in range(count):
-                value = np.float32(0)
+                value = now[a, :width]
                 if i == 0:
-                    value = post[0, idle[a], n]
+                    _copied(post[0, idle[a], left:stop], value)
                 else:
+                    value[:] = _ZERO
+                    held = weight[i, idle[a], :width]
                     for b in range(entry.shape[0]):
                         j = entry[b]
-                        value += post[i - 1, j, n] * moves[j, idle[a]] * weight[i, idle[a]] / below[i, j]
-                now[a] = value
-                mass += value
-            out[i, i, n] = mass
+                        came, share, move = post[i - 1, j, left:stop], below[i, j, :width], moves[j, idle[a]]
+                        for n in range(width):
+                            value[n] += came[n] * move * share[n] * held[n]
+                for n in range(width):
+                    mass[n] += value[n]
             for y in range(i + 1, years):
-                mass = np.float32(0)
+                mass = out[i, y, left:stop]
+                for b in range(count):
+                    _times(now[b, :width], below[y, idle[b], :width], now[b, :width])
                 for a in range(count):
-                    value = np.float32(0)
+                    value, held = after[a, :width], weight[y, idle[a], :width]
+                    value[:] = _ZERO
                     for b in range(count):
-                        value += now[b] * moves[idle[b], idle[a]] / below[y, idle[b]]
-                    after[a] = value * weight[y, idle[a]]
-                    mass += after[a]
+                        move, came = moves[idle[b], idle[a]], now[b, :width]
+                        for n in range(width):
+                            value[n] += came[n] * move
+                    for n in range(width):
+                        value[n] *= held[n]
+                        mass[n] += value[n]
                 for a in range(count):
-                    now[a] = after[a]
-                out[i, y, n] = mass
+                    _copied(after[a, :width], now[a, :width])
     return out
 
 
-@njit(cache=True, fastmath=FAST, nogil=True)
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def best_path(loglik: F32, moves: F32, start: F32) -> NDArray[np.uint8]:
     """Viterbi: the likeliest sequence of states (Y, N) for ``loglik`` (Y, K, N); ties go to the lower state."""
     years, states, pixels = loglik.shape
     path = np.empty((years, pixels), np.uint8)
-    came = np.empty((years, states), np.uint8)
+    came = np.empty((years, states, WIDE), np.uint8)
     steps = np.log(np.maximum(moves, np.float32(1e-30)))
-    score = np.empty(states, np.float32)
-    new = np.empty(states, np.float32)
-    for n in range(pixels):
+    first = np.log(np.maximum(start, np.float32(1e-30)))
+    score, new = np.empty((states, WIDE), np.float32), np.empty((states, WIDE), np.float32)
+    for left in range(0, pixels, WIDE):
+        stop = min(left + WIDE, pixels)
+        width = stop - left
         for k in range(states):
-            score[k] = np.log(max(start[k], np.float32(1e-30))) + loglik[0, k, n]
+            row, seen = score[k], loglik[0, k, left:stop]
+            for n in range(width):
+                row[n] = first[k] + seen[n]
         for y in range(1, years):
             for k in range(states):
-                best = score[0] + steps[0, k]
-                who = 0
-                for j in range(1, states):
-                    value = score[j] + steps[j, k]
-                    if value > best:
-                        best = value
-                        who = j
-                new[k] = best + loglik[y, k, n]
-                came[y, k] = who
-            for k in range(states):
-                score[k] = new[k]
-        who = int(np.argmax(score))
-        path[years - 1, n] = who
-        for y in range(years - 1, 0, -1):
-            who = came[y, who]
-            path[y - 1, n] = who
+                best, who = new[k], came[y, k]
+                for j in range(states):
+                    row, step = score[j], steps[j, k]
+                    if j == 0:
+                        for n in range(width):
+                            best[n] = row[n] + step
+                            who[n] = np.uint8(0)
+                    else:
+                        for n in range(width):
+                            better = row[n] + step > best[n]
+                            who[n] = np.uint8(j) if better else who[n]
+                            best[n] = row[n] + step if better else best[n]
+                seen = loglik[y, k, left:stop]
+                for n in range(width):
+                    best[n] += seen[n]
+            score, new = new, score
+        for n in range(width):
+            who_last = 0
+            for k in range(1, states):
+                who_last = k if score[k, n] > score[who_last, n] else who_last
+            path[years - 1, left + n] = who_last
+            for y in range(years - 1, 0, -1):
+                who_last = int(came[y, who_last, n])
+                path[y - 1, left + n] = who_last
     return path

@@ -175,8 +175,9 @@ def infer(looks: Float, decided: NDArray[np.bool_], years: tuple[int, ...], chai
     """Look log-likelihoods (Y, 7, N) -> posterior over states; undecided years say nothing at all."""
     silent = np.where(decided[:, None, :], looks, np.float32(0))
     loglik = np.ascontiguousarray(chain.state_loglik(silent))
-    smoothed = smooth_states(loglik, chain.moves, chain.start)
-    runs = run_masses(loglik, chain.moves, smoothed, IDLE, WORKED)
+    likely = np.exp(loglik - loglik.max(axis=1, keepdims=True))
+    smoothed = smooth_states(likely, chain.moves, chain.start)
+    runs = run_masses(likely, chain.moves, smoothed, IDLE, WORKED)
     return Posterior(years, smoothed[0], runs, decided, best_path(loglik, chain.moves, chain.start))
 
 

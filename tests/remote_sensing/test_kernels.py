@@ -119,9 +119,10 @@ def test_posterior_runs_and_best_path_equal_the_sum_over_all_paths(seed):
     start = rng.dirichlet(np.ones(states)).astype(np.float32)
     loglik = rng.normal(0, 2, (years, states, 1)).astype(np.float32)
     paths, weights = all_paths(loglik[:, :, 0].astype(float), moves, start)
-    post, beta = fast.smooth_states(loglik, moves, start)
+    likely = np.exp(loglik - loglik.max(axis=1, keepdims=True))
+    post, beta = fast.smooth_states(likely, moves, start)
     idle, entry = np.array([1, 2]), np.array([0])
-    runs = fast.run_masses(loglik, moves, (post, beta), idle, entry)
+    runs = fast.run_masses(likely, moves, (post, beta), idle, entry)
     want_post = np.zeros((years, states))
     want_runs = np.zeros((years, years))
     for path, weight in zip(paths, weights, strict=True):
@@ -136,3 +137,25 @@ def test_posterior_runs_and_best_path_equal_the_sum_over_all_paths(seed):
     best = fast.best_path(loglik, moves, start)[:, 0]
     chosen = weights[paths.index(tuple(int(k) for k in best))]
     assert chosen == pytest.approx(weights.max(), rel=1e-4)
+
+
+@given(seed=some.integers(0, 10**6), pixels=some.sampled_from([1, 255, 256, 257]))
+@settings(max_examples=15, deadline=None)
+def test_what_is_not_clear_or_missing_in_one_layer_is_missing_in_all(seed, pixels):
+    rng = np.random.default_rng(seed)
+    layers = rng.normal(size=(2, 5, pixels)).astype(np.float32)
+    layers[rng.random(layers.shape) < 0.3] = np.nan
+    clear = rng.random((5, pixels)) < 0.6
+    want = np.where(clear & np.isfinite(layers).all(axis=0), layers, np.float32(np.nan))
+    fast.keep_clear(layers, clear)
+    np.testing.assert_array_equal(layers, want)
+
+
+@given(seed=some.integers(0, 10**6), pixels=some.sampled_from([255, 257, 513]))
+@settings(max_examples=5, deadline=None)
+def test_evidence_does_not_depend_on_how_pixels_fall_into_blocks(seed, pixels):
+    layers, calendar = random_layers(seed, pixels=pixels)
+    whole = fast.annual_evidence(layers, calendar, RIDGE, MARKS, 1)
+    turned = fast.annual_evidence(np.ascontiguousarray(layers[:, :, ::-1]), calendar, RIDGE, MARKS, 1)
+    np.testing.assert_array_equal(whole, turned[:, :, ::-1])
+    np.testing.assert_array_equal(whole[4:12], fast.harmonic_fit(layers, calendar[0], calendar[2], RIDGE)[4:12])
