@@ -22,11 +22,20 @@ NOW = 1_795_400_000_000
 EVENTS = [event for chain in demo_chains(NOW) for event in chain.events]
 JUNK = [
     None, True, 0, -1.5, "", [], {}, "x", "urn:x:a", "http://a b", "http://批", "http://[", "http://[::1]/a", "a:b#c#d",
+    "http://a:b/", "http://a:99999/", "http://u@[::1]:8/x", "http:///a", "HTTP://A", "urn:", ":a", "1a:b", "http://a/|",
     "2020-01-01T00:00:00Z", "2020-02-30T00:00:00Z", "2020-12-31T23:59:60Z", "2020-01-01T24:00:00Z", "+01:00", "OBSERVE",
+    "2020-01-01T00:00:60Z", "2021-01-01T07:59:60+08:00", "2020-01-01T00:00:00", "2020-01-01T00:00:00+0800", "+14:30",
     "ADD", "DELETE", "receiving", "kgm", "urn:epcglobal:cbv:bizstep:receiving", "a:%zz", "ObjectEvent", ["urn:x:a"],
-    ["urn:x:a", "urn:x:a"], {"id": 3}, [{}], "1.0", "ex:field",
+    "https://ref.gs1.org/cbv/BizStep-receiving", "https://ns.gs1.org/cbv/BizStep-receiving", "in_transit", "KGMM",
+    "https://gs1.org/voc/Temperature", "gs1:Temperature", "Temperature", "owning_party", "did_not_occur", "0A1F", "ABZ",
+    ["urn:x:a", "urn:x:a"], {"id": 3}, {"id": "urn:x:a"}, [{"epcClass": "urn:x:a"}], [{}], "1.0", "2.", "ex:field",
 ]  # fmt: skip
-KEYS = ["type", "eventID", "ex:foo", "foo", "ilmd", "bizStep", "action", "epcList", "readPoint", "@context", "parentID"]
+KEYS = (
+    "type eventID ex:foo foo ilmd bizStep action epcList quantityList readPoint @context parentID childEPCs uom set id "
+    "inputEPCList outputQuantityList transformationID bizTransactionList sourceList sensorElementList certificationInfo "
+    "persistentDisposition errorDeclaration recordTime reason sensorReport sensorMetadata value hexBinaryValue time "
+    "component microorganism schemaVersion epcisHeader vocabularyList subscriptionID correctiveEventIDs #text"
+).split()
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | st.text(max_size=6),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["kind", "tags", "zh"]), inner),
