@@ -95,6 +95,11 @@ def _parser() -> argparse.ArgumentParser:
     regions.add_argument("file", type=Path)
     as_of = "the day from which the list holds (default: today)"
     regions.add_argument("--as-of", type=date.fromisoformat, metavar="YYYY-MM-DD", help=as_of)
+    for end, word in (("since", "first"), ("until", "last")):
+        about = (
+            f"the {word} day for which list and changes together are declared complete (default: the day of the list)"
+        )
+        regions.add_argument(f"--complete-{end}", type=date.fromisoformat, metavar="YYYY-MM-DD", help=about)
     command("fsck", _fsck, "read the whole log again and name the first event that is not as it was signed")
     command("migrate", _migrate, "bring the database to this program's revision (every start does this too)")
     _receivers_command(command("receivers", _receivers, "who is told about alarms: list, add, remove"), shared)
@@ -295,8 +300,9 @@ def _import(args: argparse.Namespace, settings: Settings) -> int:
 def _import_regions(args: argparse.Namespace, settings: Settings) -> int:
     from cloud.wiring import build_office  # noqa: PLC0415
 
+    complete = (args.complete_since, args.complete_until)
     with closing(build_office(settings)) as office:
-        print(office.regions.import_file(args.file, args.as_of))
+        print(office.regions.import_file(args.file, args.as_of, complete=complete))
     return 0
 
 

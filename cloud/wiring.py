@@ -21,7 +21,7 @@ from cloud.jobs import Jobs
 from cloud.land import Land
 from cloud.migrations import migrate
 from cloud.problems import CloudError
-from cloud.provenance import LogBook, LogPlace, Provenance, read_witnesses, record_keeper
+from cloud.provenance import LogBook, LogPlace, Neighbours, Provenance, read_witnesses, record_keeper, serial_key
 from cloud.regions import Regions
 from cloud.settings import Settings
 from cloud.steering import Courier, Post, Steering
@@ -185,7 +185,12 @@ def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
         return known.site, known.name
 
     provenance = Provenance(
-        office.engine, log, site=settings.site, clock=clock, daily_mean=telemetry.daily_mean, gateway=stand
+        office.engine,
+        log,
+        site=settings.site,
+        clock=clock,
+        neighbours=Neighbours(telemetry.daily_mean, stand, office.regions.county_known),
+        serial_key=serial_key(settings.keys_dir / "serials.key"),
     )
     return Services(
         settings,

@@ -116,18 +116,20 @@ class EarTag:
         return next(digit for digit, name in SPECIES.items() if name == self.species)
 
 
-def ear_tag(text: str, on: date | None = None, known: Callable[[str, date | None], bool] | None = None) -> EarTag:
+def ear_tag(
+    text: str, on: date | None = None, known: Callable[[str, date | None], bool | None] | None = None
+) -> EarTag:
     """Read 15 digits (or the tag's URI): 1 species + 6 county + 8 serial.
 
-    ``known(county, on)`` says whether the county code was valid on that day (``None``: today); the region register of
-    the caller knows, this package does not guess. Raises `CodeError`.
+    ``known(county, on)`` says whether the county code was valid on that day (``None``: today), or ``None`` where the
+    caller's register of regions cannot tell: only a plain no refuses a tag. Raises `CodeError`.
     """
     number = text.removeprefix(EAR_TAG_URI)
     match = _EAR_TAG.fullmatch(number)
     if match is None:
         raise CodeError(f"ear tag {number!r} must be 15 digits that begin with 1 (pig), 2 (cattle) or 3 (sheep)")
     digit, county, serial = match.groups()
-    if known is not None and not known(county, on):
+    if known is not None and known(county, on) is False:
         when = on.isoformat() if on else "today"
         raise CodeError(f"ear tag {number!r} names county {county}, which did not exist ({when})")
     return EarTag(SPECIES[digit], county, serial)

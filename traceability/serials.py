@@ -21,6 +21,7 @@ __all__ = [
     "genuine",
     "issue",
     "next_state",
+    "read_scratch",
     "read_serial",
     "scratch_code",
 ]
@@ -36,6 +37,7 @@ _SPOKEN = str.maketrans("ILOilo", "110110", "- ")
 _MOVES: Final = {
     ("issued", "activate"): "activated",
     ("activated", "sell"): "sold",
+    ("sold", "take_back"): "activated",
     ("sold", "retire"): "retired",
     ("activated", "retire"): "retired",
     ("issued", "void"): "void",
@@ -100,8 +102,19 @@ def scratch_code(key: bytes, context: str, serial: str) -> str:
     return _tag(key, b"scratch", context, serial, SCRATCH_LENGTH)
 
 
+def read_scratch(text: str) -> str:
+    """A scratch code as typed by a person, in its one true form. Raises `SerialError`."""
+    code = text.translate(_SPOKEN).upper()
+    if len(code) != SCRATCH_LENGTH or any(c not in ALPHABET for c in code):
+        raise SerialError(f"a scratch code has {SCRATCH_LENGTH} characters of {ALPHABET}", code="bad_scratch")
+    return code
+
+
 def next_state(state: str, move: str) -> str:
-    """The state of a code after a move: issued, activated, sold, retired, void. Raises `SerialError`."""
+    """The state of a code (issued, activated, sold, retired, void) after a move. Raises `SerialError`.
+
+    Moves: activate, sell, take_back (what was sold stands on the shelf again), retire, void.
+    """
     try:
         return _MOVES[state, move]
     except KeyError as why:

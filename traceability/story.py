@@ -65,7 +65,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of the verdict: ``state`` is good, amber, bad or unknown."""
+    """One part of the verdict: ``state`` is good, amber, bad, unknown, or pack: not of the lot, each pack says it."""
 
     key: str
     state: str
@@ -137,6 +137,13 @@ _LIMITS: Final = (
 )
 
 
+# A lot is promised pack by pack, or delivery by delivery: that its own records hold no promise says nothing.
+_ON_THE_PACK: Final = Said(
+    "随商品开具：请扫包装上带序号的完整码查看。",
+    "It comes with each pack: scan the whole code, with its serial number.",
+)
+
+
 def tell(
     events: Iterable[Event | Mapping[str, Any]],
     *,
@@ -167,7 +174,7 @@ def tell(
         product=_product(promise),
         date=china_day(told[-1].time_ms).isoformat() if told else None,
         place=next((step.village for step in journey if step.village), None),
-        verdict=_verdict(told, journey, promise),
+        verdict=_verdict(told, journey, promise, whole_lot=lot is not None and serial is None),
         claims=tuple(_claims(told, proven, signers or {})),
         journey=journey,
         resolution=_resolution(genealogy, subject),
@@ -268,7 +275,7 @@ def _reading(report: Mapping[str, Any]) -> Said:
     return Said(f"{zh} 平均 {value} {unit}{span}", f"mean {en} {value} {unit}")
 
 
-def _verdict(told: list[Event], journey: tuple[Step, ...], promise: Any) -> tuple[Part, ...]:
+def _verdict(told: list[Event], journey: tuple[Step, ...], promise: Any, *, whole_lot: bool) -> tuple[Part, ...]:
     recalled = any("recalled" in ((e.body.get("persistentDisposition") or {}).get("set") or ()) for e in told)
     lifted = any("recalled" in ((e.body.get("persistentDisposition") or {}).get("unset") or ()) for e in told)
     proven = sum(step.proven_unchanged for step in journey)
@@ -287,6 +294,8 @@ def _verdict(told: list[Event], journey: tuple[Step, ...], promise: Any) -> tupl
             *(
                 ("good", Said("附承诺达标合格证。", "Comes with a promise of conformity."))
                 if promise
+                else ("pack", _ON_THE_PACK)
+                if whole_lot
                 else ("amber", Said("未见承诺达标合格证。", "No promise of conformity was found."))
             ),
         ),

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from cloud.provenance import Provenance
     from cloud.provenance.schemas import Lot, RefusalView
 
-__all__ = ["FindingText", "LotRow", "RefusalText", "lot_rows", "refusal_texts"]
+__all__ = ["FindingText", "LotRow", "RefusalText", "lot_row", "lot_rows", "refusal_texts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def refusal_texts(provenance: "Provenance", language: Language) -> list[RefusalT
 
 def lot_rows(provenance: "Provenance", language: Language) -> list[LotRow]:
     """Codes that may be scanned, newest first."""
-    return [_lot(each, language) for each in provenance.lots()]
+    return [lot_row(each, language) for each in provenance.lots()]
 
 
 def _refusal(view: "RefusalView", language: Language) -> RefusalText:
@@ -69,7 +69,8 @@ def _finding(finding: Mapping[str, Any], language: Language) -> FindingText:
     )
 
 
-def _lot(lot: "Lot", language: Language) -> LotRow:
+def lot_row(lot: "Lot", language: Language) -> LotRow:
+    """One code that may be scanned."""
     product = (lot.product_zh if language is Language.ZH else lot.product_en) or lot.path
     return LotRow(lot.chain, lot.path, _lot_of(lot.path), product, lot.when_ms)
 

@@ -5,7 +5,8 @@ the policy and the words of the verdict are embedded as data; `static/verify.js`
 """
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from fastapi import APIRouter, Form, Request
@@ -13,18 +14,30 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.routing import APIRoute
 from markupsafe import Markup
 
-from cloud.pages.chain import lot_rows
+from cloud.pages.chain import lot_row, lot_rows
 from cloud.pages.render import Renderer, Reply, asset, has_asset
-from cloud.problems import NotFound
+from cloud.pages.words import Language
+from cloud.problems import Invalid, NotFound
 from traceability import TraceError
 from traceability.policy import Policy
+from traceability.serials import SerialError
 
 if TYPE_CHECKING:
     from cloud.pages.words import Words
+    from cloud.provenance import Provenance
     from cloud.provenance.schemas import Consumer
     from cloud.wiring import Services
 
 __all__ = ["build_scan"]
+
+
+class Show(Protocol):
+    """Draws a page of this side."""
+
+    def __call__(self, request: Request, template: str, content: dict[str, Any], *, status: int = 200) -> Response:
+        """The answer with this template and content."""
+        ...
+
 
 LINKSET = "application/linkset+json"
 # Who speaks for others' goods rather than for his own.
@@ -42,6 +55,10 @@ def build_scan(services: "Services", renderer: Renderer, route: type[APIRoute]) 
         large = request.query_params.get("size") == "large"
         reply = Reply(status=status, cache=_FRESH.cache, remember_language=False)
         return renderer.page(request, template, {"large": large, "keep": _kept(request), **content}, reply=reply)
+
+    def unknown(request: Request, path: str, error: Exception) -> Response:
+        status = 404 if isinstance(error, NotFound) else 422
+        return show(request, "unknown.html", {"code": path, "detail": str(error)}, status=status)
 
     @router.get("/")
     def home(request: Request) -> Response:
@@ -61,15 +78,13 @@ def build_scan(services: "Services", renderer: Renderer, route: type[APIRoute]) 
         """What is this pack, who says so, and can it be checked?"""
         path = _path(request)
         try:
-            wanted = request.query_params.get("linkType")
-            if wanted == "linkset" or LINKSET in request.headers.get("accept", ""):
-                return JSONResponse(provenance.linkset(path), media_type=LINKSET)
-            if wanted is not None:
-                return RedirectResponse(provenance.link(path, wanted), status_code=307)
+            asked = _resolved(provenance, request, path)
+            if asked is not None:
+                return asked
             found = provenance.consumer(path)
         except (NotFound, TraceError) as error:
-            status = 404 if isinstance(error, NotFound) else 422
-            return show(request, "unknown.html", {"code": path, "detail": str(error)}, status=status)
+            page = _item(provenance, renderer, request, path) if isinstance(error, NotFound) else None
+            return show(request, "item.html", page) if page is not None else unknown(request, path, error)
         content = _content(found, renderer.speech(request).words)
         folded = request.query_params.get("size") == "large"
         content["first_steps"] = _STEPS_IN_LARGE_TYPE if folded else len(found.story.journey)
@@ -84,37 +99,107 @@ def build_scan(services: "Services", renderer: Renderer, route: type[APIRoute]) 
         back = code + _kept(request) if code.startswith("/01/") else "/"
         return show(request, "report.html", {"receipt": receipt, "back": back})
 
+    _scratch_door(router, provenance, show)
     return router
+
+
+def _scratch_door(router: APIRouter, provenance: "Provenance", show: Show) -> None:
+    @router.post("/scratch")
+    def scratch(
+        request: Request, code: Annotated[str, Form(max_length=300)], characters: Annotated[str, Form(max_length=40)]
+    ) -> Response:
+        """Is this what stands under the scratch layer, and is it the first time that anybody asks?"""
+        back = code + _kept(request) if code.startswith("/01/") else "/"
+        told: dict[str, Any] = {"back": back, "times": 0, "first_ms": None}
+        try:
+            judged = provenance.codes.scratched(code, characters)
+        except SerialError:
+            return show(request, "scratch.html", told | {"outcome": "bad"}, status=422)
+        except (NotFound, Invalid):
+            return show(request, "scratch.html", told | {"outcome": "none"}, status=404)
+        outcome = "wrong" if not judged.right else "first" if judged.times == 1 else "again"
+        return show(request, "scratch.html", told | asdict(judged) | {"outcome": outcome})
+
+
+def _resolved(provenance: "Provenance", request: Request, path: str) -> Response | None:
+    """The answer to who asks for links instead of the page; None for who does not."""
+    wanted = request.query_params.get("linkType")
+    if wanted in {"linkset", "all"} or LINKSET in request.headers.get("accept", ""):
+        return JSONResponse(provenance.linkset(path), media_type=LINKSET)
+    return None if wanted is None else RedirectResponse(provenance.link(path, wanted), status_code=307)
+
+
+def _item(provenance: "Provenance", renderer: Renderer, request: Request, path: str) -> dict[str, Any] | None:
+    """What the page of a trade item says, for a code that names no more than that; None where we know none."""
+    if path.strip("/").count("/") > 1:
+        return None
+    try:
+        found = provenance.item(path)
+    except NotFound:
+        return None
+    language = renderer.language(request)
+    name = (found.product_zh if language is Language.ZH else found.product_en) or found.gtin
+    return {"item": found, "name": name, "lots": [lot_row(each, language) for each in found.lots]}
 
 
 def _content(found: "Consumer", words: "Words") -> dict[str, Any]:
     story = found.story
-    complete = all(part.state == "good" for part in story.verdict if part.key != "recall")
-    product = story.product
-    name = (product.zh if words.language == "zh" else product.en) if product else words.named("chain", found.chain)
+    product, given = story.product, found.product_zh if words.language == "zh" else found.product_en
+    said = (product.zh if words.language == "zh" else product.en) if product else ""
+    name = said or given or words.named("chain", found.chain)
+    complete, own = _judged(found, words)
     told = {
         "subject": found.subject,
         "fingerprint": found.fingerprint,
         "complete": complete,
         "fallback": asset("dist/ed25519.js") if has_asset("dist/ed25519.js") else None,
-        "words": words.section("verdict"),
+        "words": words.section("verdict") | own,
     }
     policy = Policy.parse(found.policy.encode())
     return {
         "story": story,
         "chain": found.chain,
         "title": words("scan.title", product=name),
-        "recalled": found.recalled,
+        "name": given,
+        "level": found.level,
+        "serial": found.serial,
+        "state": found.code,
+        "standing": _standing(found),
         "independent": INDEPENDENT,
         "scans": found.scans,
         "first_scan_ms": found.first_scan_ms,
         "fingerprint": found.fingerprint,
         "whole_key": policy.logs[0].trusted.key.vkey,
         "code": found.path,
+        "proven": found.path if found.level == "unit" else found.path.partition("/21/")[0],
         "pack": Markup(found.pack),  # noqa: S704 - packs.py writes every "<" as an escape, for this very place
         "policy": _data(json.loads(policy.to_json())),
         "told": _data(told),
     }
+
+
+def _standing(found: "Consumer") -> str:
+    """What is true of a code whatever a proof says; `unchecked` where nothing of that kind is."""
+    if found.recalled:
+        return "recalled"
+    if found.code is not None:
+        return "void" if found.code.state == "void" else "unchecked"
+    return "unissued" if found.serial and found.codes_of_lot else "unchecked"
+
+
+def _judged(found: "Consumer", words: "Words") -> tuple[bool, dict[str, str]]:
+    """Whether a passed check may be called complete, and the words for its outcome where the usual ones do not fit."""
+    if found.level == "lot" and found.serial and found.code is None:
+        return False, {"partial": words("verdict.no_serial"), "partial_line": words("verdict.no_serial_line")}
+    state = found.code.state if found.code is not None else ""
+    if state == "issued":
+        return False, {"partial": words("verdict.inactive"), "partial_line": words("verdict.inactive_line")}
+    if state == "retired":
+        return False, {"partial": words("verdict.retired"), "partial_line": words("verdict.retired_line")}
+    complete = all(part.state in {"good", "pack"} for part in found.story.verdict if part.key != "recall")
+    if found.level == "lot":
+        return complete, {"passed": words("verdict.passed_lot"), "passed_line": words("verdict.passed_lot_line")}
+    return complete, {}
 
 
 def _data(value: Any) -> Markup:

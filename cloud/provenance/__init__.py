@@ -1,5 +1,7 @@
 """The chain's side of the cloud: capture and query of events, refusals, codes, scans; it hosts the log."""
 
+from cloud.provenance.capture import Neighbours
+from cloud.provenance.codes import serial_key
 from cloud.provenance.log import LogBook, LogPlace, audit_log, log_key, open_key, read_witnesses
 from cloud.provenance.records import record_keeper
 from cloud.provenance.router import build_router
@@ -8,6 +10,7 @@ from cloud.provenance.service import Provenance
 __all__ = [
     "LogBook",
     "LogPlace",
+    "Neighbours",
     "Provenance",
     "audit_log",
     "build_router",
@@ -15,4 +18,5 @@ __all__ = [
     "open_key",
     "read_witnesses",
     "record_keeper",
+    "serial_key",
 ]

@@ -5,9 +5,11 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any, Protocol
 
 from cloud.problems import CloudError, Conflict, Invalid, Refused
+from cloud.provenance.codes import Codes
 from cloud.provenance.journal import Companion, EventRow, Known
 from cloud.provenance.leaves import LeafOf, flow, fresh_salts, json_text, seal
 from cloud.provenance.log import LogBook
@@ -19,7 +21,7 @@ from traceability.events import CONTEXT, Document, Event
 from traceability.hashing import event_id
 from traceability.ledger import Receipt
 
-__all__ = ["DailyMean", "Intake", "Pending", "Terms"]
+__all__ = ["DailyMean", "Intake", "Neighbours", "Pending", "Terms"]
 
 Key = tuple[str, int]
 YEAR_MS = 366 * 86_400_000
@@ -31,6 +33,19 @@ class DailyMean(Protocol):
     def __call__(self, place: str, start_ms: int, end_ms: int) -> Mapping[str, float]:
         """Means of the days that have enough readings; others are absent."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """What the chain asks of other contexts; each may be absent.
+
+    `daily_mean`: the pond's own thermometer. `gateway`: site and name of a farm for a gateway's id. `county_known`: as
+    in `traceability.chain_rules.Facts`.
+    """
+
+    daily_mean: DailyMean | None = None
+    gateway: Callable[[str], tuple[str, str]] = lambda _name: ("", "")
+    county_known: Callable[[str, date | None], bool | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,34 +81,46 @@ class Intake:
     """The way into the log. Safe to use from any thread."""
 
     def __init__(
-        self, store: EventStore, log: LogBook, clock: Callable[[], int], daily_mean: DailyMean | None = None
+        self,
+        store: EventStore,
+        log: LogBook,
+        clock: Callable[[], int],
+        codes: Codes,
+        neighbours: Neighbours,
     ) -> None:
         self._store = store
         self._log = log
         self._clock = clock
-        self._daily_mean = daily_mean
+        self._codes = codes
+        self._ask = neighbours
 
     def take(self, document: Document, terms: Terms, job: CaptureJob | None = None) -> list[Captured]:
         """All events of a document or none; `job` is kept with them. Raises what `Provenance.capture` says."""
         events = _with_ids(document)
         terms = self._ruled(events, terms)
         # Without rules to be judged by, nothing is asked beforehand: the journal itself says what it knows already.
-        asks = terms.chain is not None or any(map(_declares, events))
+        asks = terms.chain is not None or any(_declares(event) or self._codes.concerned(event) for event in events)
         known = self._known(events) if asks else {}
         fresh = [event for event in _each_once(events) if _key(event) not in known]
+        warned: dict[Key, list[dict[str, Any]]] = {}
         for number, event in enumerate(fresh):
             self._admit(event, fresh[:number])
+            if not _declares(event):
+                self._codes.vet(event)
             if terms.chain is not None and not _declares(event):
-                self._judge(event, fresh[:number], terms)
+                warned[_key(event)] = self._judge(event, fresh[:number], terms)
         known |= self._append(fresh, terms, job)
-        return [Captured(str(event.id), known[_key(event)]) for event in events]
+        self._store.warn({known[key]: findings for key, findings in warned.items() if findings})
+        return [Captured(str(event.id), known[_key(event)], warned.get(_key(event), [])) for event in events]
 
     def hand_in(self, document: Document, terms: Terms) -> "Pending | None":
         """As `take_whole`, without waiting; None where something must be asked first, and `take_whole` does that."""
         events = _with_ids(document)
         if terms.chain is not None or not events or len({_key(each) for each in events}) < len(events):
             return None
-        if any(map(_declares, events)) or self._ruled(events, terms).chain is not None:
+        if any(_declares(event) or self._codes.concerned(event) for event in events):
+            return None
+        if self._ruled(events, terms).chain is not None:
             return None
         job = self._job()
         rows, entries = self._sealed(events, terms)
@@ -174,16 +201,16 @@ class Intake:
         rows = tuple(_row(event, leaf, chain, now, terms.by) for event, leaf in zip(events, leaves, strict=True))
         return rows, [leaf.entry for leaf in leaves]
 
-    def _judge(self, event: Event, earlier: Sequence[Event], terms: Terms) -> None:
+    def _judge(self, event: Event, earlier: Sequence[Event], terms: Terms) -> list[dict[str, Any]]:
+        """What the rules warn of. Raises `Refused` for what they forbid, and keeps the attempt."""
         chain = terms.chain or ""
         uses, makes = flow(event)
         history = [Event(json.loads(row.body)) for row in self._store.history((*uses, *makes))]
-        verdict = judge(
-            chain, event, [*history, *earlier], self._with_telemetry(terms.facts or Facts(), event), self._clock()
-        )
-        if not verdict.refused:
-            return
+        facts = self._with_registers(terms.facts or Facts(), event)
+        verdict = judge(chain, event, [*history, *earlier], facts, self._clock())
         findings = _findings(verdict)
+        if not verdict.refused:
+            return findings
         self._store.refuse(
             {
                 "event_id": str(event.id),
@@ -197,12 +224,14 @@ class Intake:
         first = findings[0]
         raise Refused(f"{first['zh']} / {first['en']}", code="rule_refused", findings=findings, **first)
 
-    def _with_telemetry(self, facts: Facts, event: Event) -> Facts:
-        """Facts with the pond's own thermometer, where the farm's gateway measured it and nobody said otherwise."""
+    def _with_registers(self, facts: Facts, event: Event) -> Facts:
+        """Facts with our register of regions and the pond's own thermometer, where nobody said otherwise."""
+        if facts.county_known is None and self._ask.county_known is not None:
+            facts = replace(facts, county_known=self._ask.county_known)
         place = event.read_point
-        if self._daily_mean is None or place is None or place in facts.daily_water_celsius:
+        if self._ask.daily_mean is None or place is None or place in facts.daily_water_celsius:
             return facts
-        measured = self._daily_mean(place, event.time_ms - YEAR_MS, self._clock())
+        measured = self._ask.daily_mean(place, event.time_ms - YEAR_MS, self._clock())
         return replace(facts, daily_water_celsius={**facts.daily_water_celsius, place: measured}) if measured else facts
 
 

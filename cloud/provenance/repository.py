@@ -89,7 +89,7 @@ def _capture_routes(router: APIRouter, provenance: Provenance) -> None:
             raise Invalid("GS1-Capture-Error-Behaviour is rollback or proceed", pointer="/headers")
         proceed = behaviour == "proceed"
         job, receipts = await _take(provenance, request, chain=chain, by=who.id, proceed=proceed)
-        body = _job(job) | {"events": [{"eventID": each.event_id, "index": each.index} for each in receipts]}
+        body = _job(job) | {"events": [_receipt(each) for each in receipts]}
         headers = {"Location": f"{ROOT}/capture/{job.id}", **VERSIONS}
         return Response(orjson.dumps(body), 202, headers, media_type="application/json")
 
@@ -113,9 +113,7 @@ def _capture_routes(router: APIRouter, provenance: Provenance) -> None:
             raise Invalid("this door takes exactly one event: send others to capture", pointer="/epcisBody/eventList")
         (receipt,) = await run_in_threadpool(provenance.capture, document, chain=chain, by=who.id)
         location = f"{ROOT}/events/{quote(receipt.event_id, safe='')}"
-        return JSONResponse(
-            {"eventID": receipt.event_id, "index": receipt.index}, 201, {"Location": location, **VERSIONS}
-        )
+        return JSONResponse(_receipt(receipt), 201, {"Location": location, **VERSIONS})
 
 
 def _query_routes(router: APIRouter, provenance: Provenance) -> None:
@@ -244,6 +242,11 @@ def _event(row: Stored) -> dict[str, Any]:
     """The event as it came, with the time this repository wrote it down where it brought none."""
     body: dict[str, Any] = json.loads(row.body)
     return body if "recordTime" in body else body | {"recordTime": _time(row.recorded_ms)}
+
+
+def _receipt(captured: Captured) -> dict[str, Any]:
+    found = {"eventID": captured.event_id, "index": captured.index}
+    return found | {"warnings": captured.warnings} if captured.warnings else found
 
 
 def _job(job: CaptureJob) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 
+from cloud.provenance.code_router import build_code_router
 from cloud.provenance.repository import build_repository
 from cloud.provenance.service import Provenance
 from cloud.provenance.tracing import Traced
@@ -20,11 +21,17 @@ def build_router(provenance: Provenance) -> APIRouter:
     """Routes over `provenance`; the consumer's page itself belongs to the pages."""
     router = APIRouter(tags=["provenance"])
     router.include_router(build_repository(provenance))
+    router.include_router(build_code_router(provenance.codes))
 
     @router.get("/api/v1/trace/refusals")
     def refusals(who: Reader) -> Mapping[str, Any]:  # noqa: ARG001 - the dependency is the check
         """Attempts that a rule refused, with rule, source and earliest legal date."""
         return {"items": provenance.refusals()}
+
+    @router.get("/api/v1/trace/warnings")
+    def warnings(who: Reader) -> Mapping[str, Any]:  # noqa: ARG001 - as above
+        """Events that a rule let pass with a warning, newest first."""
+        return {"items": provenance.warnings()}
 
     @router.get("/api/v1/trace/records")
     def records(who: Reader) -> Mapping[str, Any]:  # noqa: ARG001 - as above
@@ -49,7 +56,7 @@ def build_router(provenance: Provenance) -> APIRouter:
     @router.get("/api/v1/trace/pack")
     def pack(path: str) -> Response:
         """The proof pack of a code, to be checked by `tianmai-trace verify`."""
-        found = provenance.consumer(path, count_scan=False)
+        found = provenance.consumer(path, count_scan=False, exactly=True)
         name = found.path.strip("/").replace("/", "_")
         headers = {"Content-Disposition": f'attachment; filename="{name}.json"'}
         return Response(found.pack, media_type="application/tianmai-pack+json", headers=headers)

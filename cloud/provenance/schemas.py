@@ -5,15 +5,16 @@ from typing import Any
 
 from traceability.story import Story
 
-__all__ = ["CaptureJob", "Captured", "Consumer", "LogState", "Lot", "RefusalView"]
+__all__ = ["CaptureJob", "Captured", "CodeState", "Consumer", "Item", "LogState", "Lot", "RefusalView", "WarningView"]
 
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """Receipt of one event: its id and its index in the log."""
+    """Receipt of one event: its id, its index in the log, and what the rules warned of (as `RefusalView.findings`)."""
 
     event_id: str
     index: int
+    warnings: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,36 @@ class CaptureJob:
 
 
 @dataclass(frozen=True, slots=True)
+class CodeState:
+    """Where a registered code stands: issued, activated, sold, retired, void.
+
+    `since_ms`: when it came there (ms UTC); `reason`: why, where a person said so. `scratch_times`: how often the
+    characters under the scratch layer were entered rightly, `scratch_first_ms`: when for the first time.
+    """
+
+    code: str
+    path: str
+    state: str
+    since_ms: int
+    reason: str
+    has_scratch: bool
+    scratch_first_ms: int | None
+    scratch_times: int
+
+
+@dataclass(frozen=True, slots=True)
 class Consumer:
-    """Everything a consumer's page needs; `pack` and `policy` are texts to be embedded or saved as they are."""
+    """Everything a consumer's page needs; `pack` and `policy` are texts to be embedded or saved as they are.
+
+    `level` says what story and pack are about: the `unit` that was asked for, or its `lot`, either because no serial
+    was asked for (`serial` is empty) or because nothing is known of that one. `code` is None for a code that was never
+    registered; `codes_of_lot` says how many of its lot were.
+    """
 
     subject: str
     path: str
+    level: str
+    serial: str
     product_zh: str
     product_en: str
     chain: str
@@ -44,6 +70,19 @@ class Consumer:
     scans: int
     first_scan_ms: int
     recalled: bool
+    code: CodeState | None
+    codes_of_lot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A trade item without a lot: its names (may be empty) and the codes of its newest packs."""
+
+    path: str
+    gtin: str
+    product_zh: str
+    product_en: str
+    lots: "list[Lot]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +107,17 @@ class RefusalView:
     tried_ms: int
     tried_by: str
     times: int
+    findings: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class WarningView:
+    """What the rules warned of when an event was taken; `index` is the event's in the log."""
+
+    index: int
+    event_id: str
+    chain: str
+    recorded_ms: int
     findings: list[dict[str, Any]] = field(default_factory=list)
 
 

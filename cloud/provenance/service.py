@@ -14,17 +14,18 @@ from typing import Any
 from sqlalchemy import Engine
 
 from cloud.problems import CloudError, Conflict, Invalid, NotFound, TooLarge
-from cloud.provenance.capture import DailyMean, Intake, Pending, Terms
+from cloud.provenance.capture import Intake, Neighbours, Pending, Terms
+from cloud.provenance.codes import Codes
 from cloud.provenance.leaves import LeafOf
 from cloud.provenance.log import LogBook
 from cloud.provenance.query import EventQuery
 from cloud.provenance.records import event_of
-from cloud.provenance.schemas import Captured, CaptureJob, Consumer, LogState, Lot, RefusalView
+from cloud.provenance.schemas import Captured, CaptureJob, Consumer, Item, LogState, Lot, RefusalView, WarningView
 from cloud.provenance.store import EventStore, Stored
 from cloud.provenance.tracing import Tracer
 from traceability import TraceError
 from traceability.chain_rules import Facts
-from traceability.digital_link import parse_link
+from traceability.digital_link import DigitalLink, parse_link
 from traceability.epc_uris import canonical_name
 from traceability.events import Event, parse_document
 from traceability.labels import png, svg, symbol
@@ -39,6 +40,8 @@ Clock = Callable[[], int]
 # Identifiers in events are in GS1's canonical form; only printed codes carry an address of ours.
 CANONICAL = "https://id.gs1.org"
 LONGEST_REPORT = 1_000
+_LOT = ("01", "10")
+_NOBODY = Neighbours()
 LINK_TYPES = {
     "gs1:defaultLink": "{path}",
     "gs1:pip": "{path}",
@@ -57,12 +60,13 @@ class Provenance:
         *,
         site: str,
         clock: Clock,
-        daily_mean: DailyMean | None = None,
-        gateway: Callable[[str], tuple[str, str]] = lambda _name: ("", ""),
+        neighbours: Neighbours = _NOBODY,
+        serial_key: bytes | None = None,
     ) -> None:
         self._store = EventStore(engine)
-        self._gateway = gateway
-        self._intake = Intake(self._store, log, clock, daily_mean)
+        self._gateway = neighbours.gateway
+        self.codes = Codes(engine, self._store, clock, serial_key)
+        self._intake = Intake(self._store, log, clock, self.codes, neighbours)
         self.tracer = Tracer(self._store, clock)
         self._log = log
         self._site = site
@@ -165,39 +169,62 @@ class Provenance:
 
     # -- questions -------------------------------------------------------------------------------------------------
 
-    def consumer(self, path: str, *, count_scan: bool = True) -> Consumer:
-        """What the page of a code shows, with its proof pack. Raises `NotFound` for a code nobody issued."""
-        subject = self._subject(path)
-        rows = self._store.history([subject])
+    def consumer(self, path: str, *, count_scan: bool = True, exactly: bool = False) -> Consumer:
+        """What the page of a code shows, with its proof pack.
+
+        A pack of which nothing is known is answered with its lot, and the answer says so (`level`), unless `exactly`
+        this code was asked for. Raises `NotFound` where neither is known.
+        """
+        asked = self._link(path)
+        subject, rows = self._finest(asked, exactly=exactly)
         if not rows:
-            raise NotFound(
-                f"no event is known for the code {path}: it may be mistyped, or not ours", code="unknown_code"
-            )
-        pack = self._pack(subject, rows)
+            raise NotFound(f"no event is known for the code {path}: mistyped, or not ours", code="unknown_code")
+        name = canonical_name(asked.canonical)
         events = [Event(json.loads(LeafOf.load(row.entry, row.secrets).view)) for row in rows]
-        story = tell(
-            events,
-            subject=_as_written(events, subject),
-            proven=frozenset(row.event_id for row in rows),
-            now_ms=self._clock(),
-        )
-        names = self._store.product_names().get(parse_link(subject).gtin or "", ("", ""))
         now = self._clock()
-        scans, first = self._store.scanned(subject, now) if count_scan else (0, now)
+        scans, first = self._store.scanned(name, now) if count_scan else (0, now)
+        zh, en = self._store.product_names().get(asked.gtin or "", ("", ""))
         return Consumer(
             subject=subject,
             path=path,
-            product_zh=names[0],
-            product_en=names[1],
+            level="unit" if asked.serial and subject == name else "lot",
+            serial=asked.serial or "",
+            product_zh=zh,
+            product_en=en,
             chain=rows[-1].chain,
-            story=story,
-            pack=pack.encode().decode(),
+            story=tell(
+                events,
+                subject=_as_written(events, subject),
+                proven=frozenset(row.event_id for row in rows),
+                now_ms=now,
+            ),
+            pack=self._pack(subject, rows).encode().decode(),
             policy=self._log.policy_text,
             fingerprint=self._log.fingerprint,
             scans=scans,
             first_scan_ms=first,
             recalled=any(_recalled(event) for event in events),
+            code=self.codes.look(name),
+            codes_of_lot=self.codes.count(asked.gtin or "", asked.lot or "") if asked.serial and asked.lot else 0,
         )
+
+    def _finest(self, asked: DigitalLink, *, exactly: bool) -> tuple[str, list[Stored]]:
+        """The finest thing of a link that any event names, with its history; nothing where no event names any."""
+        lot = tuple(element for element in asked.path if element[0] in _LOT)
+        for path in (asked.path,) if exactly or asked.lot is None else (asked.path, lot):
+            subject = canonical_name(DigitalLink(path).canonical)
+            if len(path) > 1 and (rows := self._store.history([subject])):  # a trade item alone has no history
+                return subject, rows
+        return "", []
+
+    def item(self, path: str) -> Item:
+        """A trade item's names and newest packs. Raises `NotFound` for one of which nothing is known."""
+        gtin = self._link(path).gtin or ""
+        lots = self.lots(gtin=gtin)
+        zh, en = self._store.product_names().get(gtin, ("", ""))
+        if not (lots or zh):
+            raise NotFound(f"nothing is known of the trade item {gtin}", code="unknown_code")
+        return Item(path, gtin, zh, en, lots)
 
     def linkset(self, path: str) -> dict[str, Any]:
         """All links of a code as an RFC 9264 linkset."""
@@ -239,11 +266,11 @@ class Provenance:
         self._store.report(receipt, self._subject(path), words, self._clock())
         return receipt
 
-    def lots(self) -> list[Lot]:
-        """The codes a consumer may scan, newest first, one for each serial number."""
+    def lots(self, *, gtin: str | None = None) -> list[Lot]:
+        """The codes a consumer may scan, newest first, one for each serial number; of one trade item if asked."""
         names = self._store.product_names()
         found = []
-        for thing, row in self._store.serials():
+        for thing, row in self._store.serials(gtin):
             zh, en = names.get(parse_link(thing).gtin or "", ("", ""))
             path = parse_link(_as_written([_event(row)], thing)).canonical.removeprefix(CANONICAL)
             found.append(Lot(row.chain, thing, path, zh, en, row.when_ms))
@@ -275,6 +302,13 @@ class Provenance:
             for row in self._store.refusals(limit)
         ]
 
+    def warnings(self, limit: int = 50) -> list[WarningView]:
+        """Events that a rule let pass with a warning, newest first."""
+        return [
+            WarningView(row.place, row.event_id, row.chain, row.recorded_ms, json.loads(findings))
+            for row, findings in self._store.warnings(limit)
+        ]
+
     def log_state(self) -> LogState:
         """Health of the log."""
         return self._log.state()
@@ -289,7 +323,10 @@ class Provenance:
         return self._log.file(path)
 
     def _subject(self, path: str) -> str:
-        return canonical_name(parse_link(CANONICAL + path).canonical)
+        return canonical_name(self._link(path).canonical)
+
+    def _link(self, path: str) -> DigitalLink:
+        return parse_link(CANONICAL + path)
 
     def _pack(self, subject: str, rows: Sequence[Stored]) -> Pack:
         checkpoint = self._log.checkpoint()

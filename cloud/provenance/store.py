@@ -14,6 +14,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    Connection,
     Engine,
     ForeignKey,
     Index,
@@ -36,6 +37,7 @@ from sqlalchemy import (
 
 from cloud.provenance.query import EventQuery
 from cloud.provenance.schemas import CaptureJob
+from traceability.events import Event
 
 __all__ = ["CARRIES", "ENTRY", "EVENT", "JOB", "THING", "EventStore", "Refusal", "Stored", "metadata"]
 
@@ -91,6 +93,12 @@ _REFUSAL = Table(
     Column("findings", Text, nullable=False),  # JSON list: rule, zh, en, source, earliest_ms, things
     Column("body", Text, nullable=False),
     Column("times", Integer, nullable=False, default=1),
+)
+_WARNING = Table(
+    "chain_warning",
+    metadata,
+    Column("place", ForeignKey("chain_event.place"), primary_key=True, autoincrement=False),
+    Column("findings", Text, nullable=False),  # JSON list, as of a refusal
 )
 _PRODUCT = Table(
     "chain_product",
@@ -234,11 +242,23 @@ class EventStore:
                 edge = set(db.execute(used).scalars()) - seen if found else set()
         return self._events(_whole().where(EVENT.c.place.in_(numbers)).order_by(EVENT.c.when_ms, EVENT.c.place))
 
-    def serials(self, limit: int = 200) -> list[tuple[str, Stored]]:
-        """Things with a serial number (AI 21) and the newest event of each, newest first."""
+    def naming(self, db: Connection, things: Collection[str]) -> list[tuple[str, Event]]:
+        """Standing events that name any of `things`, each with the thing, by time; on the caller's connection."""
+        names, found = list(things), list[tuple[int, int, str, Event]]()
+        for at in range(0, len(names), 500):
+            query = select(THING.c.thing, EVENT.c.place, EVENT.c.when_ms, EVENT.c.body).join(
+                EVENT, EVENT.c.place == THING.c.place
+            )
+            query = query.where(THING.c.thing.in_(names[at : at + 500]), _stands(EVENT.c.place))
+            for row in db.execute(query):
+                found.append((row.when_ms, row.place, row.thing, Event(json.loads(row.body))))
+        return [(thing, event) for _, _, thing, event in sorted(found, key=lambda each: each[:3])]
+
+    def serials(self, gtin: str | None = None, limit: int = 200) -> list[tuple[str, Stored]]:
+        """Things with a serial number (AI 21), of one trade item if asked, each with its newest event, newest first."""
         newest = (
             select(THING.c.thing, func.max(THING.c.place).label("place"))
-            .where(THING.c.thing.like("%/01/%/21/%"))
+            .where(THING.c.thing.like(f"%/01/{gtin or '%'}/21/%"))
             .group_by(THING.c.thing)
             .order_by(func.max(THING.c.place).desc())
             .limit(limit)
@@ -337,6 +357,24 @@ class EventStore:
         with self._engine.connect().execution_options(reading=True) as db:
             rows = db.execute(select(_REFUSAL).order_by(_REFUSAL.c.tried_ms.desc()).limit(limit)).mappings()
             return [Refusal(**dict(row)) for row in rows]
+
+    def warn(self, findings: Mapping[int, object]) -> None:
+        """Keep what the rules warned of, by the places of the events; a repeat adds nothing."""
+        if not findings:
+            return
+        with self._engine.begin() as db:
+            told = set(db.execute(select(_WARNING.c.place).where(_WARNING.c.place.in_(findings))).scalars())
+            for place in findings.keys() - told:
+                text = json.dumps(findings[place], ensure_ascii=False)
+                db.execute(insert(_WARNING).values(place=place, findings=text))
+
+    def warnings(self, limit: int = 50) -> list[tuple[Stored, str]]:
+        """Events with what the rules warned of (JSON list), newest capture first."""
+        with self._engine.connect().execution_options(reading=True) as db:
+            query = select(_WARNING).order_by(_WARNING.c.place.desc()).limit(limit)
+            told = {int(row.place): str(row.findings) for row in db.execute(query)}
+        rows = self._events(_whole().where(EVENT.c.place.in_(told)).order_by(EVENT.c.place.desc()))
+        return [(row, told[row.place]) for row in rows]
 
     def scanned(self, code: str, now_ms: int) -> tuple[int, int]:
         """Count one opening of a code's page; returns (how many with this one, ms of the first)."""

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, Engine, Select, delete, exists, func, insert,
 
 from cloud.problems import Invalid, NotFound
 from cloud.regions.files import Imported, Row, Tree, apply_changes, apply_list, plant, read_rows
-from cloud.regions.store import closure_table, lists_table, metadata, regions_table, successions_table
-from cloud.regions.tree import Level, Region, Succession, closure
+from cloud.regions.store import closure_table, complete_table, lists_table, metadata, regions_table, successions_table
+from cloud.regions.tree import Level, Region, Succession, closure, level_of, normal_code
 
 __all__ = ["Regions"]
 
@@ -36,20 +36,39 @@ class Regions:
 
     # -- import --------------------------------------------------------------------------------------------------
 
-    def import_file(self, path: Path, as_of: date | None = None) -> Imported:
-        """Take a list (true on `as_of`, default today) or a file of changes, whole or not at all (`Invalid`)."""
+    def import_file(
+        self, path: Path, as_of: date | None = None, *, complete: tuple[date | None, date | None] = (None, None)
+    ) -> Imported:
+        """Take a list (true on `as_of`, default today) or a file of changes, whole or not at all (`Invalid`).
+
+        `complete` declares from when until when the register holds every region below the parents that this list names;
+        an end that is None means `as_of`. Only on such days does `county_known` ever say no.
+        """
         kind, rows = read_rows(path)
-        return self.import_rows(kind, rows, as_of, source=path.name)
+        return self.import_rows(kind, rows, as_of, complete=complete, source=path.name)
 
     def import_rows(
-        self, kind: str, rows: Sequence[Row], as_of: date | None = None, *, source: str = "rows"
+        self,
+        kind: str,
+        rows: Sequence[Row],
+        as_of: date | None = None,
+        *,
+        complete: tuple[date | None, date | None] = (None, None),
+        source: str = "rows",
     ) -> Imported:
         """The same for rows already read; `kind` is "list" or "changes"."""
         day = self._day(as_of)
+        since, until = (day if each is None else each.isoformat() for each in complete)
+        if not since <= day <= until:
+            raise Invalid(f"{source}: a list true on {day} cannot be complete from {since} until {until}")
+        if kind == "changes" and complete != (None, None):
+            raise Invalid(f"{source}: changes say nothing of what did not change: declare completeness with a list")
         with self._engine.begin() as db:
             if kind == "changes":
                 return self._apply(db, lambda tree: apply_changes(tree, rows, source))
-            return self._apply(db, lambda tree: apply_list(tree, rows, day, source))
+            done = self._apply(db, lambda tree: apply_list(tree, rows, day, source))
+            _declare(db, rows, since, until)
+            return done
 
     # -- look up -------------------------------------------------------------------------------------------------
 
@@ -94,6 +113,30 @@ class Regions:
         with self._reading() as db:
             return bool(db.execute(select(exists().where(regions_table.c.code == code))).scalar_one())
 
+    def county_known(self, code: str, at: date | None = None) -> bool | None:
+        """Whether a county of GB/T 2260 existed on a day; None where this register cannot tell.
+
+        It says no only where a list was declared complete for that day below the code's city or province: a register
+        that holds four counties of a city must not call the tags of the others forged.
+        """
+        day = self._day(at)
+        held = select(regions_table.c.code).where(
+            regions_table.c.code == code,
+            regions_table.c.level == str(Level.DISTRICT),
+            regions_table.c.valid_from <= day,
+            regions_table.c.valid_to > day,
+        )
+        whole = select(complete_table.c.parent).where(
+            complete_table.c.parent.in_((code[:4] + "00", code[:2] + "0000")),
+            complete_table.c.level == str(Level.DISTRICT),
+            complete_table.c.from_day <= day,
+            complete_table.c.until_day >= day,
+        )
+        with self._reading() as db:
+            if db.execute(held.limit(1)).first() is not None:
+                return True
+            return None if db.execute(whole.limit(1)).first() is None else False
+
     # -- scope ---------------------------------------------------------------------------------------------------
 
     def covers(self, grant_region: str, region: str, at: date | None = None) -> bool:
@@ -132,6 +175,18 @@ class Regions:
     def _day(self, at: date | None) -> str:
         day = at or (datetime.fromtimestamp(self._clock() / 1000, UTC) + _CHINA).date()
         return day.isoformat()
+
+
+def _declare(db: Connection, rows: Sequence[Row], since: str, until: str) -> None:
+    """Note for which days a list is declared complete, below each parent it names."""
+    spoken = {
+        (normal_code(row["parent_code"]), str(level_of(normal_code(row["code"])))) for row in rows if row["parent_code"]
+    }
+    for parent, level in sorted(spoken):
+        key = {"parent": parent, "level": level, "from_day": since, "until_day": until}
+        same = [complete_table.c[name] == value for name, value in key.items()]
+        if db.execute(select(complete_table.c.parent).where(*same)).first() is None:
+            db.execute(insert(complete_table).values(**key))
 
 
 def _write(db: Connection, tree: Tree) -> None:

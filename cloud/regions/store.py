@@ -2,7 +2,7 @@
 
 from sqlalchemy import Column, Index, Integer, MetaData, String, Table, Text
 
-__all__ = ["closure_table", "lists_table", "metadata", "regions_table", "successions_table"]
+__all__ = ["closure_table", "complete_table", "lists_table", "metadata", "regions_table", "successions_table"]
 
 metadata = MetaData()
 
@@ -34,6 +34,16 @@ lists_table = Table(
     Column("parent", String(40), primary_key=True),
     Column("level", String(20), primary_key=True),
     Column("on_day", String(10), nullable=False),
+)
+
+# Days (both included) on which the register is declared to hold every region of one level below one parent.
+complete_table = Table(
+    "region_complete",
+    metadata,
+    Column("parent", String(40), primary_key=True),
+    Column("level", String(20), primary_key=True),
+    Column("from_day", String(10), primary_key=True),
+    Column("until_day", String(10), primary_key=True),
 )
 
 closure_table = Table(

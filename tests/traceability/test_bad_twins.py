@@ -30,12 +30,14 @@ JUNK = [
     "https://gs1.org/voc/Temperature", "gs1:Temperature", "Temperature", "owning_party", "did_not_occur", "0A1F", "ABZ",
     ["urn:x:a", "urn:x:a"], {"id": 3}, {"id": "urn:x:a"}, [{"epcClass": "urn:x:a"}], [{}], "1.0", "2.", "ex:field",
 ]  # fmt: skip
-KEYS = (
-    "type eventID ex:foo foo ilmd bizStep action epcList quantityList readPoint @context parentID childEPCs uom set id "
-    "inputEPCList outputQuantityList transformationID bizTransactionList sourceList sensorElementList certificationInfo "
-    "persistentDisposition errorDeclaration recordTime reason sensorReport sensorMetadata value hexBinaryValue time "
-    "component microorganism schemaVersion epcisHeader vocabularyList subscriptionID correctiveEventIDs #text"
-).split()
+KEYS = [
+    "type", "eventID", "ex:foo", "foo", "ilmd", "bizStep", "action", "epcList", "quantityList", "readPoint",
+    "@context", "parentID", "childEPCs", "uom", "set", "id", "inputEPCList", "outputQuantityList", "transformationID",
+    "bizTransactionList", "sourceList", "sensorElementList", "certificationInfo", "persistentDisposition",
+    "errorDeclaration", "recordTime", "reason", "sensorReport", "sensorMetadata", "value", "hexBinaryValue", "time",
+    "component", "microorganism", "schemaVersion", "epcisHeader", "vocabularyList", "subscriptionID",
+    "correctiveEventIDs", "#text",
+]  # fmt: skip
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | st.text(max_size=6),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["kind", "tags", "zh"]), inner),

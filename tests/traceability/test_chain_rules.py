@@ -312,6 +312,18 @@ def test_a_tag_of_a_county_that_is_not_in_the_register_that_day_is_refused():
     assert decide("pork", strange).kind == "allowed"
 
 
+def test_a_county_that_an_incomplete_register_does_not_hold_is_a_warning_and_names_county_and_count():
+    tags = [f"{EAR_TAG_URI}1500112{n:08d}" for n in range(3)]
+    event = object_event("ADD", "commissioning", at(1), epcs=tags)
+    verdict = decide("pork", event, facts=Facts(county_known=lambda _code, _day: None))
+    assert verdict.kind == "amber"
+    (finding,) = verdict.findings
+    assert finding.rule == "tag.county_unchecked"
+    assert "500112" in finding.zh
+    assert "3 ear tags" in finding.en
+    assert finding.things == tuple(tags)
+
+
 @pytest.mark.parametrize(("grams", "rules"), [
     (75_000, set()), (100_001, {"balance.gain"}), (90_000, {"balance.yield_high"}), (50_000, {"balance.yield_low"}),
 ])  # fmt: skip

@@ -4,6 +4,7 @@ One vehicle, one certificate; a certificate is good for its days, for its tags a
 """
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any, Final
 
 from traceability.chain_rules.exposure import History
@@ -138,15 +139,22 @@ def renewal_breaches(event: Event, history: History) -> Iterator[Breach]:
 
 
 def tag_breaches(event: Event, history: History, facts: Facts) -> Iterator[Breach]:
-    """A tag that cannot be one, or that was given to an animal before."""
+    """A tag that cannot be one, whose county nobody could look up, or that was given to an animal before."""
     if event.action != "ADD" or event.step != "commissioning":
         return
+    day, known = china_day(event.time_ms), facts.county_known and cache(facts.county_known)
+    unchecked: dict[str, list[str]] = {}
     for thing in event.epcs:
         if not thing.startswith(EAR_TAG_URI):
             continue
         try:
-            ear_tag(thing, china_day(event.time_ms), facts.county_known)
+            tag = ear_tag(thing, day, known)
         except CodeError as why:
             yield "tag.malformed", {"tag": _number(thing), "why": why}, (thing,)
+        else:
+            if known is not None and known(tag.county, day) is None:
+                unchecked.setdefault(tag.county, []).append(thing)
         if any(e.action == "ADD" and e.step == "commissioning" and thing in e.epcs for e in history.events):
             yield "tag.reused", {"tag": _number(thing)}, (thing,)
+    for county, things in unchecked.items():
+        yield "tag.county_unchecked", {"county": county, "count": len(things), "day": day}, tuple(things)

@@ -34,6 +34,7 @@ AMBER: Final = frozenset(
         "count.not_inside",
         "life.unknown",
         "promise.renew",
+        "tag.county_unchecked",
         "treatment.unknown",
         "vehicle.unregistered",
     }

@@ -15,7 +15,7 @@ from traceability.codes import EAR_TAG_URI
 from traceability.events import STEP, Event
 from traceability.own_fields import own
 
-__all__ = ["life_breaches"]
+__all__ = ["life_breaches", "speaks_of_the_end"]
 
 CLOCK_SLACK_MS: Final = 15 * 60_000  # clocks of farms and phones differ by minutes, not by days
 _ENDS: Final = {
@@ -46,9 +46,14 @@ def _singles(event: Event) -> set[str]:
     return {thing for thing in event.things if thing not in lots and thing not in made and thing != event.parent}
 
 
-def _after_the_end(event: Event, history: History) -> Iterator[Breach]:
+def speaks_of_the_end(event: Event) -> bool:
+    """Whether an event may still be about what has ended: looked at, held, recalled, taken back, written off."""
     lasting = event.body.get("persistentDisposition")
-    if event.step in _STILL_ALLOWED or lasting or event.disposition == "returned":
+    return event.step in _STILL_ALLOWED or bool(lasting) or event.disposition == "returned"
+
+
+def _after_the_end(event: Event, history: History) -> Iterator[Breach]:
+    if speaks_of_the_end(event):
         return
     things = _singles(event)
     if event.kind == "AggregationEvent" and event.action == "DELETE":

@@ -17,12 +17,13 @@ class Facts:
 
     ``daily_water_celsius``: place URI -> {China date as ``YYYY-MM-DD``: mean water temperature in Cel}; a day without
     enough readings is simply absent. ``vehicles``: registered plates, or ``None`` when no register is at hand.
-    ``county_known(code, day)``: whether a county of GB/T 2260 existed that day; ``None`` where nobody can tell.
+    ``county_known(code, day)``: whether a county of GB/T 2260 existed that day. It says ``False`` only where its
+    register declares itself complete for that day, and ``None`` where it cannot tell; ``None`` itself: no register.
     """
 
     daily_water_celsius: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     vehicles: frozenset[str] | None = None
-    county_known: Callable[[str, date | None], bool] | None = None
+    county_known: Callable[[str, date | None], bool | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ const PRIME = 2n ** 255n - 19n;
 const GROUP_ORDER = 2n ** 252n + 27742317777372353535851937790883648493n;
 const ORDER_EIGHT_Y = 2707385501144840649318225287225658788936804267575313519463743609750303402022n;
 const LOW_ORDER_Y = new Set([0n, 1n, PRIME - 1n, ORDER_EIGHT_Y, PRIME - ORDER_EIGHT_Y]);
+const STANDING = new Set(["recalled", "void", "unissued"]);
 const encoder = new TextEncoder();
 
 /** A rule that does not hold: which rule, and in which event (counted from 1, 0 = the pack as a whole). */
@@ -305,11 +306,12 @@ if (globalThis.document?.getElementById("pack")) void page();
 async function page() {
   const verdict = document.getElementById("verdict");
   const told = JSON.parse(document.getElementById("told").textContent);
-  // A recall stands above everything a proof can say: the check still runs, its result is a line below, never a headline.
-  const recalled = verdict.dataset.state === "recalled";
-  const say = (state, line) => show(verdict, told, recalled ? "recalled" : state, line ?? told.words[`${state}_line`]);
+  // A recall, a void or a never issued code stands above everything a proof can say: the check still runs, its result is
+  // a line below, never a headline.
+  const standing = STANDING.has(verdict.dataset.state) ? verdict.dataset.state : null;
+  const say = (state, line) => show(verdict, told, standing ?? state, line ?? told.words[`${state}_line`]);
   try {
-    if (!recalled) say("checking");
+    if (standing === null) say("checking");
     const policy = JSON.parse(document.getElementById("policy").textContent);
     const result = await check(document.getElementById("pack").textContent, policy, { fallback: told.fallback });
     const same = result.subject === told.subject && result.head.hint === told.fingerprint && samePage(result.events);
@@ -317,7 +319,8 @@ async function page() {
     const memory = remember(result.head);
     if (memory !== "kept") throw new Failed(memory);
     for (const mark of document.querySelectorAll("[data-event]")) mark.classList.add("is-checked");
-    say(told.complete ? "passed" : "partial", told.words[recalled ? "recalled_checked" : told.complete ? "passed_line" : "partial_line"]);
+    const outcome = told.complete ? "passed" : "partial";
+    say(outcome, told.words[standing === null ? `${outcome}_line` : `${standing}_checked`]);
   } catch (problem) {
     if (problem instanceof Failed) {
       const where = problem.event ? told.words.at_event.replace("{n}", String(problem.event)) : "";

@@ -1,5 +1,8 @@
 """The pages' doors over real services in memory: who is let in, which headers go out, what a strange address gets."""
 
+import html
+import json
+
 import pytest
 from fastapi import Request
 from fastapi.testclient import TestClient
@@ -9,6 +12,7 @@ from cloud.app import create_app
 from cloud.pages.console import build_console
 from cloud.pages.problem_pages import page_route
 from cloud.pages.render import Renderer
+from cloud.pages.words import Language, words_for
 from cloud.provenance.schemas import LogState
 from cloud.settings import Settings
 from cloud.telemetry import Arrival
@@ -16,6 +20,7 @@ from cloud.telemetry.pipeline import RecordArrival
 from cloud.telemetry.store import Points, columns
 from cloud.who import Role
 from cloud.wiring import build, build_watch, utc_now_ms
+from traceability.demo import demo_chains
 
 SITE = "http://127.0.0.1:8600"
 
@@ -265,3 +270,79 @@ def test_a_number_no_database_can_hold_is_refused_everywhere(official, number):
     page = official.get(f"/console/alarms?before={number}", headers={"Accept": "text/html"})
     assert page.status_code == 422
     assert "不能接受" in page.text
+
+
+@pytest.fixture(scope="module")
+def egg_pack(services):
+    """The path of a pack of eggs whose lot is in the log."""
+    chain = next(each for each in demo_chains(services.clock()) if each.chain == "eggs")
+    for event in chain.events:
+        services.provenance.capture(event, chain="eggs", by="me", facts=chain.facts)
+    return chain.subject.partition(".cn")[2]
+
+
+def told(page, key):
+    return words_for(Language.ZH)(key) in page.text
+
+
+def test_the_page_of_a_lot_says_that_it_is_about_the_lot_and_misses_nothing(stranger, egg_pack):
+    lot, _, _ = egg_pack.partition("/21/")
+    page = stranger.get(lot)
+    assert page.status_code == 200
+    assert told(page, "scan.whole_lot")
+    assert json.loads(embedded(page, "told"))["complete"] is True
+    assert told(page, "verdict.passed_lot_line")
+
+
+def test_the_page_of_an_unknown_serial_shows_the_lot_and_can_never_pass(stranger, egg_pack):
+    lot, _, _ = egg_pack.partition("/21/")
+    page = stranger.get(lot + "/21/NOBODY")
+    assert "NOBODY" in page.text
+    content = json.loads(embedded(page, "told"))
+    assert content["complete"] is False
+    assert content["words"]["partial"] == words_for(Language.ZH)("verdict.no_serial")
+    download = html.unescape(page.text.partition('href="/api/v1/trace/pack')[2].partition('"')[0])
+    assert stranger.get("/api/v1/trace/pack" + download).status_code == 200
+
+
+def test_a_trade_item_alone_leads_to_its_packs(stranger, egg_pack):
+    page = stranger.get("/".join(egg_pack.split("/")[:3]))
+    assert page.status_code == 200
+    assert told(page, "scan.item")
+    assert f'href="{egg_pack}"' in page.text
+
+
+def embedded(page, name):
+    return page.text.partition(f'id="{name}">')[2].partition("</script>")[0]
+
+
+def test_the_page_of_a_code_tells_its_state_and_a_void_one_stands_above_every_proof(stranger, services, egg_pack):
+    lot, _, serial = egg_pack.partition("/21/")
+    gtin, number = lot.split("/")[2], lot.split("/")[4]
+    codes = services.provenance.codes
+    codes.register(gtin, number, [serial, "X1"], by="me")
+    assert "已启用" in stranger.get(egg_pack).text
+    assert told(stranger.get(f"{lot}/21/X1"), "verdict.inactive_line")
+    assert 'data-state="unissued"' in stranger.get(f"{lot}/21/X2").text
+    codes.move([egg_pack], "sell", by="me")
+    assert "已登记售出" in stranger.get(egg_pack).text
+    codes.move([egg_pack], "void", by="me", reason="印坏<b>")
+    page = stranger.get(egg_pack)
+    assert 'data-state="void"' in page.text
+    assert "印坏&lt;b&gt;" in page.text
+
+
+def test_the_scratch_code_is_judged_on_a_page_that_says_whether_it_is_the_first_time(stranger, services):
+    (code,) = services.provenance.codes.issue("02000011700010", "S1", 1, by="me")
+    form = {"code": code.path, "characters": code.scratch}
+    outcomes = [
+        stranger.post("/scratch", data=form | {"characters": each})
+        for each in ("00000000", code.scratch, code.scratch, "?")
+    ]
+    assert [page.text.partition('data-scratch="')[2].partition('"')[0] for page in outcomes] == [
+        "wrong",
+        "first",
+        "again",
+        "bad",
+    ]
+    assert stranger.post("/scratch", data=form | {"code": "/01/02000011700010/10/S1/21/NONE"}).status_code == 404

@@ -78,7 +78,7 @@ def test_every_plain_key_is_used_somewhere():
         "units",
         "signer",
     }
-    by_name |= {"alarm", "step", "chain", "part", "verdict", "problem", "age", "span"}
+    by_name |= {"alarm", "step", "chain", "part", "verdict", "code", "scratch", "problem", "age", "span"}
     plain = {key for key in KEYS if key.split(".")[0] not in by_name}
     built = {
         "overview.live",
@@ -104,6 +104,8 @@ def test_every_plain_key_is_used_somewhere():
         ("verdict_kind", [*VerdictKind]),
         ("quality", [str(int(quality)) for quality in Quality]),
         ("chain", [*CHAINS]),
+        ("code", ["issued", "activated", "sold", "retired", "void"]),
+        ("scratch", ["first", "again", "wrong", "bad", "none", "used", "unused"]),
         ("record_kind", [*STEPS]),
         ("case_do", [*Action, "evidence"]),
         ("recovery", [*Recovery]),

@@ -4,7 +4,7 @@ import pytest
 
 from cloud.database import open_database
 from cloud.problems import Unavailable
-from cloud.provenance import LogBook, LogPlace, Provenance, record_keeper
+from cloud.provenance import LogBook, LogPlace, Neighbours, Provenance, record_keeper
 from cloud.provenance.store import metadata
 
 NOW = 1_795_300_000_000
@@ -39,7 +39,13 @@ def database(tmp_path):
 def service(database, place):
     log = LogBook(database, place, lambda: NOW)
     stand = {"nanan-pond": ("urn:tianmai:place:nanan-pond-1", "南岸示范鱼塘")}
-    made = Provenance(database, log, site="http://x", clock=lambda: NOW, gateway=lambda name: stand.get(name, ("", "")))
+    made = Provenance(
+        database,
+        log,
+        site="http://x",
+        clock=lambda: NOW,
+        neighbours=Neighbours(gateway=lambda name: stand.get(name, ("", ""))),
+    )
     yield made
     made.close()
 

@@ -23,7 +23,7 @@ def client(tmp_path):
     engine = open_database(f"sqlite:///{tmp_path / 'chain.db'}")
     metadata.create_all(engine)
     log = LogBook(engine, LogPlace(tmp_path / "ledger", tmp_path / "log.key", "trace.example/log"), lambda: NOW)
-    service = Provenance(engine, log, site="http://127.0.0.1:1", clock=lambda: NOW)
+    service = Provenance(engine, log, site="http://127.0.0.1:1", clock=lambda: NOW, serial_key=b"k" * 32)
     app = FastAPI()
     problems.install(app, (TraceError,))
     app.include_router(build_router(service))
@@ -271,3 +271,47 @@ def test_a_document_names_one_event_twice_and_it_is_one(client):
     }
     done = client.post("/epcis/v2/capture", json=document, headers={"x-who": "tracer"})
     assert [each["index"] for each in done.json()["events"]] == [0, 0]
+
+
+def test_codes_are_issued_moved_and_scratched_over_the_api_by_the_right_people(client):
+    tracer, viewer = {"x-who": "tracer"}, {"x-who": "viewer"}
+    wanted = {"gtin": "02000011700010", "lot": "L1", "count": 2}
+    assert client.post("/api/v1/trace/codes", json=wanted, headers=viewer).status_code == 403
+    assert client.post("/api/v1/trace/codes", json=wanted | {"serials": ["A"]}, headers=tracer).status_code == 422
+    issued = client.post("/api/v1/trace/codes", json=wanted, headers=tracer)
+    assert issued.status_code == 201
+    first, second = issued.json()["codes"]
+    moved = client.post("/api/v1/trace/codes/move", json={"paths": [first["path"]], "move": "activate"}, headers=tracer)
+    assert [each["state"] for each in moved.json()["codes"]] == ["activated"]
+    body = {"paths": [first["path"], second["path"]], "move": "sell"}
+    refused = client.post("/api/v1/trace/codes/move", json=body, headers=tracer)
+    assert (refused.status_code, refused.json()["code"]) == (409, "code_state")
+    assert "issued cannot sell" in refused.json()["detail"]
+    one = client.get("/api/v1/trace/codes/one", params={"path": first["path"]}, headers=viewer).json()
+    assert [each["move"] for each in one["moves"]] == ["issue", "activate"]
+    listed = client.get("/api/v1/trace/codes", params={"gtin": wanted["gtin"], "lot": "L1"}, headers=viewer).json()
+    assert sorted(each["state"] for each in listed["codes"]) == ["activated", "issued"]
+    asked = {"path": first["path"], "scratch": first["scratch"]}
+    assert client.post("/api/v1/trace/codes/scratch", json=asked).json()["times"] == 1
+    assert client.post("/api/v1/trace/codes/scratch", json=asked | {"scratch": "?"}).status_code == 422
+
+
+def test_an_event_about_a_void_code_is_a_conflict_with_pointer_and_reason_on_every_door(client):
+    tracer = {"x-who": "tracer"}
+    body = {"gtin": "02000011700010", "lot": "L1", "serials": ["V1"]}
+    (code,) = client.post("/api/v1/trace/codes", json=body, headers=tracer).json()["codes"]
+    client.post(
+        "/api/v1/trace/codes/move", json={"paths": [code["path"]], "move": "void", "reason": "印坏"}, headers=tracer
+    )
+    event = {**EGGS.events[0], "epcList": ["https://id.gs1.org" + code["path"]]}
+    for door in ("capture", "events"):
+        answer = client.post(f"/epcis/v2/{door}", json=event, headers=tracer)
+        assert (answer.status_code, answer.json()["code"]) == (409, "code_ended")
+        assert answer.json()["errors"][0]["pointer"] == "/epcList/0"
+        assert "印坏" in answer.json()["detail"]
+    good = {**EGGS.events[0], "eventTime": "2026-11-01T10:00:00.000+08:00"}
+    job = client.post(
+        "/epcis/v2/capture", json=document(event, good), headers=tracer | {"GS1-Capture-Error-Behaviour": "proceed"}
+    )
+    assert [each["code"] for each in job.json()["errors"]] == ["code_ended"]
+    assert len(job.json()["events"]) == 1

@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from cloud.problems import Conflict, Invalid, NotFound, Refused
-from cloud.provenance import LogBook, LogPlace, Provenance
+from cloud.provenance import LogBook, LogPlace, Neighbours, Provenance
 from cloud.provenance.store import metadata
 from traceability import TraceError
 from traceability.demo import demo_chains
@@ -197,3 +197,61 @@ def test_one_id_for_two_contents_in_one_document_is_a_conflict_and_nothing_is_st
     with pytest.raises(Conflict):
         provenance.capture(document, chain=None, by="me")
     assert provenance.log_state().size == 0
+
+
+UNIT = CHAINS["pork"].subject.removeprefix("https://id.gs1.org")
+LOT = UNIT.partition("/21/")[0]
+
+
+def test_a_code_without_a_serial_is_answered_with_its_lot_whose_pack_verifies(provenance):
+    capture(provenance, "pork")
+    seen = provenance.consumer(LOT)
+    assert (seen.level, seen.serial) == ("lot", "")
+    assert {part.key: part.state for part in seen.story.verdict}["promise"] == "pack"
+    proven = Pack.parse(seen.pack.encode()).verify(Policy.parse(provenance.policy_text.encode()), now_ms=NOW + 1000)
+    assert proven.subject == f"https://id.gs1.org{LOT}"
+
+
+def test_a_serial_nobody_knows_is_answered_with_its_lot_and_says_so_unless_asked_exactly(provenance):
+    capture(provenance, "pork")
+    seen = provenance.consumer(LOT + "/21/NOBODY")
+    assert (seen.level, seen.serial) == ("lot", "NOBODY")
+    assert seen.subject == f"https://id.gs1.org{LOT}"
+    with pytest.raises(NotFound):
+        provenance.consumer(LOT + "/21/NOBODY", exactly=True)
+    assert provenance.consumer(UNIT).level == "unit"
+
+
+def test_a_trade_item_alone_is_answered_with_its_newest_packs(provenance):
+    capture(provenance, "pork")
+    gtin = UNIT.split("/")[2]
+    provenance.name_product(gtin, "五花肉", "Pork belly")
+    item = provenance.item(f"/01/{gtin}")
+    assert (item.gtin, item.product_zh) == (gtin, "五花肉")
+    assert [lot.path for lot in item.lots] == [UNIT]
+    with pytest.raises(NotFound):
+        provenance.consumer(f"/01/{gtin}")
+    with pytest.raises(NotFound):
+        provenance.item("/01/02000011700010")
+
+
+def test_what_a_rule_warns_of_is_in_the_receipt_and_is_kept(tmp_path, engine):
+    metadata.create_all(engine)
+    log = LogBook(engine, LogPlace(tmp_path / "ledger", tmp_path / "log.key", "trace.example/log"), lambda: NOW)
+    asked = []
+
+    def county_known(code, day):
+        asked.append((code, day.isoformat()))
+        return None if code == "500153" else False
+
+    neighbours = Neighbours(county_known=county_known)
+    service = Provenance(engine, log, site="http://127.0.0.1:1", clock=lambda: NOW, neighbours=neighbours)
+    (receipt,) = service.capture(CHAINS["pork"].events[0], chain="pork", by="me")
+    assert [finding["rule"] for finding in receipt.warnings] == ["tag.county_unchecked"]
+    (warning,) = service.warnings()
+    assert (warning.event_id, warning.findings) == (receipt.event_id, receipt.warnings)
+    assert len(asked) == 1
+    strange = object_event("ADD", "commissioning", NOW - 1000, epcs=["urn:tianmai:ear:159999900000001"], place="urn:p")
+    with pytest.raises(Refused, match="599999"):
+        service.capture(strange, chain="pork", by="me")
+    service.close()

@@ -203,3 +203,65 @@ def test_real_lists_and_changes_of_chongqing_import_in_order(engine, clock, shar
     assert regions.covers("500109", "500112143")  # Dasheng town went to Beibei
     assert not regions.covers("500157", "500112143")
     assert regions.covers("500153", "500226")  # Rongchang was a county with another code
+
+
+def test_a_register_that_never_declared_itself_complete_only_says_yes_or_nothing(regions):
+    assert regions.county_known("500153", date(2026, 11, 1)) is True
+    assert regions.county_known("500112", date(2026, 11, 1)) is None
+    assert regions.county_known("500000", date(2026, 11, 1)) is None  # the city is no county
+    assert regions.county_known("510104", date(2026, 11, 1)) is None
+
+
+def test_only_on_the_days_for_which_a_list_was_declared_complete_a_county_is_said_not_to_exist(regions):
+    listed = rows("500153,荣昌区,500000", "500157,两江新区,500000")
+    regions.import_rows("list", listed, date(2026, 9, 11), complete=(date(2025, 12, 1), date(2026, 12, 31)))
+    said = {day: regions.county_known("500112", day) for day in map(date.fromisoformat, COUNTY_DAYS)}
+    assert list(said.values()) == [None, False, False, False, None]
+    assert regions.county_known("500157", date(2026, 9, 11)) is True
+    assert regions.county_known("510104", date(2026, 9, 11)) is None
+
+
+COUNTY_DAYS = ("2025-11-30", "2025-12-01", "2026-09-11", "2026-12-31", "2027-01-01")
+
+
+def test_a_list_without_a_declaration_is_complete_on_its_own_day_alone(regions):
+    regions.import_rows("list", rows("500153,荣昌区,500000"), date(2026, 9, 11))
+    assert regions.county_known("500112", date(2026, 9, 11)) is False
+    assert regions.county_known("500112", date(2026, 9, 10)) is None
+    assert regions.county_known("500112", date(2026, 9, 12)) is None
+
+
+def test_completeness_must_hold_the_day_of_the_list_and_changes_cannot_declare_it(regions):
+    with pytest.raises(Invalid):
+        regions.import_rows("list", rows("500153,荣昌区,500000"), date(2026, 9, 11), complete=(date(2026, 9, 12), None))
+    changes = rows("2015,x,500226,荣昌县,500153,荣昌区", header="year,type,old_code,old_name,new_code,new_name")
+    with pytest.raises(Invalid):
+        regions.import_rows("changes", changes, complete=(date(2015, 1, 1), None))
+
+
+def test_a_county_that_was_renamed_is_known_by_each_code_in_its_time(regions):
+    header = "year,type,old_code,old_name,new_code,new_name"
+    regions.import_rows("changes", rows("2015,renamed,500226,荣昌县,500153,荣昌区", header=header))
+    regions.import_rows("list", rows("500153,荣昌区,500000"), date(2026, 9, 11), complete=(date(1998, 1, 1), None))
+    at = {
+        (code, year): regions.county_known(code, date(year, 6, 1))
+        for code in ("500226", "500153")
+        for year in (2010, 2020)
+    }
+    assert at == {("500226", 2010): True, ("500226", 2020): False, ("500153", 2010): False, ("500153", 2020): True}
+
+
+def test_the_public_list_and_changes_know_todays_counties_and_yesterdays(regions, shared_data):
+    folder = shared_data / "admin"
+    regions.import_file(folder / "chongqing_code_changes.csv")
+    regions.import_file(
+        folder / "chongqing_districts_2026.csv", date(2026, 9, 11), complete=(date(2000, 1, 1), date(2026, 12, 31))
+    )
+    day = date(2026, 10, 1)
+    assert [regions.county_known(code, day) for code in ("500153", "500157", "500112", "500199")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert regions.county_known("500112", date(2020, 6, 1)) is True
