@@ -12,6 +12,8 @@ packages keep their own classes and are put into the table by name, so nothing h
     ├── Refused           a rule says no, and quotes its source
     ├── Invalid           the input cannot be read or is out of range
     ├── TooLarge          over a published limit
+    ├── NotAcceptable     no answer of the kind that was asked for
+    ├── Unsupported       the input is of a kind that nobody reads here
     ├── TooMany           a quota is used up
     └── Unavailable       a store or a neighbour does not answer; try again
 
@@ -37,12 +39,14 @@ __all__ = [
     "Conflict",
     "Forbidden",
     "Invalid",
+    "NotAcceptable",
     "NotFound",
     "Refused",
     "TooLarge",
     "TooMany",
     "Unauthenticated",
     "Unavailable",
+    "Unsupported",
     "install",
     "problem",
 ]
@@ -109,6 +113,18 @@ class TooLarge(CloudError):
     code = "too_large"
 
 
+class NotAcceptable(CloudError):
+    """The answer cannot be given in the form that was asked for."""
+
+    code = "not_acceptable"
+
+
+class Unsupported(CloudError):
+    """The input is in a form that nobody reads here."""
+
+    code = "unsupported"
+
+
 class TooMany(CloudError):
     """A quota is used up."""
 
@@ -131,6 +147,8 @@ STATUS: Mapping[str, int] = {
     "cloud.problems.Refused": 422,
     "cloud.problems.Invalid": 422,
     "cloud.problems.TooLarge": 413,
+    "cloud.problems.NotAcceptable": 406,
+    "cloud.problems.Unsupported": 415,
     "cloud.problems.TooMany": 429,
     "cloud.problems.Unavailable": 503,
     "cloud.problems.CloudError": 400,

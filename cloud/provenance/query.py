@@ -12,10 +12,12 @@ leaves out events declared wrong; `all` shows them and their declarations).
 Source: EPCIS 2.0 §8.2.7.1 (simple event query), §12.6 (REST binding).
 """
 
+import contextlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from cloud.problems import Invalid
 from traceability.epc_uris import canonical_name
@@ -26,11 +28,15 @@ __all__ = ["EventQuery"]
 
 Body = Mapping[str, Any]
 Predicate = Callable[[Body], bool]
+Finder = Callable[[Body], list[Any]]
 
 MOST_PER_PAGE: Final = 1_000
 _PAGING: Final = frozenset({"perPage", "nextPageToken", "as_of", "mode", "orderBy", "orderDirection"})
 _LIMITS: Final = frozenset({"eventCountLimit", "maxEventCount"})
-_WHOLE: Final = re.compile(r"-?\d+")
+# The REST binding and the query language write these two differently.
+_SPELLINGS: Final = {f"{c}_errorDeclarationTime": f"{c}_errorDeclaration_Time" for c in ("GE", "LT")}
+_WHOLE: Final = re.compile(r"-?\d+", re.ASCII)
+_LONGEST: Final = 18  # digits of a number that every database holds
 _TIMES: Final = {
     "GE_eventTime": ("when_ms", 1),
     "LT_eventTime": ("when_ms", -1),
@@ -60,7 +66,10 @@ _QUANTITIES: Final = _MATCH["anyEPCClass"]
 
 @dataclass(frozen=True)
 class EventQuery:
-    """A query: limits the store knows, predicates it does not, order and page."""
+    """A query: limits the store knows, predicates it does not, order and page.
+
+    `seen`: how many events earlier pages held. `known_before_ms`: the answer is what was known then; None: now.
+    """
 
     when_ms: tuple[int | None, int | None] = (None, None)
     recorded_ms: tuple[int | None, int | None] = (None, None)
@@ -74,18 +83,22 @@ class EventQuery:
     limit: int | None = None
     most: int | None = None
     after: tuple[int, int] | None = None
+    seen: int = 0
+    known_before_ms: int | None = None
     mode: str = "current"
 
     @classmethod
     def parse(cls, parameters: Mapping[str, Sequence[str]]) -> "EventQuery":
         """A query of URL parameters. Raises `Invalid` with a pointer to the first parameter that is not one."""
         own = {name: _one(name, values) for name, values in parameters.items() if name in _PAGING | _LIMITS}
-        asked = {name: _typed(name, values) for name, values in parameters.items() if name not in own}
-        for problem in check_query(asked) or ():
-            raise Invalid(f"{problem.pointer} {problem.message}", code="bad_query", pointer=f"/query{problem.pointer}")
+        given = {_SPELLINGS.get(name, name): values for name, values in parameters.items() if name not in own}
+        asked = {name: _typed(name, values) for name, values in given.items()}
+        _refuse_what_is_none(asked, own)
+        known_before = _moment(own.get("as_of"))
+        after, seen = _token(own.get("nextPageToken"))
         return cls(
             when_ms=_span(asked, "when_ms"),
-            recorded_ms=_as_of(_span(asked, "recorded_ms"), own.get("as_of")),
+            recorded_ms=_earlier(_span(asked, "recorded_ms"), known_before),
             kinds=tuple(asked.get("eventType", ())),
             ids=tuple(asked.get("EQ_eventID", ())),
             things=_indexed(asked),
@@ -95,7 +108,9 @@ class EventQuery:
             per_page=_whole("perPage", own.get("perPage", "30"), 1, MOST_PER_PAGE),
             limit=_limit(own.get("eventCountLimit"), "eventCountLimit"),
             most=_limit(own.get("maxEventCount"), "maxEventCount"),
-            after=_token(own.get("nextPageToken")),
+            after=after,
+            seen=seen,
+            known_before_ms=known_before,
             mode=_mode(own.get("mode", "current")),
         )
 
@@ -105,6 +120,20 @@ class EventQuery:
 
 
 _BY_STORE: Final = frozenset({*_TIMES, "eventType", "EQ_eventID", "@context"})
+
+
+def _refuse_what_is_none(asked: Mapping[str, Any], own: Mapping[str, str]) -> None:
+    for problem in check_query(asked) or ():
+        raise Invalid(f"{problem.pointer} {problem.message}", code="bad_query", pointer=f"/query{problem.pointer}")
+    for name in asked:
+        if name.startswith(("HASATTR_", "EQ_ATTR_")):
+            raise Invalid(
+                f"{name} asks for master data, which this repository does not keep: ask for a field of the events",
+                code="no_master_data",
+                pointer=f"/query/{name}",
+            )
+    if own.keys() >= _LIMITS:
+        raise Invalid("eventCountLimit and maxEventCount exclude each other", code="bad_query", pointer="/query")
 
 
 def _one(name: str, values: Sequence[str]) -> str:
@@ -122,7 +151,7 @@ def _typed(name: str, values: Sequence[str]) -> Any:
         return _number(text) if _is_number(text) else text
     if name == "EQ_booleanValue":
         return {"true": True, "false": False}.get(text, text)
-    parts = [part for part in text.split("|") if part]
+    parts = text.split("|") if text else []
     if name.startswith(("EQ_quantity", "EQ_value_")) and all(map(_is_number, parts)):
         return [_number(part) for part in parts]
     return parts
@@ -169,13 +198,14 @@ def _mode(text: str) -> str:
     return text
 
 
-def _token(text: str | None) -> tuple[int, int] | None:
+def _token(text: str | None) -> tuple[tuple[int, int] | None, int]:
     if text is None:
-        return None
-    key, _, place = text.partition(".")
-    if not (_WHOLE.fullmatch(key) and _WHOLE.fullmatch(place)):
+        return None, 0
+    parts = text.split(".")
+    if len(parts) != 3 or not all(_WHOLE.fullmatch(part) and len(part) < _LONGEST for part in parts):  # noqa: PLR2004
         raise Invalid("the page token is not one of ours", code="bad_query", pointer="/query/nextPageToken")
-    return int(key), int(place)
+    key, place, seen = map(int, parts)
+    return (key, place), seen
 
 
 def _span(asked: Mapping[str, Any], column: str) -> tuple[int | None, int | None]:
@@ -186,14 +216,18 @@ def _span(asked: Mapping[str, Any], column: str) -> tuple[int | None, int | None
     return found.get(1), found.get(-1)
 
 
-def _as_of(span: tuple[int | None, int | None], text: str | None) -> tuple[int | None, int | None]:
+def _moment(text: str | None) -> int | None:
     if text is None:
-        return span
+        return None
     try:
-        moment = _ms(text) + 1
+        return _ms(text) + 1
     except ValueError as why:
         raise Invalid("as_of must be a date and time with its zone", code="bad_query", pointer="/query/as_of") from why
-    return span[0], moment if span[1] is None else min(moment, span[1])
+
+
+def _earlier(span: tuple[int | None, int | None], moment: int | None) -> tuple[int | None, int | None]:
+    ends = [end for end in (span[1], moment) if end is not None]
+    return span[0], min(ends, default=None)
 
 
 def _ms(text: str) -> int:
@@ -213,14 +247,31 @@ def _predicate(name: str, value: Any) -> Predicate:
     comparison, _, rest = name.partition("_")
     if comparison == "MATCH":
         return _touches(_MATCH[rest], value)
+    find = _finder(rest)
     if comparison == "EXISTS":
-        return lambda body: bool(_values(body, rest))
+        return lambda body: bool(find(body))
     if comparison in _COMPARE:
-        return _measure(_COMPARE[comparison], rest, value)
+        return _measure(_COMPARE[comparison], find, value)
     if comparison == "WD":
-        return lambda body: any(_below(found, value) for found in _values(body, rest))
-    wanted = frozenset(_plain(each) for each in (value if isinstance(value, list) else [value]))
-    return lambda body: any(_plain(found) in wanted for found in _values(body, rest))
+        return lambda body: any(_below(found, value) for found in find(body))
+    wanted = frozenset(form for each in (value if isinstance(value, list) else [value]) for form in _forms(each))
+    return lambda body: any(_plain(found) in wanted for found in find(body))
+
+
+def _forms(asked: Any) -> Iterator[Any]:
+    """What a value asked for may look like in an event: a parameter of a URL is text, a field may be a number."""
+    yield _plain(asked)
+    if isinstance(asked, str):
+        if _is_number(asked):
+            yield _number(asked)
+        with contextlib.suppress(ValueError):
+            yield _Instant(_ms(asked))
+
+
+class _Instant(NamedTuple):
+    """A moment: two spellings of one, in different zones, are equal."""
+
+    ms: int
 
 
 def _touches(lists: Iterable[str], names: Sequence[str]) -> Predicate:
@@ -244,15 +295,13 @@ def _below(place: Any, wanted: Sequence[str]) -> bool:
     return any(str(place) == each or str(place).startswith(each.rstrip("/") + "/") for each in wanted)
 
 
-def _measure(compare: Callable[[float, float], bool], rest: str, limit: Any) -> Predicate:
+def _measure(compare: Callable[[float, float], bool], find: Finder, limit: Any) -> Predicate:
     """A comparison: of numbers where the limit is one, else of times."""
     bound = float(limit) if isinstance(limit, int | float) else float(_ms(str(limit)))
     timed = not isinstance(limit, int | float)
 
     def holds(body: Body) -> bool:
-        return any(
-            compare(found, bound) for found in map(_as_number(timed=timed), _values(body, rest)) if found is not None
-        )
+        return any(compare(found, bound) for found in map(_as_number(timed=timed), find(body)) if found is not None)
 
     return holds
 
@@ -269,10 +318,18 @@ def _as_number(*, timed: bool) -> Callable[[Any], float | None]:
     return read
 
 
+_STAMP: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]")
+
+
 def _plain(value: Any) -> Any:
     """A value in the form that is compared: a word of the standard without its prefix, a name canonical."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if not isinstance(value, str):
         return value
+    if _STAMP.match(value):
+        with contextlib.suppress(ValueError):
+            return _Instant(_ms(value))
     word = re.fullmatch(
         r"(?:urn:epcglobal:cbv:(?:bizstep|disp|er|btt|sdt):|https://ref\.gs1\.org/cbv/\w+-|cbv:\w+-|gs1:)(.+)", value
     )
@@ -283,7 +340,15 @@ def _reports(body: Body) -> list[Any]:
     return [report for each in body.get("sensorElementList") or () for report in each.get("sensorReport") or ()]
 
 
-_PLAIN_PATHS: Final[Mapping[str, Callable[[Body], list[Any]]]] = {
+def _metadata(body: Body) -> list[Any]:
+    return [each.get("sensorMetadata") or {} for each in body.get("sensorElementList") or ()]
+
+
+def _quantities(body: Body) -> list[Any]:
+    return [each for name in _QUANTITIES for each in body.get(name) or ()]
+
+
+_PLAIN_PATHS: Final[Mapping[str, Finder]] = {
     "readPoint": lambda body: _ids(body.get("readPoint")),
     "bizLocation": lambda body: _ids(body.get("bizLocation")),
     "persistentDisposition_set": lambda body: list((body.get("persistentDisposition") or {}).get("set") or ()),
@@ -291,13 +356,19 @@ _PLAIN_PATHS: Final[Mapping[str, Callable[[Body], list[Any]]]] = {
     "errorReason": lambda body: _some((body.get("errorDeclaration") or {}).get("reason")),
     "correctiveEventID": lambda body: list((body.get("errorDeclaration") or {}).get("correctiveEventIDs") or ()),
     "errorDeclaration_Time": lambda body: _some((body.get("errorDeclaration") or {}).get("declarationTime")),
-    "quantity": lambda body: [q.get("quantity") for name in _QUANTITIES for q in body.get(name) or ()],
+    "quantity": lambda body: _each(_quantities(body), "quantity"),
+    # A measurement's type, not the event's.
+    "type": lambda body: _each(_reports(body), "type"),
+    **{
+        name: partial(lambda name, body: _each([*_metadata(body), *_reports(body)], name), name)
+        for name in ("time", "startTime", "endTime", "deviceID", "dataProcessingMethod", "bizRules")
+    },
 }
-_INNER: Final[Mapping[str, Callable[[Body], list[Any]]]] = {
+_INNER: Final[Mapping[str, Finder]] = {
     "ILMD_": lambda body: _some(body.get("ilmd")),
     "ERROR_DECLARATION_": lambda body: _some(body.get("errorDeclaration")),
     "SENSORELEMENT_": lambda body: list(body.get("sensorElementList") or ()),
-    "SENSORMETADATA_": lambda body: [each.get("sensorMetadata") or {} for each in body.get("sensorElementList") or ()],
+    "SENSORMETADATA_": _metadata,
     "SENSORREPORT_": _reports,
     "readPoint_": lambda body: _some(body.get("readPoint")),
     "bizLocation_": lambda body: _some(body.get("bizLocation")),
@@ -309,30 +380,42 @@ _TYPED_LISTS: Final = {
 }
 
 
-def _values(body: Body, rest: str) -> list[Any]:
-    """Every value an event has under a parameter's name; empty where it has none."""
+def _finder(rest: str) -> Finder:
+    """What looks up every value an event has under a parameter's name; it answers with none where there is none."""
     if rest in _PLAIN_PATHS:
-        return _PLAIN_PATHS[rest](body)
+        return _PLAIN_PATHS[rest]
+    if ":" in rest:
+        return _own_field(rest)
     for prefix, (listed, key) in _TYPED_LISTS.items():
         if rest.startswith(prefix):
-            return [e.get(key) for e in body.get(listed) or () if _plain(e.get("type")) == rest.removeprefix(prefix)]
-    if re.fullmatch(r"quantity_[A-Z0-9]{2,4}", rest):
-        unit = rest.removeprefix("quantity_")
-        return [
-            q["quantity"] for n in _QUANTITIES for q in body.get(n) or () if q.get("uom") == unit and "quantity" in q
-        ]
-    deep = rest.startswith("INNER_")
-    rest = rest.removeprefix("INNER_")
-    roots: list[Any] = [body]
-    for prefix, inside in _INNER.items():
-        if rest.startswith(prefix):
-            rest, roots = rest.removeprefix(prefix), inside(body)
-    if ":" in rest:
-        return _named(roots, rest, deep=deep)
-    if body.get(rest) is not None:
-        return _some(body[rest])
+            kind = _plain(rest.removeprefix(prefix))
+            return lambda body: [e.get(key) for e in body.get(listed) or () if _plain(e.get("type")) == kind]
     name, _, unit = rest.partition("_")
-    return [r[name] for r in _reports(body) if name in r and (not unit or r.get("uom") == unit)]
+    if name == "quantity":
+        return lambda body: _each([each for each in _quantities(body) if each.get("uom") == unit], name)
+    if unit or rest in _OF_REPORTS:
+        return lambda body: _each([each for each in _reports(body) if not unit or each.get("uom") == unit], name)
+    return lambda body: _some(body.get(rest))
+
+
+_OF_REPORTS: Final = frozenset(
+    ("percRank", "microorganism", "chemicalSubstance", "stringValue", "booleanValue", "hexBinaryValue", "uriValue")
+)
+
+
+def _own_field(rest: str) -> Finder:
+    """A field in a namespace: of the event, or of the part of it that the name begins with; INNER_: at any depth."""
+    deep = rest.startswith("INNER_")
+    name = rest.removeprefix("INNER_")
+    for prefix, inside in _INNER.items():
+        if name.startswith(prefix):
+            field_name = name.removeprefix(prefix)
+            return lambda body: _named(inside(body), field_name, deep=deep)
+    return lambda body: _named([body], name, deep=deep)
+
+
+def _each(parts: Iterable[Mapping[str, Any]], name: str) -> list[Any]:
+    return [part[name] for part in parts if name in part]
 
 
 def _named(roots: list[Any], name: str, *, deep: bool) -> list[Any]:

@@ -8,19 +8,24 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from cloud.problems import Invalid
+from cloud.problems import Invalid, Unsupported
 from traceability.epcis_xml import read_xml
 
 __all__ = ["read_document"]
 
+JSON = ("", "application/json", "application/ld+json")
+XML = ("application/xml", "text/xml")
 DEEPEST = 40
 LONGEST_NUMBER = 40
 
 
 def read_document(data: bytes, content_type: str = "application/json") -> dict[str, Any]:
-    """A captured body as JSON; EPCIS XML becomes its JSON form. Raises `Invalid` or `TraceError` and where."""
-    if "xml" in content_type:
+    """A captured body as JSON; EPCIS XML becomes its JSON form. Raises `Unsupported`, `Invalid` or `TraceError`."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind in XML:
         return read_xml(data)
+    if kind not in JSON:
+        raise Unsupported(f"a body of type {kind[:60]} is not read here: send {', '.join((*JSON[1:], *XML))}")
     try:
         value = json.loads(
             data.decode("utf-8"),

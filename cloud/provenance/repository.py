@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import orjson
 from fastapi import APIRouter, Depends, Header, Request, Response
@@ -18,10 +18,11 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from typing_extensions import override
 
-from cloud.problems import Invalid, NotFound, TooLarge
+from cloud.problems import Invalid, NotAcceptable, NotFound, TooLarge
 from cloud.provenance.journal import Known
 from cloud.provenance.query import EventQuery
 from cloud.provenance.reading import read_document
+from cloud.provenance.resources import BEHAVIOUR, LARGEST_DOCUMENT, RESOURCES, VERSIONS, next_link, resource_routes
 from cloud.provenance.schemas import Captured, CaptureJob
 from cloud.provenance.service import Provenance
 from cloud.provenance.store import Stored
@@ -33,19 +34,7 @@ __all__ = ["build_repository"]
 Tracer = Annotated[Who, Depends(having(Role.TRACER))]
 Reader = Annotated[Who, Depends(having(*Role))]
 ROOT = "/epcis/v2"
-BEHAVIOUR = "GS1-Capture-Error-Behaviour"
-LARGEST_DOCUMENT = 8 * 1024 * 1024
 SMALL_DOCUMENT = 16 * 1024  # read and sealed in about a millisecond
-VERSIONS = {"GS1-EPCIS-Version": "2.0", "GS1-CBV-Version": "2.0", "GS1-EPCIS-Min": "2.0", "GS1-EPCIS-Max": "2.0"}
-# Resource paths of the standard -> the query parameter they stand for.
-RESOURCES = {
-    "eventTypes": "eventType",
-    "epcs": "MATCH_anyEPC",
-    "bizSteps": "EQ_bizStep",
-    "bizLocations": "EQ_bizLocation",
-    "readPoints": "EQ_readPoint",
-    "dispositions": "EQ_disposition",
-}
 
 
 def build_repository(provenance: Provenance) -> APIRouter:
@@ -54,6 +43,7 @@ def build_repository(provenance: Provenance) -> APIRouter:
     _capture_routes(router, provenance)
     _query_routes(router, provenance)
     _named_routes(router, provenance)
+    resource_routes(router, provenance)
     return router
 
 
@@ -147,7 +137,7 @@ def _named_routes(router: APIRouter, provenance: Provenance) -> None:
         name, query = body.get("name"), body.get("query")
         if not isinstance(name, str) or not name.isidentifier() or not isinstance(query, dict):
             raise Invalid("a named query has a name of letters, digits and _ and a query object", pointer="/body")
-        texts = {str(key): "|".join(value) if isinstance(value, list) else str(value) for key, value in query.items()}
+        texts = {str(key): _as_parameter(value) for key, value in query.items()}
         provenance.keep_query(name, texts)
         return JSONResponse({"name": name}, 201, {"Location": f"{ROOT}/queries/{name}"})
 
@@ -204,14 +194,21 @@ def _parameters(request: Request) -> dict[str, list[str]]:
     return found
 
 
+def _as_parameter(value: Any) -> str:
+    """A value of a query document as the text that a URL would carry."""
+    if isinstance(value, list):
+        return "|".join(map(_as_parameter, value))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
 def _stored(provenance: Provenance, name: str) -> dict[str, list[str]]:
     return {key: [value] for key, value in provenance.named_query(name).items()}
 
 
 def _answer(request: Request, provenance: Provenance, parameters: Mapping[str, list[str]]) -> Response:
-    accepted = request.headers.get("accept", "*/*")
-    if not any(kind in accepted for kind in ("*/*", "application/json", "application/ld+json", "application/*")):
-        raise Invalid("events are answered as application/ld+json or application/json", code="not_acceptable")
+    kind = _wanted(request)
     rows, token = provenance.search(EventQuery.parse(parameters))
     result = {"queryName": "SimpleEventQuery", "resultsBody": {"eventList": [_event(row) for row in rows]}}
     body = {
@@ -223,11 +220,41 @@ def _answer(request: Request, provenance: Provenance, parameters: Mapping[str, l
     }
     headers = dict(VERSIONS)
     if token is not None:
-        following = urlencode(
-            {**{name: "|".join(values) for name, values in parameters.items()}, "nextPageToken": token}
+        asked = {name: "|".join(values) for name, values in parameters.items()}
+        headers["Link"] = next_link(request, asked | {"nextPageToken": token})
+    return JSONResponse(body, headers=headers, media_type=kind)
+
+
+def _wanted(request: Request) -> str:
+    """The media type of the answer. Raises `NotAcceptable` for one that we do not write, or a translation of names."""
+    names = request.headers.get("GS1-EPC-Format", "Never_Translates")
+    if names not in {"Never_Translates", "No_Preference"}:
+        raise NotAcceptable(
+            f"events are given back as they came: GS1-EPC-Format {names[:40]} would rewrite their names"
         )
-        headers["Link"] = f'<{request.url.path}?{following}>; rel="next"'
-    return JSONResponse(body, headers=headers, media_type="application/ld+json")
+    ranges = [_range(each) for each in request.headers.get("accept", "*/*").split(",")]
+    for kind, asks in _ANSWERS.items():
+        fitting = [(len(asked), quality) for asked, quality in ranges if asked in asks]
+        if fitting and max(fitting)[1] > 0:
+            return kind
+    raise NotAcceptable(f"events are answered as {' or '.join(_ANSWERS)}")
+
+
+def _range(text: str) -> tuple[str, float]:
+    """A media range of an Accept header and its weight; what cannot be read weighs nothing."""
+    name, *parameters = (part.strip().lower() for part in text.split(";"))
+    weight = next((part.removeprefix("q=") for part in parameters if part.startswith("q=")), "1")
+    try:
+        return name, float(weight)
+    except ValueError:
+        return name, 0.0
+
+
+# What is answered -> the ranges that ask for it.
+_ANSWERS = {
+    "application/ld+json": ("application/ld+json", "application/*", "*/*"),
+    "application/json": ("application/json", "application/*", "*/*"),
+}
 
 
 def _context(rows: list[Stored]) -> list[Any]:

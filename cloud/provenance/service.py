@@ -9,6 +9,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Engine
@@ -282,12 +283,23 @@ class Provenance:
 
     def search(self, query: EventQuery) -> tuple[list[Stored], str | None]:
         """One page of a query's answer, and the token of the next one. Raises `TooLarge` past the asker's own limit."""
-        rows, after = self._store.search(query)
-        if query.most is not None and len(rows) > query.most:
-            raise TooLarge(f"more than {query.most} events answer the query", code="query_too_large")
-        if query.limit is not None and len(rows) >= query.limit:
-            return rows[: query.limit], None
-        return rows, None if after is None else f"{after[0]}.{after[1]}"
+        if query.most is not None and query.after is None:
+            whole, _ = self._store.search(replace(query, per_page=query.most + 1))
+            if len(whole) > query.most:
+                raise TooLarge(f"more than {query.most} events answer the query", code="query_too_large")
+        left = query.per_page if query.limit is None else min(query.per_page, query.limit - query.seen)
+        if left <= 0:
+            return [], None
+        rows, after = self._store.search(replace(query, per_page=left))
+        seen = query.seen + len(rows)
+        if after is None or (query.limit is not None and seen >= query.limit):
+            return rows, None
+        return rows, f"{after[0]}.{after[1]}.{seen}"
+
+    def names(self, of: str, after: str, limit: int) -> tuple[list[str], str | None]:
+        """One page of the different names of one kind (as `EventStore.names`), and the token of the next one."""
+        found = self._store.names(of, after, limit + 1)
+        return found[:limit], found[limit - 1] if len(found) > limit else None
 
     def events(self, limit: int, before: int | None = None, chain: str | None = None) -> list[Stored]:
         """Captured events, newest capture first."""

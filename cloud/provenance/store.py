@@ -7,6 +7,7 @@ is in the log or nowhere. This module holds the tables and every question asked 
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -26,12 +27,15 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    cast,
+    collate,
     delete,
     func,
     insert,
     literal,
     select,
     tuple_,
+    type_coerce,
     update,
 )
 
@@ -268,6 +272,29 @@ class EventStore:
         rows = {row.place: row for row in self._events(_whole().where(EVENT.c.place.in_(things)))}
         return [(thing, rows[place]) for place, thing in things.items()]
 
+    def names(self, of: str, after: str, limit: int) -> list[str]:
+        """Different names of one kind that stored events hold, in their order: eventTypes, epcs, bizSteps, and so on.
+
+        Places and dispositions stand only in the events' JSON, so each answer about them reads all events.
+        """
+        if of in {"eventTypes", "epcs", "bizSteps"}:
+            columns: dict[str, ColumnElement[str]] = {
+                "eventTypes": EVENT.c.kind,
+                "epcs": THING.c.thing,
+                "bizSteps": EVENT.c.step,
+            }
+            column = columns[of]
+        else:
+            sqlite = self._engine.dialect.name == "sqlite"
+            body: ColumnElement[Any] = type_coerce(EVENT.c.body, JSON) if sqlite else cast(EVENT.c.body, JSON)
+            paths = {"readPoints": ("readPoint", "id"), "bizLocations": ("bizLocation", "id")}
+            column = body[paths.get(of, ("disposition",))].as_string()
+        found = select(column.label("name")).distinct().subquery()
+        name = found.c.name if self._engine.dialect.name == "sqlite" else collate(found.c.name, "C")
+        query = select(found.c.name).where(name > after).order_by(name).limit(limit)
+        with self._engine.connect().execution_options(reading=True) as db:
+            return list(db.execute(query).scalars())
+
     def chain_of(self, things: Collection[str], chains: Collection[str]) -> str | None:
         """Which of `chains` the newest event of any of `things` belongs to; None where none of them was ever in one."""
         newest: tuple[int, str] | None = None
@@ -455,7 +482,7 @@ def _page(query: EventQuery, after: tuple[int, int] | None) -> Select[tuple[obje
         rows = rows.where(EVENT.c.event_id.in_(query.ids))
     for names in query.things:
         rows = rows.where(EVENT.c.place.in_(select(THING.c.place).where(THING.c.thing.in_(names))))
-    return rows if query.mode == "all" else rows.where(_stands(EVENT.c.place, query.recorded_ms[1]))
+    return rows if query.mode == "all" else rows.where(_stands(EVENT.c.place, query.known_before_ms))
 
 
 def _whole() -> Select[tuple[object, ...]]:

@@ -1,3 +1,5 @@
+from urllib.parse import quote
+
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
@@ -315,3 +317,89 @@ def test_an_event_about_a_void_code_is_a_conflict_with_pointer_and_reason_on_eve
     )
     assert [each["code"] for each in job.json()["errors"]] == ["code_ended"]
     assert len(job.json()["events"]) == 1
+
+
+def test_what_there_is_can_be_discovered_from_the_top(client):
+    ids = eggs(client)
+    viewer = {"x-who": "viewer"}
+    top = client.get("/epcis/v2", headers=viewer).json()
+    assert {"events", "capture", "queries", "epcs"} <= set(top["member"])
+    for resource in ("eventTypes", "epcs", "bizSteps", "bizLocations", "readPoints", "dispositions"):
+        listed = client.get(f"/epcis/v2/{resource}?perPage=500", headers=viewer).json()
+        assert (listed["type"], "@context" in listed) == ("Collection", True)
+        assert len(listed["member"]) == len(set(listed["member"]))
+    steps = client.get("/epcis/v2/bizSteps?perPage=500", headers=viewer).json()["member"]
+    assert {"shipping", *(event["bizStep"] for event in EGGS.events)} <= set(steps)
+    place = quote(next(event["readPoint"]["id"] for event in EGGS.events if "readPoint" in event), safe="")
+    assert client.get(f"/epcis/v2/readPoints/{place}", headers=viewer).json()["member"] == ["events"]
+    assert set(found(client, f"readPoints/{place}/events")) < set(ids)
+    assert client.get("/epcis/v2/colours", headers=viewer).status_code == 404
+    assert client.get("/epcis/v2/epcs").status_code == 401
+
+
+def test_names_of_things_are_listed_by_pages_that_follow_each_other(client):
+    eggs(client)
+    seen, path = [], "/epcis/v2/epcs?perPage=2"
+    while path:
+        answer = client.get(path, headers={"x-who": "viewer"})
+        seen += answer.json()["member"]
+        path = answer.links.get("next", {}).get("url")
+    assert len(seen) > 3
+    assert seen == sorted(set(seen))
+
+
+def test_pages_under_a_link_follow_each_other_though_the_name_holds_slashes(client):
+    eggs(client)
+    thing = quote(next(event["epcList"][0] for event in EGGS.events if event.get("epcList")), safe="")
+    first = client.get(f"/epcis/v2/epcs/{thing}/events?perPage=1", headers={"x-who": "viewer"})
+    assert thing in first.links.get("next", {}).get("url", thing)
+
+
+def test_versions_and_limits_are_told_to_everybody_who_asks_for_options(client):
+    for path in ("", "/events", "/capture", "/epcs", "/queries"):
+        answer = client.options("/epcis/v2" + path)
+        assert (answer.status_code, answer.headers["gs1-epcis-version"]) == (204, "2.0")
+    limits = client.options("/epcis/v2/capture").headers
+    assert (limits["gs1-capture-error-behaviour"], int(limits["gs1-epcis-capture-file-size-limit"])) == (
+        "rollback",
+        2**23,
+    )
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("application/json", "application/json"),
+        ("application/ld+json", "application/ld+json"),
+        ("*/*", "application/ld+json"),
+        ("text/html, application/json;q=0.5", "application/json"),
+        ("application/xml", None),
+        ("text/html", None),
+        ("application/json;q=0", None),
+    ],
+)
+def test_an_answer_comes_in_the_form_asked_for_or_not_at_all(client, accept, kind):
+    answer = client.get("/epcis/v2/events", headers={"x-who": "viewer", "accept": accept})
+    if kind is None:
+        assert (answer.status_code, answer.json()["code"]) == (406, "not_acceptable")
+    else:
+        assert answer.headers["content-type"].startswith(kind)
+    translated = client.get("/epcis/v2/events", headers={"x-who": "viewer", "GS1-EPC-Format": "Always_EPC_URN"})
+    assert translated.status_code == 406
+
+
+@pytest.mark.parametrize("door", ["events", "capture"])
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "image/png"])
+def test_a_body_of_a_kind_nobody_reads_is_refused_as_such(client, door, kind):
+    headers = {"x-who": "tracer", "content-type": kind}
+    assert client.post(f"/epcis/v2/{door}", content=b"{}", headers=headers).status_code == 415
+
+
+def test_a_named_query_keeps_every_kind_of_value(client):
+    eggs(client)
+    query = {"EQ_booleanValue": True, "EXISTS_sensorElementList": None, "GE_percRank": 3, "eventType": ["ObjectEvent"]}
+    body = {"name": "typed", "query": query}
+    assert client.post("/epcis/v2/queries", json=body, headers={"x-who": "tracer"}).status_code == 201
+    assert found(client, "queries/typed/events") == []
+    bad = {"name": "bad", "query": {"EQ_booleanValue": "perhaps"}}
+    assert client.post("/epcis/v2/queries", json=bad, headers={"x-who": "tracer"}).status_code == 422
