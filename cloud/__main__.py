@@ -323,7 +323,7 @@ def _fsck(_args: argparse.Namespace, settings: Settings) -> int:
         where = "" if finding.index is None else f"event {finding.index}: "
         print(f"{finding.code}: {where}{finding.message}")
     if not findings:
-        print("journal, tiles and signed head agree")
+        print("journal, tiles, signed head and the rows of the events agree")
     return 1 if findings else 0
 
 

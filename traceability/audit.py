@@ -27,7 +27,7 @@ class Finding:
 
     Codes: ``head`` (not signed as it must be), ``rolled_back``, ``missing``, ``edited``, ``removed``, ``moved``,
     ``forked`` (a head kept elsewhere contradicts), ``rewritten`` (journal and tiles contradict the head), ``tile``,
-    ``bundle`` (can be rebuilt).
+    ``bundle`` (can be rebuilt); from who keeps rows beside the journal also ``row``.
     """
 
     code: str

@@ -44,6 +44,11 @@ STEP: Final = "urn:tianmai:step:"
 CHINA: Final = timezone(timedelta(hours=8))
 
 _GRAMS: Final = {"KGM": 1000, "GRM": 1, "TNE": 1_000_000}
+# Where events name things: single ones, and lots.
+_CHILDREN: Final = (("childEPCs", "childQuantityList"),)
+_TAKEN: Final = (("inputEPCList", "inputQuantityList"),)
+_MADE: Final = (("outputEPCList", "outputQuantityList"),)
+_NAMING: Final = (("epcList", "quantityList"), *_CHILDREN, *_TAKEN, *_MADE)
 
 
 class EventError(TraceError):
@@ -135,12 +140,12 @@ class Event:
     @property
     def inputs(self) -> tuple[str, ...]:
         """Single things and lots that a transformation took."""
-        return (*self._list("inputEPCList"), *(q.epc_class for q in self.input_quantities))
+        return tuple(self._names(_TAKEN))
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Single things and lots that a transformation made."""
-        return (*self._list("outputEPCList"), *(q.epc_class for q in self.output_quantities))
+        return tuple(self._names(_MADE))
 
     @property
     def input_quantities(self) -> tuple[Quantity, ...]:
@@ -160,7 +165,7 @@ class Event:
     @property
     def children(self) -> tuple[str, ...]:
         """What was put in, taken out or fixed: single things and lots."""
-        return (*self._list("childEPCs"), *(q.epc_class for q in self.child_quantities))
+        return tuple(self._names(_CHILDREN))
 
     @property
     def child_quantities(self) -> tuple[Quantity, ...]:
@@ -180,16 +185,22 @@ class Event:
     @property
     def things(self) -> tuple[str, ...]:
         """Every thing or lot the event names, once, in reading order."""
-        parent = () if self.parent is None else (self.parent,)
-        lots = tuple(q.epc_class for q in self.quantities)
-        return tuple(dict.fromkeys((*parent, *self.epcs, *lots, *self.children, *self.inputs, *self.outputs)))
+        parent = self.body.get("parentID")
+        names = self._names(_NAMING)
+        return tuple(dict.fromkeys(names if parent is None else (parent, *names)))
 
     def extension(self, name: str) -> Any:
         """The value of an own field such as ``tm:treatment``; ``None`` when it is not there."""
         return self.body.get(name)
 
-    def _list(self, name: str) -> tuple[str, ...]:
-        return tuple(self.body.get(name) or ())
+    def _names(self, lists: tuple[tuple[str, str], ...]) -> list[str]:
+        """Names in these pairs of lists; every capture comes by here, so no `Quantity` is made for a name."""
+        found: list[str] = []
+        body = self.body
+        for singles, lots in lists:
+            found += body.get(singles) or ()
+            found += [lot["epcClass"] for lot in body.get(lots) or ()]
+        return found
 
     def _quantities(self, name: str) -> tuple[Quantity, ...]:
         found = self.body.get(name)

@@ -14,8 +14,8 @@ journal back, and the ledger does not open.
 The same entry twice has one index: capture is idempotent by leaf hash.
 """
 
+import contextlib
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -28,6 +28,7 @@ from traceability import TraceError
 from traceability.keys import SigningKey, VerifierKey
 from traceability.merkle import HASH_BYTES, consistency_proof, leaf_hash, right_edge
 from traceability.notes import Checkpoint, Note
+from traceability.publishing import Head, Publisher
 from traceability.stores import (
     Batch,
     Conflict,
@@ -45,10 +46,10 @@ from traceability.tiles import (
     TILE_BYTES,
     WIDTH,
     BadTile,
+    FullTile,
     Growth,
     TileReader,
     growth_at,
-    pack_bundle,
     stored_tiles,
     tile_name,
     unfold,
@@ -82,17 +83,6 @@ class Proof:
     index: int
     size: int
     hashes: tuple[bytes, ...]
-
-
-@dataclass(frozen=True)
-class _Head:
-    """One moment of the log: its tree, and the note that says so."""
-
-    growth: Growth
-    note: str | None
-
-
-_EMPTY: Final = _Head(Growth(), None)
 
 
 @dataclass(frozen=True)
@@ -130,14 +120,16 @@ class Ledger:
         self._edge = lru_cache(maxsize=64)(lambda size: right_edge(size, self._reader.node(size)))
         self._pause_s = publish_every_s
         self._uncertain = False  # whether the journal may hold more than the tree
-        self._head = self._shown = _EMPTY
+        self._head = Head(Growth(), None)
+        self._publisher = Publisher(entries, tiles, head)
         self._reopen()
         self._take_up()
-        self._publish()
+        self._publisher.publish()
         self._queue: SimpleQueue[_Request | None] = SimpleQueue()
-        self._writer: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self._start = threading.Lock()
         self._closed = False
+        self._grew, self._ended = threading.Event(), threading.Event()
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -156,9 +148,12 @@ class Ledger:
         with self._start:
             if self._closed:
                 raise BadLedger("the ledger is closed")
-            if self._writer is None:
-                self._writer = threading.Thread(target=self._serve, name=f"ledger {self.origin}", daemon=True)
-                self._writer.start()
+            if not self._threads:
+                work = [self._serve, self._show] if self._pause_s else [self._serve]
+                name = f"ledger {self.origin}"
+                self._threads = [threading.Thread(target=each, name=name, daemon=True) for each in work]
+                for thread in self._threads:
+                    thread.start()
             self._queue.put(_Request(Batch(tuple(entries), companion), answer))
         return answer
 
@@ -167,8 +162,8 @@ class Ledger:
         with self._start:
             self._closed = True
             self._queue.put(None)
-        if self._writer is not None:
-            self._writer.join()
+        for thread in self._threads:
+            thread.join()
         self._entries.close()
 
     def __enter__(self) -> Self:
@@ -178,37 +173,44 @@ class Ledger:
         self.close()
 
     def _serve(self) -> None:
-        open_, due = True, 0.0
+        open_ = True
         while open_:
-            group = self._next_group(due)
+            group = self._next_group()
             open_ = None not in group
             requests = [request for request in group if request is not None]
             if requests:
                 self._answer(requests)
-            if time.monotonic() >= due or not open_:
-                self._publish_later()
-                due = time.monotonic() + (max(self._pause_s, _RETRY_S) if self.trouble else self._pause_s)
+                self._grew.set()
+        self._ended.set()
+        self._grew.set()
 
-    def _next_group(self, due: float) -> list[_Request | None]:
-        """Whoever waits, up to `GROUP_ENTRIES`; None in it means the end; nobody, when files are due to be written."""
-        done = self._shown is self._head or isinstance(self.trouble, Conflict)
-        waiting_s = None if done else max(0.0, due - time.monotonic())
-        group: list[_Request | None] = []
+    def _next_group(self) -> list[_Request | None]:
+        """Whoever waits, up to `GROUP_ENTRIES`; None in it means the end."""
+        group = [self._queue.get()]
         held = 0
-        try:
-            while held < GROUP_ENTRIES and None not in group:
-                request = self._queue.get(timeout=0 if group else waiting_s)
-                group.append(request)
-                held += len(request.batch.entries) if request else 0
-        except Empty:
-            pass
+        with contextlib.suppress(Empty):
+            while group[-1] is not None and (held := held + len(group[-1].batch.entries)) < GROUP_ENTRIES:
+                group.append(self._queue.get_nowait())
         return group
+
+    def _show(self) -> None:
+        """Write the files at intervals, in a thread of its own: nobody who waits for his receipt waits for them."""
+        while not self._ended.is_set():
+            self._grew.wait()
+            self._grew.clear()
+            self._publish_later()
+            while self.trouble is not None and not isinstance(self.trouble, Conflict) and not self._ended.is_set():
+                self._ended.wait(max(self._pause_s, _RETRY_S))
+                self._publish_later()
+            self._ended.wait(self._pause_s)
+        if not isinstance(self.trouble, Conflict):
+            self._publish_later()
 
     def _answer(self, group: Sequence[_Request]) -> None:
         try:
             stored = self._commit([request.batch for request in group])
             if not self._pause_s:
-                self._publish()
+                self._publisher.publish()
         except Exception as why:  # noqa: BLE001  whatever it is, it belongs to the callers, and the writer lives on
             for request in group:
                 request.answer.set_exception(why)
@@ -218,8 +220,8 @@ class Ledger:
             if isinstance(places, TraceError):
                 request.answer.set_exception(places)
             else:
-                found = zip(places, request.batch.entries, strict=True)
-                request.answer.set_result(tuple(Receipt(place, leaf_hash(entry), note) for place, entry in found))
+                found = zip(places, request.batch.leaves, strict=True)
+                request.answer.set_result(tuple(Receipt(place, leaf, note) for place, leaf in found))
 
     def _commit(self, batches: Sequence[Batch]) -> Sequence[Stored]:
         if isinstance(self.trouble, Conflict):
@@ -228,24 +230,25 @@ class Ledger:
             self._take_up()  # a write failed after the journal had it
         self._uncertain = True
         stored = self._entries.append(batches)
-        fresh: dict[int, bytes] = {}
+        fresh: dict[int, tuple[bytes, bytes]] = {}
         size = self._head.growth.size
         for batch, places in zip(batches, stored, strict=True):
             if not isinstance(places, TraceError):
-                fresh.update(
-                    (place, entry) for place, entry in zip(places, batch.entries, strict=True) if place >= size
-                )
+                pairs = zip(batch.entries, batch.leaves, strict=True)
+                fresh |= {at: pair for at, pair in zip(places, pairs, strict=True) if at >= size}
         if sorted(fresh) == list(range(size, size + len(fresh))):
             if fresh:
-                self._grow([fresh[place] for place in range(size, size + len(fresh))])
+                ordered = [fresh[place] for place in range(size, size + len(fresh))]
+                self._grow([entry for entry, _ in ordered], [leaf for _, leaf in ordered])
         else:
             self._take_up()  # the journal held more than we knew of
         self._uncertain = False
         return stored
 
-    def _grow(self, entries: Sequence[bytes]) -> None:
-        growth, _ = self._head.growth.grown([leaf_hash(entry) for entry in entries])
-        self._head = _Head(growth, Checkpoint(self.origin, growth.size, growth.root).sign(self._key).whole)
+    def _grow(self, entries: Sequence[bytes], leaves: Sequence[bytes]) -> None:
+        growth, finished = self._head.growth.grown(leaves)
+        self._head = Head(growth, Checkpoint(self.origin, growth.size, growth.root).sign(self._key).whole)
+        self._publisher.grew(self._head, entries, finished)
 
     def _take_up(self) -> None:
         """Let the tree grow to the length of the journal."""
@@ -254,53 +257,18 @@ class Ledger:
             raise BadLedger(f"the journal holds {count} entries, the signed head covers {self._head.growth.size}")
         while self._head.growth.size < count:
             start = self._head.growth.size
-            self._grow(self._entries.read(start, min(count, start + _READ_AHEAD)))
+            entries = self._entries.read(start, min(count, start + _READ_AHEAD))
+            self._grow(entries, list(map(leaf_hash, entries)))
         if self._head.note is None:
-            self._grow([])
-
-    # -- publishing --------------------------------------------------------------------------------------------------
+            self._grow([], [])
 
     def _publish_later(self) -> None:
         try:
-            self._publish()
+            self._publisher.publish()
         except TraceError as why:
             self.trouble = why  # the next time round tries again
-
-    def _publish(self) -> None:
-        """Bring tiles, bundles and the public checkpoint up to the head."""
-        before, head = self._shown, self._head
-        if before is head:
-            return
-        finished = self._write_files(before.growth, head.growth.size)
-        for level, number, tile in head.growth.partial_tiles():
-            if level >= len(before.growth.edges) or before.growth.edges[level] != tile:
-                self._tiles.write(tile_name(level, number, len(tile) // HASH_BYTES), tile)
-        self._replace_head(before.note, head.note or "")
-        self._shown, self.trouble = head, None
-        for level, number in finished:  # readers of the new head need only the full ones
-            self._tiles.drop(f"{tile_name(level, number)}.p")
-            if level == 0:
-                self._tiles.drop(f"{tile_name('entries', number)}.p")
-
-    def _write_files(self, growth: Growth, stop: int) -> list[tuple[int, int]]:
-        """Bundles and full tiles from a tree to the one of `stop` entries; (level, number) of the tiles."""
-        written = []
-        while growth.size < stop:
-            first = growth.size - growth.size % WIDTH
-            entries = self._entries.read(first, min(stop, first + WIDTH))
-            self._tiles.write(tile_name("entries", first // WIDTH, len(entries)), pack_bundle(entries))
-            growth, finished = growth.grown([leaf_hash(entry) for entry in entries[growth.size - first :]])
-            for level, number, tile in finished:
-                self._tiles.write(tile_name(level, number), tile)
-                written.append((level, number))
-        return written
-
-    def _replace_head(self, old: str | None, new: str) -> None:
-        try:
-            self._head_store.replace(old, new)
-        except StoreError:
-            if self._head_store.read() != new:  # it may have failed after the deed
-                raise
+        else:
+            self.trouble = None
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -371,21 +339,20 @@ class Ledger:
             )
         growth = self._grown_from_tiles(size)
         if growth is not None and growth.root == checkpoint.root:
-            self._head = self._shown = _Head(growth, note)
-            self._sign_anew(checkpoint)
+            self._begin(checkpoint, Head(growth, note), Head(growth, note))
             return
-        growth = self._grown_from_journal(size)
+        growth, finished = self._grown_from_journal(size)
         if growth.root != checkpoint.root:
             raise BadLedger(
                 f"the first {size} entries of the journal are not those the signed head covers", code="forged"
             )
-        self._head, self._shown = _Head(growth, note), _Head(Growth(), note)  # every file is written anew
-        self._sign_anew(checkpoint)
+        self._begin(checkpoint, Head(growth, note), Head(Growth(), note), finished)  # every file is written anew
 
-    def _sign_anew(self, checkpoint: Checkpoint) -> None:
+    def _begin(self, checkpoint: Checkpoint, head: Head, shown: Head, finished: Sequence[FullTile] = ()) -> None:
         signed = checkpoint.sign(self._key).whole
-        if signed != self._head.note:  # by a former key; Ed25519 signs the same text always alike
-            self._head = _Head(self._head.growth, signed)
+        # Ed25519 signs the same text always alike: another signature is a former key's.
+        self._head = head if signed == head.note else Head(head.growth, signed)
+        self._publisher.begin(self._head, self._head if shown == self._head else shown, finished)
 
     def _grown_from_tiles(self, size: int) -> Growth | None:
         try:
@@ -393,12 +360,13 @@ class Ledger:
         except BadTile:
             return None
 
-    def _grown_from_journal(self, size: int) -> Growth:
-        growth = Growth()
+    def _grown_from_journal(self, size: int) -> tuple[Growth, list[FullTile]]:
+        growth, finished = Growth(), []
         while growth.size < size:
             entries = self._entries.read(growth.size, min(size, growth.size + _READ_AHEAD))
-            growth, _ = growth.grown([leaf_hash(entry) for entry in entries])
-        return growth
+            growth, full = growth.grown([leaf_hash(entry) for entry in entries])
+            finished += full
+        return growth, finished
 
 
 def open_ledger(

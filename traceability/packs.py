@@ -46,7 +46,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from itertools import pairwise
-from typing import Final, Self, cast
+from typing import Final, NamedTuple, Self, cast
 
 from traceability import TraceError
 from traceability.canon import Json, decode, encode, from_base64, to_base64
@@ -61,7 +61,7 @@ MAX_PACK_BYTES: Final = 1024 * 1024
 MAX_EVENTS: Final = 500
 MAX_ENTRY_BYTES: Final = 65_535  # C2SP tlog-tiles: an entry's length is two bytes
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,47}")
-_OWN_FIELDS: Final = ("format", "when", "what", "inputs", "outputs", "commitments")
+_OWN_FIELDS: Final = frozenset({"format", "when", "what", "inputs", "outputs", "commitments"})
 
 Salts = Callable[[str], bytes]
 """The salt of a field: 16 bytes that nobody can guess, for a field's name."""
@@ -80,8 +80,7 @@ class BadPack(TraceError):
         self.event = event
 
 
-@dataclass(frozen=True)
-class Opening:
+class Opening(NamedTuple):
     """What opens a commitment: delete it, and the value is gone while every proof still holds."""
 
     salt: bytes
@@ -150,8 +149,11 @@ def commit(
     Raises `BadPack` for a bad name or type, `NotCanonical` for a value without a canonical form.
     """
     draw = salt or (lambda _: secrets.token_bytes(SALT_BYTES))
-    openings = {name: Opening(draw(name), cast("Json", value)) for name, value in fields_private.items()}
-    commitments = {name: to_base64(_commitment(opening)) for name, opening in openings.items()}
+    openings: dict[str, Opening] = {}
+    commitments: dict[str, Json] = {}
+    for name, value in fields_private.items():
+        openings[name] = opening = Opening(draw(name), cast("Json", value))
+        commitments[name] = to_base64(_commitment(opening))
     fields = cast("dict[str, Json]", {**fields_public, "format": LEAF_FORMAT, "commitments": commitments})
     leaf = Leaf(encode(fields), openings)
     _check_names(fields)
@@ -224,7 +226,7 @@ def _verify_event(event: PackEvent, number: int, accepted: Accepted) -> None:
     checkpoint = accepted.checkpoint
     try:
         verify_inclusion(leaf_hash(event.leaf.entry), event.index, checkpoint.size, event.proof, checkpoint.root)
-        _check_openings(event.leaf)
+        check_openings(event.leaf)
     except (BadProof, BadPack) as why:
         raise BadPack(str(why), event=number) from why
 
@@ -267,7 +269,8 @@ def _commitment(opening: Opening) -> bytes:
     return sha256(opening.salt + encode(opening.value)).digest()
 
 
-def _check_openings(leaf: Leaf) -> None:
+def check_openings(leaf: Leaf) -> None:
+    """Raises `BadPack` for a private field that does not open its commitment."""
     fields = leaf.fields
     commitments = cast("dict[str, Json]", fields["commitments"])
     for name, opening in leaf.openings.items():
@@ -275,9 +278,15 @@ def _check_openings(leaf: Leaf) -> None:
             raise BadPack(f"field {name!r} is not what was committed to")
 
 
+def is_leaf(entry: bytes) -> bool:
+    """Whether a log entry claims to be a leaf; key lists and heads of other logs stand in a log too."""
+    return entry.startswith(b"{") and f'"format":"{LEAF_FORMAT}"'.encode() in entry
+
+
 @lru_cache(maxsize=1_024)
-def _is_name(text: str) -> bool:
-    return _NAME.fullmatch(text) is not None
+def _bad_name(names: tuple[str, ...]) -> str | None:
+    """The first that cannot be a field's name; the fields of most events have the same few names."""
+    return next((name for name in names if _NAME.fullmatch(name) is None), None)
 
 
 def _check_leaf(fields: Mapping[str, Json]) -> None:
@@ -288,8 +297,8 @@ def _check_leaf(fields: Mapping[str, Json]) -> None:
 
 
 def _check_names(fields: Mapping[str, Json]) -> Mapping[str, Json]:
-    missing = [name for name in _OWN_FIELDS if name not in fields]
-    if missing:
+    if not fields.keys() >= _OWN_FIELDS:
+        missing = sorted(_OWN_FIELDS - fields.keys())
         raise BadPack(f"the leaf lacks {', '.join(missing)}")
     commitments, when = fields["commitments"], fields["when"]
     if fields["format"] != LEAF_FORMAT or not isinstance(commitments, dict):
@@ -300,16 +309,19 @@ def _check_names(fields: Mapping[str, Json]) -> Mapping[str, Json]:
         raise BadPack("'inputs' and 'outputs' are lists of texts, and something leaves every event")
     if both := fields.keys() & commitments.keys():
         raise BadPack(f"field {min(both)!r} is both public and private")
-    for name in (*fields, *commitments):
-        if not _is_name(name):
-            raise BadPack(f"field name {name[:60]!r}")
+    if (wrong := _bad_name((*fields, *commitments))) is not None:
+        raise BadPack(f"field name {wrong[:60]!r}")
     return commitments
 
 
 def _texts(value: Json) -> list[str]:
-    if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item for item in value):
-        raise BadPack("a list of texts is expected")
-    return cast("list[str]", value)
+    if isinstance(value, list | tuple):
+        for item in value:
+            if not isinstance(item, str) or not item:
+                break
+        else:
+            return cast("list[str]", value)
+    raise BadPack("a list of texts is expected")
 
 
 def _event_table(event: PackEvent) -> dict[str, object]:

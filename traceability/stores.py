@@ -19,6 +19,7 @@ import zlib
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Protocol, Self
 
@@ -48,6 +49,11 @@ class Batch:
 
     entries: tuple[bytes, ...]
     companion: object = None
+
+    @cached_property
+    def leaves(self) -> tuple[bytes, ...]:
+        """Leaf hash of each entry; journal, tree and receipts all need them."""
+        return tuple(map(leaf_hash, self.entries))
 
 
 Stored = tuple[int, ...] | TraceError
@@ -121,10 +127,10 @@ class MemoryEntries:
     def _append(self, batch: Batch) -> Stored:
         if refused := _refusal(batch):
             return refused
-        for entry in batch.entries:
-            if self._places.setdefault(leaf_hash(entry), len(self._entries)) == len(self._entries):
+        for entry, leaf in zip(batch.entries, batch.leaves, strict=True):
+            if self._places.setdefault(leaf, len(self._entries)) == len(self._entries):
                 self._entries.append(entry)
-        return tuple(self._places[leaf_hash(entry)] for entry in batch.entries)
+        return tuple(self._places[leaf] for leaf in batch.leaves)
 
     def count(self) -> int:
         """See `EntryStore`."""
@@ -267,8 +273,7 @@ class DirectoryEntries:
 
     def _place(self, batch: Batch, fresh: dict[bytes, int], written: list[bytes]) -> Stored:
         places = []
-        for entry in batch.entries:
-            key = leaf_hash(entry)
+        for entry, key in zip(batch.entries, batch.leaves, strict=True):
             place = self._places.get(key)
             if place is None:
                 following = self.count() + len(written)

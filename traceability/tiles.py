@@ -23,6 +23,9 @@ TILE_BYTES: Final = WIDTH * HASH_BYTES
 Unfolded = tuple[bytes, ...]
 """Complete nodes of a tile by height, 0 to 8: concatenated hashes."""
 
+FullTile = tuple[int, int, bytes]
+"""A tile that became full: (level, number, hashes)."""
+
 
 # Where the siblings of leaf n of a full tile stand, by height.
 _SIBLINGS: Final = tuple(
@@ -91,9 +94,9 @@ class Growth:
             found = node_hash(peak, found)
         return found
 
-    def grown(self, leaves: Sequence[bytes]) -> tuple["Growth", list[tuple[int, int, bytes]]]:
+    def grown(self, leaves: Sequence[bytes]) -> tuple["Growth", list[FullTile]]:
         """The tree with more leaf hashes, and the tiles that became full: (level, number, hashes)."""
-        finished: list[tuple[int, int, bytes]] = []
+        finished: list[FullTile] = []
         edges = list(self.edges)
         carried, level = b"".join(leaves), 0
         while carried:

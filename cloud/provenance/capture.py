@@ -1,18 +1,21 @@
 """Taking events in: known or new, judged by the rules of their chain, sealed, and put into the log in one step."""
 
+import contextlib
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
-from cloud.problems import CloudError, Conflict, Invalid, Refused
+from cloud.problems import CloudError, Conflict, Invalid, Refused, Unavailable
+from cloud.provenance.balance import lots_taken, overdrawn
 from cloud.provenance.codes import Codes
-from cloud.provenance.journal import Companion, EventRow, Known
+from cloud.provenance.journal import Companion, EventRow, Known, Relied, Ruled, Stale
 from cloud.provenance.leaves import LeafOf, flow, fresh_salts, json_text, seal
 from cloud.provenance.log import LogBook
+from cloud.provenance.rulings import Ruling, Rulings, chain_for, grounds
 from cloud.provenance.schemas import Captured, CaptureJob
 from cloud.provenance.store import EventStore
 from traceability import TraceError
@@ -25,6 +28,9 @@ __all__ = ["DailyMean", "Intake", "Neighbours", "Pending", "Terms"]
 
 Key = tuple[str, int]
 YEAR_MS = 366 * 86_400_000
+_NO_CHAIN = "other"
+# Each try fails only because somebody else's succeeded meanwhile.
+_TRIES = 50
 
 
 class DailyMean(Protocol):
@@ -50,7 +56,10 @@ class Neighbours:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """On what terms events are taken: the chain whose rules judge them, who brings them, facts beside the chain."""
+    """On what terms events are taken: who brings them, and facts beside the chain.
+
+    `chain` is whose rules judge them where neither their trade items nor their places say it.
+    """
 
     chain: str | None
     by: str
@@ -65,16 +74,26 @@ class Terms:
 class Pending:
     """A capture on its way into the log.
 
-    `places` are known once the events are durable and provable; `Known` comes from it for what is in the log already.
+    `places` are known once the events are durable and provable; `Known` comes from it for what is in the log already,
+    `Ruled` for what must be judged first.
     """
 
     job: CaptureJob
     places: Future[tuple[Receipt, ...]]
-    ids: tuple[str, ...]
+    rows: tuple[EventRow, ...]
 
     def receipts(self, places: tuple[Receipt, ...]) -> list[Captured]:
         """What the caller gets, of the answer that `places` gave."""
-        return [Captured(name, receipt.index) for name, receipt in zip(self.ids, places, strict=True)]
+        return _receipts(self.rows, places)
+
+
+@dataclass(slots=True)
+class _Judged:
+    """Events with the chain that judged and admitted each, what it warned of, and the things that were looked at."""
+
+    things: set[str]
+    events: list[tuple[Event, str]] = field(default_factory=list)
+    warned: dict[Key, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 class Intake:
@@ -83,12 +102,14 @@ class Intake:
     def __init__(
         self,
         store: EventStore,
+        rulings: Rulings,
         log: LogBook,
         clock: Callable[[], int],
         codes: Codes,
         neighbours: Neighbours,
     ) -> None:
         self._store = store
+        self._rulings = rulings
         self._log = log
         self._clock = clock
         self._codes = codes
@@ -97,41 +118,78 @@ class Intake:
     def take(self, document: Document, terms: Terms, job: CaptureJob | None = None) -> list[Captured]:
         """All events of a document or none; `job` is kept with them. Raises what `Provenance.capture` says."""
         events = _with_ids(document)
-        terms = self._ruled(events, terms)
-        # Without rules to be judged by, nothing is asked beforehand: the journal itself says what it knows already.
-        asks = terms.chain is not None or any(_declares(event) or self._codes.concerned(event) for event in events)
-        known = self._known(events) if asks else {}
-        fresh = [event for event in _each_once(events) if _key(event) not in known]
-        warned: dict[Key, list[dict[str, Any]]] = {}
-        for number, event in enumerate(fresh):
-            self._admit(event, fresh[:number])
-            if not _declares(event):
-                self._codes.vet(event)
-            if terms.chain is not None and not _declares(event):
-                warned[_key(event)] = self._judge(event, fresh[:number], terms)
-        known |= self._append(fresh, terms, job)
-        self._store.warn({known[key]: findings for key, findings in warned.items() if findings})
-        return [Captured(str(event.id), known[_key(event)], warned.get(_key(event), [])) for event in events]
+        if self._simple(events, terms):
+            with contextlib.suppress(Known, Ruled):
+                rows, places = self._submit(events, terms, job)
+                return _receipts(rows, places.result())
+        for _ in range(_TRIES):
+            with contextlib.suppress(Known, Stale):  # somebody was faster: look again
+                return self._look_and_take(events, terms, job)
+        raise Unavailable("too much happens to these things at once: try again", code="busy")
 
     def hand_in(self, document: Document, terms: Terms) -> "Pending | None":
-        """As `take_whole`, without waiting; None where something must be asked first, and `take_whole` does that."""
+        """As `take_whole`, without waiting; None where something must be asked first, and `take_whole` does that.
+
+        Nothing is asked here. What the events rely on, the journal asks in its own transaction: after `Known` or
+        `Ruled` from `Pending.places`, `take_whole` is to be called as well.
+        """
         events = _with_ids(document)
-        if terms.chain is not None or not events or len({_key(each) for each in events}) < len(events):
-            return None
-        if any(_declares(event) or self._codes.concerned(event) for event in events):
-            return None
-        if self._ruled(events, terms).chain is not None:
+        if not self._simple(events, terms):
             return None
         job = self._job()
-        rows, entries = self._sealed(events, terms)
-        return Pending(job, self._log.submit(entries, Companion(rows, job)), tuple(row.event_id for row in rows))
+        rows, places = self._submit(events, terms, job)
+        return Pending(job, places, rows)
 
-    def _ruled(self, events: Sequence[Event], terms: Terms) -> Terms:
-        """The terms with the chain that these things already belong to: nobody leaves its rules by not naming it."""
-        if terms.chain is not None:
-            return terms
-        things = {thing for event in events for side in flow(event) for thing in side}
-        return replace(terms, chain=self._store.chain_of(things, CHAINS))
+    def _simple(self, events: Sequence[Event], terms: Terms) -> bool:
+        """Whether nothing needs to be looked up for these events, as far as can be seen from them alone."""
+        if terms.chain is not None or not events or len({_key(each) for each in events}) < len(events):
+            return False
+        return not any(_declares(each) or self._codes.concerned(each) or lots_taken(each) for each in events)
+
+    def _submit(
+        self, events: Sequence[Event], terms: Terms, job: CaptureJob | None
+    ) -> tuple[tuple[EventRow, ...], Future[tuple[Receipt, ...]]]:
+        rows, entries = self._sealed([(event, _NO_CHAIN) for event in events], terms.by)
+        return rows, self._log.submit(entries, Companion(rows, job))
+
+    def _look_and_take(self, events: Sequence[Event], terms: Terms, job: CaptureJob | None) -> list[Captured]:
+        """Look at what is stored, judge, and append what is new.
+
+        What was looked at goes along, so that the journal can refuse (`Stale`) what was judged by an outdated past.
+        """
+        entries = self._log.size
+        known = self._known(events)
+        fresh = [event for event in _each_once(events) if _key(event) not in known]
+        judged = self._judged(fresh, terms)
+        if judged.events:
+            rows, sealed = self._sealed(judged.events, terms.by)
+            relied = Relied(frozenset(judged.things), entries)
+            places = self._log.append(sealed, Companion(rows, job, relied))
+            known |= {row.key: place for row, place in zip(rows, places, strict=True)}
+            self._store.warn({known[key]: findings for key, findings in judged.warned.items() if findings})
+        elif job is not None:
+            self._store.keep_job(job)
+        return [Captured(str(event.id), known[_key(event)], judged.warned.get(_key(event), [])) for event in events]
+
+    def _judged(self, events: Sequence[Event], terms: Terms) -> "_Judged":
+        flows = [flow(event) for event in events]
+        judged = _Judged(things={thing for sides in flows for side in sides for thing in side})
+        names = {name for event, sides in zip(events, flows, strict=True) for name in _grounds(event, sides)}
+        rulings = self._rulings.of(judged.things | names)
+        for number, (event, sides) in enumerate(zip(events, flows, strict=True)):
+            self._admit(event, events[:number])
+            chain = chain_for(event, rulings, terms.chain)
+            if not _declares(event):
+                self._codes.vet(event)
+                self._weigh(event, events[:number], chain or _NO_CHAIN, terms)
+            if chain is not None and not _declares(event):
+                judged.warned[_key(event)], looked_at = self._judge(event, events[:number], chain, terms)
+                judged.things |= looked_at
+            if chain is not None:  # what comes later in the document stands under it as well
+                newest = Ruling(chain, self._log.size + number)
+                rulings |= {thing: newest for side in sides for thing in side if not _by_person(rulings.get(thing))}
+            judged.events.append((event, chain or _NO_CHAIN))
+        return judged
 
     def _job(self) -> CaptureJob:
         now = self._clock()
@@ -180,37 +238,38 @@ class Intake:
                 pointer="/errorDeclaration",
             )
 
-    def _append(self, events: Sequence[Event], terms: Terms, job: CaptureJob | None) -> dict[Key, int]:
-        if not events:
-            if job is not None:
-                self._store.keep_job(job)
-            return {}
-        rows, entries = self._sealed(events, terms)
-        try:
-            places = self._log.append(entries, Companion(rows, job))
-        except Known:
-            # Somebody else captured one of them between our look and our write: take what is there, add the rest.
-            known = self._known(events)
-            return known | self._append([event for event in events if _key(event) not in known], terms, job)
-        return {row.key: place for row, place in zip(rows, places, strict=True)}
-
-    def _sealed(self, events: Sequence[Event], terms: Terms) -> tuple[tuple[EventRow, ...], list[bytes]]:
-        """Rows and entries of the events."""
-        now, chain, salt = self._clock(), terms.chain or "other", fresh_salts()
-        leaves = [seal(event, chain, salt) for event in events]
-        rows = tuple(_row(event, leaf, chain, now, terms.by) for event, leaf in zip(events, leaves, strict=True))
+    def _sealed(self, events: Sequence[tuple[Event, str]], by: str) -> tuple[tuple[EventRow, ...], list[bytes]]:
+        """Rows and entries of events, each with its chain."""
+        now, salt = self._clock(), fresh_salts()
+        leaves = [seal(event, chain, salt) for event, chain in events]
+        rows = tuple(_row(event, leaf, chain, now, by) for (event, chain), leaf in zip(events, leaves, strict=True))
         return rows, [leaf.entry for leaf in leaves]
 
-    def _judge(self, event: Event, earlier: Sequence[Event], terms: Terms) -> list[dict[str, Any]]:
-        """What the rules warn of. Raises `Refused` for what they forbid, and keeps the attempt."""
-        chain = terms.chain or ""
+    def _weigh(self, event: Event, earlier: Sequence[Event], chain: str, terms: Terms) -> None:
+        """No lot gives more than was made of it, over all events."""
+        lots = lots_taken(event)
+        if not lots:
+            return
+        past = [Event(json.loads(row.body)) for row in self._store.taking(lots)]
+        findings = [found.to_dict() for found in overdrawn(event, [*past, *earlier])]
+        if findings:
+            self._refuse(event, chain, findings, terms)
+
+    def _judge(
+        self, event: Event, earlier: Sequence[Event], chain: str, terms: Terms
+    ) -> tuple[list[dict[str, Any]], set[str]]:
+        """What the rules warn of, and the things whose past they looked at. Raises `Refused` for what they forbid."""
         uses, makes = flow(event)
         history = [Event(json.loads(row.body)) for row in self._store.history((*uses, *makes))]
         facts = self._with_registers(terms.facts or Facts(), event)
         verdict = judge(chain, event, [*history, *earlier], facts, self._clock())
         findings = _findings(verdict)
-        if not verdict.refused:
-            return findings
+        if verdict.refused:
+            self._refuse(event, chain, findings, terms)
+        return findings, {thing for past in history for side in flow(past) for thing in side}
+
+    def _refuse(self, event: Event, chain: str, findings: Sequence[dict[str, Any]], terms: Terms) -> NoReturn:
+        """Keep the attempt, and say why it is one."""
         self._store.refuse(
             {
                 "event_id": str(event.id),
@@ -255,6 +314,18 @@ def _each_once(events: Sequence[Event]) -> list[Event]:
     return list(found.values())
 
 
+def _receipts(rows: Sequence[EventRow], places: Sequence[Receipt]) -> list[Captured]:
+    return [Captured(row.event_id, receipt.index) for row, receipt in zip(rows, places, strict=True)]
+
+
+def _by_person(ruling: Ruling | None) -> bool:
+    return ruling is not None and ruling.place is None
+
+
+def _grounds(event: Event, sides: tuple[tuple[str, ...], tuple[str, ...]]) -> tuple[str, ...]:
+    return grounds(event, (*sides[1], *sides[0]))
+
+
 def _declares(event: Event) -> bool:
     return "errorDeclaration" in event.body
 
@@ -284,6 +355,7 @@ def _row(event: Event, leaf: LeafOf, chain: str, now_ms: int, by: str) -> EventR
         uses=leaf.uses,
         makes=leaf.makes,
         carrier=leaf.carrier,
+        grounds=_grounds(event, (leaf.uses, leaf.makes)),
     )
 
 

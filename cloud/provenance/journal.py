@@ -1,33 +1,44 @@
 """The log's journal in the relational store: an entry and the rows of its event in one transaction.
 
-This is an `EntryStore` (`traceability.stores` says what it promises). A batch brings its events' rows as companion; a
-batch whose event is already known is refused as `Known`, with the place the event has, and harms nobody else's batch.
+This is an `EntryStore` (`traceability.stores` says what it promises). A batch brings its events' rows as companion, and
+with them what its sender relied on. Whether that still holds is asked here, inside the transaction, where nobody can be
+faster: an event that is in the log already (`Known`), things that stand under rules nobody judged the event by
+(`Ruled`), things that something happened to since the event was judged (`Stale`). Such a batch is refused and harms
+nobody else's; its sender looks again.
 
 Everything of a group waits for its one transaction, so what is written here is written as the driver takes it, many
-rows a call: compiling a statement anew for each group costs more than the rows themselves.
+rows a statement: compiling one anew for each group costs more than the rows themselves.
 """
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from itertools import chain as chained
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Dialect, Engine, Table, func, insert, select
+from sqlalchemy import Connection, Engine, Table, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from cloud.provenance.rulings import among, rulings_among
 from cloud.provenance.schemas import CaptureJob
-from cloud.provenance.store import CARRIES, ENTRY, EVENT, JOB, LEFT, THING, USED
+from cloud.provenance.store import CARRIES, ENTRY, EVENT, JOB, LEFT, RULED, THING, USED
 from traceability import TraceError
-from traceability.merkle import leaf_hash
+from traceability.chain_rules import CHAINS
 from traceability.stores import Batch, Stored, StoreError
 
-__all__ = ["Companion", "EventRow", "Known", "SqlJournal"]
+__all__ = ["Companion", "EventRow", "Known", "Relied", "Ruled", "SqlJournal", "Stale"]
 
-
-_ASK = "SELECT event_id, declares FROM chain_event WHERE event_id = ANY(%s)"
-_ASK_SQLITE = "SELECT event_id, declares FROM chain_event WHERE event_id IN (SELECT value FROM json_each(?))"
+_COLUMNS: Final = 11  # of an `EventRow`
+_KNOWN = "SELECT event_id, declares FROM chain_event WHERE event_id IN ({})"
+_TOUCHED = "SELECT 1 FROM chain_thing WHERE place >= ? AND thing IN ({}) LIMIT 1"
+_NEWER: Final = (
+    " ON CONFLICT (name) DO UPDATE SET chain = excluded.chain, place = excluded.place "
+    "WHERE chain_ruled.place IS NOT NULL"
+)
+# Rows a statement. A driver gives the interpreter away at every statement, or at every row of an `executemany`, and has
+# to wait for it again while others seal their events: a group written row by row waits a thousand times.
+_ROWS: Final = (256, 64, 16, 4, 1)
 
 
 class Known(TraceError):
@@ -36,9 +47,23 @@ class Known(TraceError):
     default_code = "known_event"
 
 
-@dataclass(frozen=True, slots=True)
-class EventRow:
-    """What is stored beside the log's entry of one event. `uses` and `makes` are identifiers."""
+class Ruled(TraceError):
+    """Rules apply to these things, and the event was not judged by them."""
+
+    default_code = "ruled"
+
+
+class Stale(TraceError):
+    """Something happened to these things since the event was judged."""
+
+    default_code = "stale"
+
+
+class EventRow(NamedTuple):
+    """What is stored beside the log's entry of one event; the first eleven are columns in their order.
+
+    `uses` and `makes` are identifiers, `grounds` trade items and places that may bring rules with them.
+    """
 
     event_id: str
     declares: int
@@ -54,23 +79,11 @@ class EventRow:
     uses: tuple[str, ...]
     makes: tuple[str, ...]
     carrier: str | None
+    grounds: tuple[str, ...] = ()
 
     def columns(self, place: int) -> tuple[Any, ...]:
         """Row of the event table, in the order of its columns."""
-        return (
-            place,
-            self.event_id,
-            self.declares,
-            self.chain,
-            self.kind,
-            self.step,
-            self.when_ms,
-            self.recorded_ms,
-            self.captured_by,
-            self.body,
-            self.context,
-            self.secrets,
-        )
+        return (place, *self[:_COLUMNS])
 
     @property
     def key(self) -> tuple[str, int]:
@@ -86,11 +99,23 @@ class EventRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Relied:
+    """The things whose past an event was judged by, and how many entries the log had before anybody looked."""
+
+    things: frozenset[str]
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
 class Companion:
-    """What goes into the journal's transaction with a batch: a row for each entry, and the capture's own job."""
+    """What goes into the journal's transaction with a batch: a row for each entry, and the capture's own job.
+
+    `relied`: what the events were judged against; None where nobody judged them.
+    """
 
     rows: tuple[EventRow, ...]
     job: CaptureJob | None = None
+    relied: Relied | None = None
 
 
 class SqlJournal:
@@ -144,18 +169,23 @@ class _Group:
         self._events: list[tuple[Any, ...]] = []
         self._things: list[tuple[Any, ...]] = []
         self._jobs: list[tuple[Any, ...]] = []
+        self._rulings: dict[str, tuple[str, int]] = {}
+        self._touched: set[str] = set()
 
     def write(self) -> Sequence[Stored]:
         """Decide on every batch, then insert everything at once."""
         self._ids = self._known_events([row.event_id for batch in self._batches for row in _rows(batch)])
         # The salts of an event make its entry like no other, so only entries without one can be there already.
-        bare = [leaf_hash(entry) for batch in self._batches if not _rows(batch) for entry in batch.entries]
+        bare = [leaf for batch in self._batches if not _rows(batch) for leaf in batch.leaves]
         self._places = self._known_leaves(bare)
+        unjudged = [row for batch in self._batches if _relied(batch) is None for row in _rows(batch)]
+        names = {name for row in unjudged for side in (row.uses, row.makes, row.grounds) for name in side}
+        self._ruled = set(rulings_among(self._db, list(names)))
         stored = [self._place(batch) for batch in self._batches]
         new = ((ENTRY, self._entries), (EVENT, self._events), (THING, self._things), (JOB, self._jobs))
         for table, values in new:
-            if values:
-                self._db.exec_driver_sql(_insertion(table, self._db.dialect), values)
+            _insert(self._db, table, values)
+        _insert(self._db, RULED, [(name, *ruling) for name, ruling in self._rulings.items()], _NEWER)
         return stored
 
     def _known_leaves(self, wanted: Sequence[bytes]) -> dict[bytes, int]:
@@ -168,8 +198,7 @@ class _Group:
     def _known_events(self, wanted: Sequence[str]) -> set[tuple[str, int]]:
         if not wanted:
             return set()
-        rows = self._db.exec_driver_sql(*_asked(self._db.dialect.name, wanted))
-        return {(row[0], int(row[1])) for row in rows}
+        return {(row[0], int(row[1])) for row in among(self._db, _KNOWN, wanted)}
 
     def _place(self, batch: Batch) -> Stored:
         rows = _rows(batch)
@@ -178,17 +207,34 @@ class _Group:
         ids = [row.key for row in rows]
         if len(set(ids)) != len(ids) or self._ids.intersection(ids):
             return Known("an event of this batch is already in the log")
+        if rows and (why := self._no_longer_so(rows, _relied(batch))) is not None:
+            return why
         self._ids.update(ids)
-        places = tuple(map(self._entry, batch.entries))
+        places = tuple(self._entry(entry, leaf) for entry, leaf in zip(batch.entries, batch.leaves, strict=True))
         for place, row in zip(places, rows, strict=False):
             self._events.append(row.columns(place))
             self._things += row.things(place)
+            self._touched.update(row.uses, row.makes)
+            if row.chain in CHAINS:
+                self._rulings |= dict.fromkeys((*row.uses, *row.makes), (row.chain, place))
+                self._ruled.update(row.uses, row.makes)
         if isinstance(batch.companion, Companion) and batch.companion.job is not None:
             self._jobs.append(_job(batch.companion.job))
         return places
 
-    def _entry(self, entry: bytes) -> int:
-        leaf = leaf_hash(entry)
+    def _no_longer_so(self, rows: Sequence[EventRow], relied: Relied | None) -> TraceError | None:
+        """Why events must be looked at again before they may be taken; None where all is as their sender saw it."""
+        if relied is None:
+            for row in rows:
+                if not self._ruled.isdisjoint((*row.uses, *row.makes, *row.grounds)):
+                    return Ruled(f"the event {row.event_id} is about things that rules apply to")
+        elif not self._touched.isdisjoint(relied.things) or among(
+            self._db, _TOUCHED, list(relied.things), relied.entries
+        ):
+            return Stale("something happened to these things since the event was judged")
+        return None
+
+    def _entry(self, entry: bytes, leaf: bytes) -> int:
         place = self._places.get(leaf)
         if place is None:
             place = self._places[leaf] = self._next
@@ -201,18 +247,27 @@ def _rows(batch: Batch) -> tuple[EventRow, ...]:
     return batch.companion.rows if isinstance(batch.companion, Companion) else ()
 
 
+def _relied(batch: Batch) -> Relied | None:
+    return batch.companion.relied if isinstance(batch.companion, Companion) else None
+
+
 def _job(job: CaptureJob) -> tuple[Any, ...]:
     return job.id, job.created_ms, job.finished_ms, job.success, job.behaviour, json.dumps(job.errors)
 
 
-@lru_cache(maxsize=16)
-def _insertion(table: Table, dialect: Dialect) -> str:
-    """The statement that inserts whole rows of `table`, parameters by their place, as the driver wants it."""
-    return re.sub(r"%\(\w+\)s", "%s", str(insert(table).compile(dialect=dialect)))
+def _insert(db: Connection, table: Table, rows: Sequence[tuple[Any, ...]], ending: str = "") -> None:
+    """Insert whole rows, as many as possible with each statement."""
+    at = 0
+    for size in _ROWS:
+        while len(rows) - at >= size:
+            values = tuple(chained.from_iterable(rows[at : at + size]))
+            db.exec_driver_sql(_insertion(table, size, db.dialect.name) + ending, values)
+            at += size
 
 
-def _asked(dialect: str, ids: Sequence[str]) -> tuple[str, tuple[Any, ...]]:
-    """One statement for any number of ids: which of them are there."""
-    if dialect == "sqlite":
-        return _ASK_SQLITE, (json.dumps(ids),)
-    return _ASK, (list(ids),)
+@lru_cache(maxsize=64)
+def _insertion(table: Table, rows: int, dialect: str) -> str:
+    """The statement that inserts so many whole rows of `table`, parameters by their place, as the driver wants it."""
+    mark = "?" if dialect == "sqlite" else "%s"
+    row = f"({', '.join([mark] * len(table.columns))})"
+    return f"INSERT INTO {table.name} ({', '.join(table.columns.keys())}) VALUES {', '.join([row] * rows)}"  # noqa: S608 - names of our own

@@ -9,8 +9,9 @@ erases them; every proof still holds.
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -20,9 +21,9 @@ from traceability.canon import from_base64, to_base64
 from traceability.codes import gtin
 from traceability.epc_uris import canonical_name
 from traceability.events import Event
-from traceability.packs import SALT_BYTES, Leaf, Opening, commit
+from traceability.packs import SALT_BYTES, Leaf, Opening, check_openings, commit
 
-__all__ = ["LeafOf", "flow", "fresh_salts", "json_text", "seal"]
+__all__ = ["LeafOf", "committed", "flow", "fresh_salts", "json_text", "said", "seal"]
 
 # Own extension fields that name people or exact places: never shown to a consumer.
 PRIVATE = frozenset({"tm:person", "tm:holder", "tm:contact", "tm:exactPlace", "tm:credential"})
@@ -50,13 +51,34 @@ class LeafOf:
         """A sealed event as it was stored."""
         return cls(entry, secrets)
 
+    @staticmethod
+    def carrier_of(event: Event) -> str | None:
+        """Canonical name of the container or host of an event that has one."""
+        return canonical_name(event.parent) if event.parent and event.kind in _CARRIERS else None
+
+    @property
+    def _leaf(self) -> Leaf:
+        opened = json.loads(self.secrets).items()
+        return Leaf(self.entry, {name: Opening(from_base64(item["salt"]), item["value"]) for name, item in opened})
+
     @property
     def shown(self) -> Leaf:
         """The leaf with exactly the fields open that a consumer may see, as far as they have not been erased."""
-        openings = {
-            name: Opening(from_base64(item["salt"]), item["value"]) for name, item in json.loads(self.secrets).items()
-        }
-        return Leaf(self.entry, openings).showing(SHOWN)
+        return self._leaf.showing(SHOWN)
+
+    @property
+    def public(self) -> Mapping[str, Any]:
+        """What stands in clear."""
+        return self._leaf.fields
+
+    @property
+    def opened(self) -> dict[str, Any]:
+        """What the commitments hold, as far as it has not been erased."""
+        return {name: opening.value for name, opening in self._leaf.openings.items()}
+
+    def check(self) -> None:
+        """Raises `BadPack` for a secret that does not open its commitment."""
+        check_openings(self._leaf)
 
     @property
     def view(self) -> str:
@@ -67,21 +89,35 @@ class LeafOf:
 
 def fresh_salts() -> Callable[[str], bytes]:
     """A source of salts for one caller: drawn from the system many at a time, each given out once."""
-    drawn = b""
+    drawn: list[bytes] = []
 
     def draw(_field: str) -> bytes:
-        nonlocal drawn
-        drawn = drawn or secrets.token_bytes(SALT_BYTES * _SALTS_AT_ONCE)
-        salt, drawn = drawn[:SALT_BYTES], drawn[SALT_BYTES:]
-        return salt
+        if not drawn:
+            fresh = secrets.token_bytes(SALT_BYTES * _SALTS_AT_ONCE)
+            drawn.extend(fresh[at : at + SALT_BYTES] for at in range(0, len(fresh), SALT_BYTES))
+        return drawn.pop()
 
     return draw
 
 
 def seal(event: Event, chain: str, salt: Callable[[str], bytes] | None = None) -> LeafOf:
     """Commit to an event with fresh salts. Raises `TraceError` or `Invalid` for what cannot stand in the log."""
-    uses, makes = flow(event)
+    public, uses, makes = _said(event, chain)
     _check_codes((*uses, *makes))
+    leaf = commit(public, committed(event), salt=salt or fresh_salts())
+    opened = {
+        name: {"salt": to_base64(opening.salt), "value": opening.value} for name, opening in leaf.openings.items()
+    }
+    return LeafOf(leaf.entry, json_text(opened), uses, makes, LeafOf.carrier_of(event))
+
+
+def said(event: Event, chain: str) -> dict[str, Any]:
+    """What stands in clear in the log about an event."""
+    return _said(event, chain)[0]
+
+
+def _said(event: Event, chain: str) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]:
+    uses, makes = flow(event)
     public = {
         "when": event.time_ms,
         "what": (event.step or event.kind).rsplit(":", 1)[-1],
@@ -89,20 +125,20 @@ def seal(event: Event, chain: str, salt: Callable[[str], bytes] | None = None) -
         "inputs": list(uses),
         "outputs": list(makes),
     }
-    leaf = commit(public, _committed(event), salt=salt or fresh_salts())
-    opened = {
-        name: {"salt": to_base64(opening.salt), "value": opening.value} for name, opening in leaf.openings.items()
-    }
-    carrier = canonical_name(event.parent) if event.parent and event.kind in _CARRIERS else None
-    return LeafOf(leaf.entry, json_text(opened), uses, makes, carrier)
+    return public, uses, makes
 
 
 def _check_codes(things: Iterable[str]) -> None:
     """A trade number with a wrong check digit names nothing; once in the log it would stand there for ever."""
     for thing in things:
-        found = _TRADE_NUMBER.search(thing)
+        found = _TRADE_NUMBER.match(thing)
         if found is not None:
-            gtin(found.group(1))
+            _check_number(found.group(1))
+
+
+@lru_cache(maxsize=4_096)
+def _check_number(digits: str) -> None:
+    gtin(digits)
 
 
 def flow(event: Event) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -111,12 +147,10 @@ def flow(event: Event) -> tuple[tuple[str, ...], tuple[str, ...]]:
     Raises `Invalid` for an origin that is no list of names.
     """
     makes = event.outputs if event.kind == "TransformationEvent" else event.things
+    left = dict.fromkeys(map(canonical_name, makes))
     # A unit or lot that starts its life says in its master data what it was made from.
-    origin = _origin(event)
-    left = tuple(dict.fromkeys(map(canonical_name, makes)))
-    return tuple(
-        thing for thing in dict.fromkeys(map(canonical_name, (*event.inputs, *origin))) if thing not in left
-    ), left
+    taken = (*event.inputs, *_origin(event))
+    return tuple(thing for thing in dict.fromkeys(map(canonical_name, taken)) if thing not in left), tuple(left)
 
 
 def _origin(event: Event) -> list[str]:
@@ -127,7 +161,8 @@ def _origin(event: Event) -> list[str]:
     return named
 
 
-def _committed(event: Event) -> dict[str, Any]:
+def committed(event: Event) -> dict[str, Any]:
+    """What the log only commits to, by field."""
     hidden = {name: event.body[name] for name in PRIVATE & event.body.keys()}
     shown = {name: value for name, value in event.body.items() if name not in hidden} if hidden else event.body
     fields: dict[str, Any] = {"event": str(event.id), "view": json_text(shown, ordered=True)}

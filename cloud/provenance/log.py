@@ -6,12 +6,14 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
 from sqlalchemy import Engine, inspect
 
 from cloud.problems import Conflict, Invalid, NotFound, Unavailable
+from cloud.provenance.auditing import audit_rows
 from cloud.provenance.journal import Companion, SqlJournal
 from cloud.provenance.schemas import LogState
 from traceability import TraceError
@@ -28,6 +30,7 @@ __all__ = ["LogBook", "LogPlace", "audit_log", "log_key", "open_key", "read_witn
 PUBLISH_EVERY_S = 0.5
 # A witness that did not answer is not asked again for the same head before this time is over.
 PATIENCE_MS = 30_000
+_MANY = 20
 _PUBLIC_NAME = re.compile(r"checkpoint|tile/[a-z0-9/.]+")
 
 
@@ -74,6 +77,11 @@ class LogBook:
     def submit(self, entries: Sequence[bytes], companion: Companion) -> Future[tuple[Receipt, ...]]:
         """As `append`, without waiting: receipts, once the entries are durable and provable."""
         return self._ledger.submit(entries, companion=companion)
+
+    @property
+    def size(self) -> int:
+        """Number of entries that are durable and provable."""
+        return self._ledger.size
 
     def checkpoint(self) -> str:
         """The newest signed head, with the cosignatures that could be had."""
@@ -143,10 +151,14 @@ def _own(folder: Path) -> IO[str]:
 
 
 def audit_log(engine: Engine, place: LogPlace) -> tuple[Finding, ...]:
-    """Read journal and tiles again; everything that is not as it was signed, the gravest first."""
+    """Read journal, tiles and rows again; everything that is not as it was signed, the gravest first.
+
+    Of the rows beside the journal at most `_MANY` findings are told.
+    """
     key = load_key(place.key_file).verifier
     head = FileHead(place.public / "checkpoint").read()
-    return audit(SqlJournal(engine), DirectoryTiles(place.public), head, key)
+    signed = audit(SqlJournal(engine), DirectoryTiles(place.public), head, key)
+    return (*signed, *islice(audit_rows(engine), _MANY))
 
 
 def log_key(engine: Engine, place: LogPlace) -> SigningKey:

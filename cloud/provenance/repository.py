@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from typing_extensions import override
 
 from cloud.problems import Invalid, NotAcceptable, NotFound, TooLarge
-from cloud.provenance.journal import Known
+from cloud.provenance.journal import Known, Ruled
 from cloud.provenance.query import EventQuery
 from cloud.provenance.reading import read_document
 from cloud.provenance.resources import BEHAVIOUR, LARGEST_DOCUMENT, RESOURCES, VERSIONS, next_link, resource_routes
@@ -74,7 +74,10 @@ def _capture_routes(router: APIRouter, provenance: Provenance) -> None:
         chain: str | None = None,
         behaviour: Annotated[str, Header(alias=BEHAVIOUR)] = "rollback",
     ) -> Response:
-        """Capture a document, JSON-LD or XML. `chain` names the rules that judge it; `proceed` takes what it can."""
+        """Capture a document, JSON-LD or XML; `proceed` takes what it can.
+
+        `chain` names the rules to judge by, where trade items, places and the past of the things do not say them.
+        """
         if behaviour not in {"rollback", "proceed"}:
             raise Invalid("GS1-Capture-Error-Behaviour is rollback or proceed", pointer="/headers")
         proceed = behaviour == "proceed"
@@ -165,7 +168,7 @@ async def _take(
     if len(data) <= SMALL_DOCUMENT and not proceed:
         pending = provenance.hand_in(read_document(data, kind), chain=chain, by=by)
         if pending is not None:
-            with contextlib.suppress(Known):
+            with contextlib.suppress(Known, Ruled):
                 return pending.job, pending.receipts(await asyncio.wrap_future(pending.places))
 
     def whole() -> tuple[CaptureJob, list[Captured]]:

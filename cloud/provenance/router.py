@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BaseModel, Field
 
 from cloud.provenance.code_router import build_code_router
 from cloud.provenance.repository import build_repository
@@ -14,7 +15,15 @@ from cloud.who import Role, Who, having
 __all__ = ["build_router"]
 
 Recaller = Annotated[Who, Depends(having(Role.TRACER, Role.AUDITOR))]
+Giver = Annotated[Who, Depends(having(Role.TRACER))]
 Reader = Annotated[Who, Depends(having(*Role))]
+
+
+class GivenChain(BaseModel):
+    """A trade item or a place, and the chain whose rules it brings."""
+
+    name: Annotated[str, Field(min_length=1, max_length=300)]
+    chain: str | None
 
 
 def build_router(provenance: Provenance) -> APIRouter:
@@ -81,6 +90,7 @@ def build_router(provenance: Provenance) -> APIRouter:
         return Response(provenance.log_file(path), media_type=kind, headers=headers)
 
     _trace_routes(router, provenance)
+    _chain_routes(router, provenance)
     return router
 
 
@@ -108,3 +118,15 @@ def _trace_routes(router: APIRouter, provenance: Provenance) -> None:
     ) -> Mapping[str, Any]:
         """Scope of a recall (or of a drill): holders, states, dilution, one step back, and how long the answer took."""
         return provenance.tracer.recall(seed, grade=grade)
+
+
+def _chain_routes(router: APIRouter, provenance: Provenance) -> None:
+    @router.get("/api/v1/trace/chains")
+    def chains(who: Reader) -> Mapping[str, Any]:  # noqa: ARG001 - as above
+        """Trade items and places that were put under the rules of a chain."""
+        return {"items": provenance.given_chains()}
+
+    @router.put("/api/v1/trace/chains")
+    def give_chain(who: Giver, body: GivenChain) -> Mapping[str, Any]:  # noqa: ARG001 - as above
+        """Put a trade item (GTIN or link) or a place under the rules of a chain; null takes it away."""
+        return {"name": provenance.give_chain(body.name, body.chain), "chain": body.chain}

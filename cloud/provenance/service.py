@@ -21,11 +21,13 @@ from cloud.provenance.leaves import LeafOf
 from cloud.provenance.log import LogBook
 from cloud.provenance.query import EventQuery
 from cloud.provenance.records import event_of
+from cloud.provenance.rulings import Rulings, trade_item
 from cloud.provenance.schemas import Captured, CaptureJob, Consumer, Item, LogState, Lot, RefusalView, WarningView
 from cloud.provenance.store import EventStore, Stored
 from cloud.provenance.tracing import Tracer
 from traceability import TraceError
-from traceability.chain_rules import Facts
+from traceability.chain_rules import CHAINS, Facts
+from traceability.codes import gtin
 from traceability.digital_link import DigitalLink, parse_link
 from traceability.epc_uris import canonical_name
 from traceability.events import Event, parse_document
@@ -66,8 +68,9 @@ class Provenance:
     ) -> None:
         self._store = EventStore(engine)
         self._gateway = neighbours.gateway
+        self._rulings = Rulings(engine)
         self.codes = Codes(engine, self._store, clock, serial_key)
-        self._intake = Intake(self._store, log, clock, self.codes, neighbours)
+        self._intake = Intake(self._store, self._rulings, log, clock, self.codes, neighbours)
         self.tracer = Tracer(self._store, clock)
         self._log = log
         self._site = site
@@ -84,7 +87,9 @@ class Provenance:
     ) -> list[Captured]:
         """Take a document or one event: all of its events or none.
 
-        `chain` names the rule pack that judges them (pork, eggs, citrus, fish); None takes events no rule pack knows.
+        Rules come with the trade items and places of the events (`give_chain`) and with what their things were before;
+        `chain` names the rule pack (pork, eggs, citrus, fish) where neither says it. Events no rule pack knows are
+        taken as they are, except that no lot gives more than was made of it.
         The same event twice gives the same receipt. Raises `TraceError` for what is not EPCIS, `Refused` with the
         rule, its source and the earliest legal date for what a rule forbids.
         """
@@ -104,10 +109,25 @@ class Provenance:
     def hand_in(self, document: Mapping[str, Any], *, chain: str | None, by: str) -> Pending | None:
         """As `capture_job`, for who must not wait.
 
-        None where the store must be asked first (rules to judge by, declarations of error): then `capture_job` is to be
-        called, as it is after `Known`. Raises as that does.
+        None where the store must be asked first (a named chain, declarations of error, mass taken from lots): then
+        `capture_job` is to be called, as it is after `Known` and `Ruled`. Raises as that does.
         """
         return self._intake.hand_in(parse_document(document), Terms(chain, by))
+
+    def give_chain(self, name: str, chain: str | None) -> str:
+        """Put a trade item (GTIN or Digital Link) or a place (URI) under the rules of a chain; None takes it away.
+
+        Returns the name as it is kept. Raises `Invalid` for a chain without a rule pack.
+        """
+        if chain is not None and chain not in CHAINS:
+            raise Invalid(f"no rule pack for the chain {chain!r}; there are: {', '.join(CHAINS)}", pointer="/chain")
+        kept = f"{CANONICAL}/01/{gtin(name)}" if name.isdigit() else canonical_name(name)
+        self._rulings.give(trade_item(kept) or kept, chain)
+        return trade_item(kept) or kept
+
+    def given_chains(self) -> dict[str, str]:
+        """Trade items and places that somebody put under a chain."""
+        return self._rulings.given()
 
     def job(self, id: str) -> CaptureJob:  # noqa: A002 - the word of the standard
         """A capture job. Raises `NotFound`."""

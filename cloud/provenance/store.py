@@ -43,7 +43,7 @@ from cloud.provenance.query import EventQuery
 from cloud.provenance.schemas import CaptureJob
 from traceability.events import Event
 
-__all__ = ["CARRIES", "ENTRY", "EVENT", "JOB", "THING", "EventStore", "Refusal", "Stored", "metadata"]
+__all__ = ["CARRIES", "ENTRY", "EVENT", "JOB", "RULED", "THING", "EventStore", "Refusal", "Stored", "metadata"]
 
 # A walk through ancestors that touches more things than this is cut: no real lot has them, a cycle might.
 LARGEST_HISTORY = 5_000
@@ -85,6 +85,13 @@ THING = Table(
     Column("place", ForeignKey("chain_event.place"), primary_key=True, autoincrement=False),
     Column("role", Integer, nullable=False),  # USED up by it | LEFT it | left it and CARRIES the others
     Index("chain_thing_by_event", "place"),
+)
+RULED = Table(
+    "chain_ruled",
+    metadata,
+    Column("name", String(300), primary_key=True),  # a thing, a trade item or a place
+    Column("chain", String(20), nullable=False),
+    Column("place", BigInteger),  # of the newest event that put the thing under the chain; NULL: a person gave it
 )
 _REFUSAL = Table(
     "chain_refusal",
@@ -295,18 +302,12 @@ class EventStore:
         with self._engine.connect().execution_options(reading=True) as db:
             return list(db.execute(query).scalars())
 
-    def chain_of(self, things: Collection[str], chains: Collection[str]) -> str | None:
-        """Which of `chains` the newest event of any of `things` belongs to; None where none of them was ever in one."""
-        newest: tuple[int, str] | None = None
-        names = list(things)
-        with self._engine.connect().execution_options(reading=True) as db:
-            for at in range(0, len(names), 500):
-                query = select(EVENT.c.place, EVENT.c.chain).join(THING, THING.c.place == EVENT.c.place)
-                query = query.where(THING.c.thing.in_(names[at : at + 500]), EVENT.c.chain.in_(chains))
-                row = db.execute(query.order_by(EVENT.c.place.desc()).limit(1)).first()
-                if row is not None and (newest is None or row[0] > newest[0]):
-                    newest = (int(row[0]), str(row[1]))
-        return None if newest is None else newest[1]
+    def taking(self, things: Iterable[str]) -> list[Stored]:
+        """Events that stand and may have made or used up some of `things` (canonical names), in the log's order."""
+        naming = select(THING.c.place).where(THING.c.thing.in_(list(things)))
+        kinds = EVENT.c.kind.in_(("TransformationEvent", "ObjectEvent"))
+        query = _whole().where(EVENT.c.place.in_(naming), kinds, _stands(EVENT.c.place))
+        return self._events(query.order_by(EVENT.c.place))
 
     def since(self, place: int) -> tuple[list[Stored], int]:
         """Events from `place` on that stand now, and how many declarations of error there are in all."""

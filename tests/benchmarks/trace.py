@@ -7,6 +7,7 @@ process is then killed with SIGKILL again and again while it captures. Proofs ar
 """
 
 import asyncio
+import collections
 import contextlib
 import importlib.util
 import json
@@ -38,6 +39,7 @@ from traceability.stores import MemoryHead
 
 SITE = "https://trace.example.cn"
 START_MS = 1_780_000_000_000
+IN_FLIGHT = 8  # documents, as many as the HTTP part has clients
 
 
 def arguments(parser):
@@ -120,13 +122,14 @@ def measure_library(args, report, folder):
     documents, ids = make_documents(args.events, 100)
     try:
         started = time.perf_counter()
-        receipts = [receipt for each in documents for receipt in capture(provenance, each)]
+        receipts = list(capture_all(provenance, documents))
         seconds = time.perf_counter() - started
         proven = provable(folder / "ledger" / "public", book, [receipt.index for receipt in receipts])
         report.figure("library_lost", len(ids - {receipt.event_id for receipt in receipts}), exactly=0)
         report.figure("library_unproven", len(receipts) - proven, exactly=0)
         report.figure("capture_eps", args.events / seconds, at_least=8_000)
         report_sizes(report, folder / "ledger" / "public", args.events)
+        report.figure("one_at_a_time_eps", one_at_a_time_rate(provenance))
         report.figure("provable_p50_ms", 1000 * statistics.median(times_to_proof(provenance, book)), at_most=50)
         report.figure("library_single_64_eps", single_rate(provenance, 64, 3_000))
     finally:
@@ -140,6 +143,31 @@ def now_ms():
 
 def capture(provenance, document):
     return provenance.capture(json.loads(document), chain=None, by="bench")
+
+
+def capture_all(provenance, documents):
+    """Receipts of every document, as a server takes them from several senders: one is sealed while others wait."""
+    waiting = collections.deque()
+    for document in documents:
+        waiting.append(provenance.hand_in(json.loads(document), chain=None, by="bench"))
+        if len(waiting) > IN_FLIGHT:
+            yield from received(waiting.popleft())
+    while waiting:
+        yield from received(waiting.popleft())
+
+
+def received(pending):
+    return pending.receipts(pending.places.result())
+
+
+def one_at_a_time_rate(provenance):
+    """Events a second of a caller who waits for each document of a hundred before he sends the next."""
+    events = [make_event(3 * 10**9 + n) for n in range(2_000)]
+    documents = [json.dumps(make_document(events[at : at + 100])).encode() for at in range(0, len(events), 100)]
+    started = time.perf_counter()
+    for document in documents:
+        capture(provenance, document)
+    return len(events) / (time.perf_counter() - started)
 
 
 def provable(public, book, indexes):

@@ -5,17 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud.database import open_database
-from cloud.provenance.journal import Companion, EventRow, Known, SqlJournal
+from cloud.provenance.journal import Companion, EventRow, Known, Relied, Ruled, SqlJournal, Stale
+from cloud.provenance.rulings import Rulings
 from cloud.provenance.store import EventStore, metadata
 from traceability.merkle import leaf_hash
 from traceability.stores import Batch, StoreError
 
 
-def row(event_id, uses=(), makes=("thing",), when=1, carrier=None):
+def row(event_id, uses=(), makes=("thing",), when=1, carrier=None, chain="other", grounds=()):
     return EventRow(
         event_id,
         0,
-        "fish",
+        chain,
         "ObjectEvent",
         "harvest",
         when,
@@ -27,6 +28,7 @@ def row(event_id, uses=(), makes=("thing",), when=1, carrier=None):
         tuple(uses),
         tuple(makes),
         carrier,
+        grounds,
     )
 
 
@@ -67,6 +69,50 @@ def test_one_event_twice_in_a_group_is_taken_once(engine):
     first, second = SqlJournal(engine).append([Batch((b"a",), one("e1")), Batch((b"b",), one("e1"))])
     assert first == (0,)
     assert isinstance(second, Known)
+
+
+def judged(event_id, entries, things=("thing",), **fields):
+    return Companion((row(event_id, makes=things, chain="fish", **fields),), relied=Relied(frozenset(things), entries))
+
+
+def test_what_stands_under_rules_is_refused_where_nobody_judged_it_and_harms_nobody_elses_batch(engine):
+    journal = SqlJournal(engine)
+    assert journal.append([Batch((b"a",), judged("e1", 0, ["pond"]))]) == [(0,)]
+    unjudged = Companion((row("e2", makes=("pond",)),))
+    again, other = journal.append([Batch((b"b",), unjudged), Batch((b"c",), one("e3"))])
+    assert isinstance(again, Ruled)
+    assert other == (1,)
+
+
+def test_rules_reach_an_unjudged_event_of_the_same_group_too(engine):
+    group = [Batch((b"a",), judged("e1", 0)), Batch((b"b",), one("e2"))]
+    first, second = SqlJournal(engine).append(group)
+    assert first == (0,)
+    assert isinstance(second, Ruled)
+
+
+def test_a_place_given_to_a_chain_brings_its_rules(engine):
+    Rulings(engine).give("urn:p", "fish")
+    (refused,) = SqlJournal(engine).append([Batch((b"a",), Companion((row("e1", grounds=("urn:p",)),)))])
+    assert isinstance(refused, Ruled)
+    Rulings(engine).give("urn:p", None)
+    assert SqlJournal(engine).append([Batch((b"a",), Companion((row("e1", grounds=("urn:p",)),)))]) == [(0,)]
+
+
+def test_what_was_judged_by_an_outdated_past_is_refused_in_a_later_and_in_the_same_group(engine):
+    journal = SqlJournal(engine)
+    first, second = journal.append([Batch((b"a",), judged("e1", 0)), Batch((b"b",), judged("e2", 0))])
+    assert first == (0,)
+    assert isinstance(second, Stale)
+    (late,) = journal.append([Batch((b"b",), judged("e2", 0))])
+    assert isinstance(late, Stale)
+    assert journal.append([Batch((b"b",), judged("e2", 1))]) == [(1,)]
+
+
+def test_a_ruling_by_a_person_is_not_overwritten_by_an_event(engine):
+    Rulings(engine).give("thing", "pork")
+    SqlJournal(engine).append([Batch((b"a",), judged("e1", 0))])
+    assert Rulings(engine).of(["thing"])["thing"] == ("pork", None)
 
 
 def test_a_missing_entry_is_named(engine):

@@ -1,3 +1,4 @@
+import json
 import threading
 import time
 
@@ -109,3 +110,84 @@ def test_an_edited_event_is_found_and_named(engine, place):
         db.execute(table.update().where(table.c.place == 2).values(entry=changed))
     first = audit_log(engine, place)[0]
     assert (first.code, first.index) == ("edited", 2)
+
+
+@pytest.mark.parametrize(
+    ("tampering", "index", "said"),
+    [
+        (
+            "update chain_event set body = replace(body, 'Offset\":\"+08', 'Offset\":\"+09') where place = 2",
+            2,
+            "committed",
+        ),
+        ("update chain_event set when_ms = when_ms + 1 where place = 2", 2, "when_ms"),
+        ("update chain_event set step = 'x' where place = 2", 2, "step"),
+        ("update chain_event set kind = 'AggregationEvent' where place = 2", 2, "kind"),
+        ("update chain_event set chain = 'other' where place = 2", 2, "chain"),
+        ("update chain_event set event_id = 'x' where place = 2", 2, "event_id"),
+        ("update chain_event set declares = 1 where place = 2", 2, "declares"),
+        ("update chain_event set secrets = replace(secrets, 'eggs', 'Eggs') where place = 2", 2, "committed"),
+        ("update chain_event set secrets = 'x' where place = 2", 2, "cannot be read"),
+        ("update chain_event set body = (select body from chain_event where place = 3) where place = 2", 2, "when"),
+        ("update chain_thing set role = 0 where place = 2", 2, "things"),
+        ("delete from chain_thing where place = 2", 2, "things"),
+        ("insert into chain_thing (thing, place, role) values ('x', 2, 1)", 2, "things"),
+        ("delete from chain_thing where place = 3; delete from chain_event where place = 3", 3, "gone"),
+        ("update chain_ruled set chain = 'fish'", 2, "rules"),
+        ("delete from chain_ruled", 2, "rules"),
+        ("insert into chain_ruled (name, chain, place) values ('x', 'fish', 1)", 1, "does not name"),
+    ],
+)
+def test_a_row_that_is_not_what_its_entry_says_is_found_and_named(engine, place, tampering, index, said):
+    service = opened(engine, place)
+    for event in EGGS.events:
+        service.capture(event, chain="eggs", by="me")
+    service.close()
+    with engine.begin() as db:
+        for statement in tampering.split(";"):
+            assert db.exec_driver_sql(statement).rowcount > 0
+    first = min(audit_log(engine, place), key=lambda finding: finding.index)
+    assert (first.code, first.index) == ("row", index)
+    assert said in first.message
+
+
+def test_two_events_whose_rows_were_exchanged_are_both_found(engine, place):
+    service = opened(engine, place)
+    for event in EGGS.events:
+        service.capture(event, chain="eggs", by="me")
+    service.close()
+    with engine.begin() as db:
+        one, two = (
+            db.exec_driver_sql(f"select body, secrets from chain_event where place = {n}").one() for n in (1, 2)
+        )
+        table = metadata.tables["chain_event"]
+        for n, row in ((1, two), (2, one)):
+            db.execute(table.update().where(table.c.place == n).values(body=row.body, secrets=row.secrets))
+    assert [(found.code, found.index) for found in audit_log(engine, place)] == [("row", 1), ("row", 2)]
+
+
+def test_an_event_put_in_beside_the_log_is_found(engine, place):
+    service = opened(engine, place)
+    for event in EGGS.events:
+        service.capture(event, chain="eggs", by="me")
+    service.close()
+    with engine.begin() as db:
+        table = metadata.tables["chain_event"]
+        row = db.execute(table.select().where(table.c.place == 2)).mappings().one()
+        new = len(EGGS.events)
+        entry = metadata.tables["chain_entry"]
+        db.execute(entry.insert().values(place=new, leaf=b"l" * 32, entry=b"not a leaf"))
+        db.execute(table.insert().values({**row, "place": new, "event_id": "x"}))
+    assert ("row", new) in [(found.code, found.index) for found in audit_log(engine, place)]
+
+
+def test_a_secret_that_was_erased_is_no_finding(engine, place):
+    service = opened(engine, place)
+    service.capture(EGGS.events[0], chain="eggs", by="me")
+    service.close()
+    with engine.begin() as db:
+        secrets = json.loads(db.exec_driver_sql("select secrets from chain_event").scalar())
+        del secrets["who"]
+        table = metadata.tables["chain_event"]
+        db.execute(table.update().values(secrets=json.dumps(secrets)))
+    assert audit_log(engine, place) == ()

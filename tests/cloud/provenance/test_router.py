@@ -11,6 +11,7 @@ from cloud.provenance.store import metadata
 from cloud.who import Grant, Role, Who
 from traceability import TraceError
 from traceability.demo import demo_chains
+from traceability.events import object_event
 
 NOW = 1_795_300_000_000
 EGGS = next(chain for chain in demo_chains(NOW, domain="https://id.gs1.org") if chain.chain == "eggs")
@@ -49,6 +50,21 @@ def test_capture_needs_a_person_and_the_right_one(client):
     assert done.json()["events"][0]["index"] == 0
     job = client.get(done.headers["location"], headers={"x-who": "viewer"}).json()
     assert (job["success"], job["running"], job["errors"]) == (True, False, [])
+
+
+def test_a_trade_item_is_put_under_a_chain_by_those_who_may_and_captures_follow_it(client):
+    given = {"name": "02011700010006", "chain": "eggs"}
+    assert client.put("/api/v1/trace/chains", json=given, headers={"x-who": "viewer"}).status_code == 403
+    assert client.put("/api/v1/trace/chains", json=given, headers={"x-who": "tracer"}).status_code == 200
+    kept = client.get("/api/v1/trace/chains", headers={"x-who": "viewer"}).json()["items"]
+    assert kept == {"https://id.gs1.org/01/02011700010006": "eggs"}
+    event = object_event(
+        "ADD", "commissioning", NOW, epcs=["https://id.gs1.org/01/02011700010006/10/A/21/B"], place="urn:p"
+    )
+    clash = client.post("/epcis/v2/capture?chain=pork", json=event, headers={"x-who": "tracer"})
+    assert (clash.status_code, clash.json()["code"]) == (409, "other_chain")
+    for wrong in ({"name": "02011700010007", "chain": "eggs"}, {"name": "urn:p", "chain": "beef"}, {"name": "urn:p"}):
+        assert client.put("/api/v1/trace/chains", json=wrong, headers={"x-who": "tracer"}).status_code in {400, 422}
 
 
 def test_a_captured_event_comes_back_equal(client):
