@@ -251,7 +251,7 @@ class Agent:
             with contextlib.suppress(WireError, SpoolError):
                 ack = Ack.decode(message.payload)
                 moved = self._spool.settle(ack.epoch, ack.watermark)
-                self._uplink.confirmed(moved=moved, now=self._now())
+                self._uplink.confirmed(moved=moved, now=self._now(), again=ack.again)
                 if not message.retained:  # a retained one may be a year old
                     self._clock_moved(self.clock.hear_cloud(ack.time_ms))
         elif message.topic.kind is Kind.COMMAND:

@@ -110,7 +110,8 @@ class Replay:
                 ack = Ack.decode(notice.payload)
             except WireError:
                 return
-            self._uplink.confirmed(moved=self._spool.settle(ack.epoch, ack.watermark), now=now)
+            moved = self._spool.settle(ack.epoch, ack.watermark)
+            self._uplink.confirmed(moved=moved, now=now, again=ack.again)
 
 
 def _fingerprint(path: Path) -> str:

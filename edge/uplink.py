@@ -133,10 +133,12 @@ class Uplink:
         elif isinstance(notice, Disconnected) and notice.generation == self._generation:
             self.connected = False
 
-    def confirmed(self, *, moved: bool, now: float) -> None:
-        """The cloud said a watermark: send on, and be patient again if it moved."""
+    def confirmed(self, *, moved: bool, now: float, again: bool = False) -> None:
+        """The cloud said a watermark: send on, be patient again if it moved, and begin anew if it asks for that."""
         self._hold_until = 0.0
-        if moved:
+        if again:
+            self._sent = {True: 0, False: 0}
+        if moved or again:
             self._since, self._patience = now, self._settings.stall_s
 
     def pump(self, spool: Spool, *, now: float) -> int:

@@ -5,15 +5,16 @@ and in the end the gateways' disks do, which is where data is safe. The second t
 what arrived within 50 ms), gives it to the pipeline, and acknowledges to the broker only what is durable. While a store
 is down it keeps its batch and tries again; nothing is dropped and nothing more is read. The third sums up hours.
 
-The session is clean and everything is subscribed on each connect: what the broker forgets, the gateways send again,
-because the watermark has not moved. MQTT 5 is offered first (its receive-maximum lets more than a broker's default
+The session is clean and everything is subscribed on each connect: what the broker forgets, the gateways send again.
+They would find out by themselves, since the watermark has not moved, but ever more patiently; so whoever listens anew
+says so, and they begin again at the watermark at once. MQTT 5 is offered first (its receive-maximum lets more than a broker's default
 window be under way); a broker that only knows 3.1.1 is spoken to in 3.1.1.
 """
 
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event, Thread
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from sqlalchemy.exc import DBAPIError
 
 from cloud.problems import CloudError
 from cloud.telemetry.dead_letters import Message
@@ -42,10 +44,12 @@ _BATCH_S = 0.05
 # A window of the broker that is smaller than a batch empties the queue early; waiting on would only add delay.
 _LULL_S = 0.01
 _RECEIVE_MAXIMUM = 4000
+_NO_EPOCH = "0" * 8  # for a gateway of which nothing is stored: no spool has it, and it is asked to begin all the same
 _ACK_EVERY_S = 0.2
 _RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _RECONNECT_S = 0.5
 _WELCOME_S = 3.0
+_LOOK_S = 5.0
 _ROLL_UP_S = 30.0
 _FORGET_S = 12 * 3600.0
 
@@ -108,7 +112,7 @@ class Ingest:
         self._inbox: Inbox[_Pending] = Inbox(2 * _RECEIVE_MAXIMUM, _BATCH_MESSAGES)
         self._stop = Event()
         self._gone = Event()  # the present connection has ended
-        self._greeted = Event()  # a new connection is up: tell every gateway its watermark
+        self._listening = Event()  # anew: tell every gateway its watermark, and that it should begin there
         self._client: QuickClient | None = None
         self._modern = True  # which MQTT version is offered
         self._welcome = False  # the present connection was accepted
@@ -163,12 +167,17 @@ class Ingest:
             client.loop_start()
             # amqtt does not refuse MQTT 5 with properties, it says nothing at all.
             if not self._gone.wait(_WELCOME_S) and self._welcome:
-                self._gone.wait()
+                self._listen(client)
             if not self._welcome and not self._stop.is_set():
                 self._modern = not self._modern
             client.disconnect()
             client.loop_stop()
             self._stop.wait(_RECONNECT_S)
+
+    def _listen(self, client: QuickClient) -> None:
+        """Until the connection ends, or the thread that reads it has died over something no broker should send."""
+        while not self._gone.wait(_LOOK_S) and client.reading():
+            pass
 
     def _new_client(self) -> QuickClient:
         client = QuickClient(
@@ -180,6 +189,7 @@ class Ingest:
         if self._broker.username is not None:
             client.username_pw_set(self._broker.username, self._broker.password)
         client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         return client
@@ -193,7 +203,11 @@ class Ingest:
         numbered = [(f"{prefix}{PREFIX}/+/{tail}", 1) for tail in _NUMBERED]
         client.subscribe(numbered + [(f"{PREFIX}/+/{tail}", 1) for tail in _RETAINED])
         _LOG.info("connected to %s:%d, MQTT %s", self._broker.host, self._broker.port, "5" if self._modern else "3.1.1")
-        self._greeted.set()
+
+    def _on_subscribe(self, _client: mqtt.Client, _data: Any, _mid: int, reasons: Any, _properties: Any) -> None:
+        if refused := [str(reason) for reason in reasons if reason.is_failure]:
+            _LOG.error("the broker lets us not listen to everything: %s; look at its access rules", ", ".join(refused))
+        self._listening.set()
 
     def _on_disconnect(self, _client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if self._welcome and not self._stop.is_set():
@@ -216,16 +230,32 @@ class Ingest:
             batch = self._inbox.take(_ACK_EVERY_S, _BATCH_S, _LULL_S)
             if batch:
                 self._take(batch)
-            if self._greeted.is_set():
-                self._greeted.clear()
-                self._note(self._pipeline.acks([gateway.id for gateway in self._registry.gateways()]))
+            if self._listening.is_set():
+                self._greet()
             self._tell()
+
+    def _greet(self) -> None:
+        """Ask every gateway to begin anew at its watermark; tried again with the next batch where a store is away."""
+        client = self._client
+        self._listening.clear()
+        try:
+            names = [gateway.id for gateway in self._registry.gateways()]
+            acks = self._pipeline.acks(names)
+        except (CloudError, DBAPIError) as why:
+            _LOG.warning("watermarks cannot be told now: %s", why)
+            self._stop.wait(_RETRY_S[0])
+            self._listening.set()
+            return
+        self._acks |= acks
+        for name in names if client is not None else ():
+            said = acks.get(name, Ack(_NO_EPOCH, 0, self._clock()))
+            client.publish(Topic(name, Kind.ACK).text, replace(said, again=True).encode(), qos=1)
 
     def _take(self, batch: list[_Pending]) -> None:
         acks = self._durably([pending.message for pending in batch])
         if acks is None:
             return
-        self._note(acks)
+        self._acks |= acks
         self._taken += len(batch)
         client = self._client
         if client is not None:
@@ -238,21 +268,27 @@ class Ingest:
             try:
                 acks = self._pipeline.take(messages)
             except StoreUnavailable as why:
-                if not self._store_down:
-                    _LOG.warning("%s; keeping %d messages and trying again", why, len(messages))
-                self._store_down = True
-                self._stop.wait(next(delays, _RETRY_S[-1]))
+                self._wait_for_store(str(why), len(messages), next(delays, _RETRY_S[-1]))
             except Exception as why:  # noqa: BLE001 - a bug of ours must not hold up a county: set aside, logged
-                if len(messages) == 1:
-                    _LOG.exception("a message at %s could not be handled", messages[0].topic)
+                if len(messages) > 1:
+                    return self._one_by_one(messages)
+                _LOG.exception("a message at %s could not be handled", messages[0].topic)
+                try:
                     return self._pipeline.bury(messages[0], why)
-                return self._one_by_one(messages)
+                except (CloudError, DBAPIError) as away:
+                    self._wait_for_store(str(away), 1, next(delays, _RETRY_S[-1]))
             else:
                 if self._store_down:
                     _LOG.warning("the store is back")
                 self._store_down = False
                 return acks
         return None
+
+    def _wait_for_store(self, why: str, messages: int, seconds: float) -> None:
+        if not self._store_down:
+            _LOG.warning("%s; keeping %d messages and trying again", why, messages)
+        self._store_down = True
+        self._stop.wait(seconds)
 
     def _one_by_one(self, messages: list[Message]) -> dict[str, Ack] | None:
         found: dict[str, Ack] = {}
@@ -273,11 +309,8 @@ class Ingest:
                     forgotten_s = time.monotonic()
                     gone = forget_old(self._readings, self._registry, self._keep, self._clock())
                     _LOG.info("%d readings were older than they are kept", gone)
-            except CloudError as why:
+            except Exception as why:  # noqa: BLE001 - whatever it was, the next round tries again; it is logged
                 _LOG.warning("hours could not be summed up now: %s", why)
-
-    def _note(self, acks: dict[str, Ack]) -> None:
-        self._acks |= acks
 
     def _tell(self) -> None:
         """Publish the watermarks that moved, a few times a second: gateways need them to trim, not to breathe."""

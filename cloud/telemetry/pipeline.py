@@ -143,11 +143,12 @@ class Pipeline:
             done = self._readings.append(batch.arrivals)
             self._letters.keep([*self._impostors(done, batch), *_rejected(done, batch)])
             self._registry.keep_events([_alert(key, batch.sources[key]) for key in sorted(done.reused)])
+            acks = self.acks(list(batch.heard))
         except DBAPIError as why:
             raise StoreUnavailable(f"the relational store does not answer: {why.orig}") from why
         if self._on_stored is not None and batch.arrivals:
             self._on_stored([one for one in batch.arrivals if one.key is None or one.key not in done.known])
-        return self.acks(list(batch.heard))
+        return acks
 
     def acks(self, gateways: Sequence[str]) -> dict[str, Ack]:
         """The present watermark of each gateway's newest epoch; gateways without a sequence are left out."""
@@ -162,8 +163,6 @@ class Pipeline:
 
     def again(self, message: Message) -> None:
         """Take a dead letter once more, without its number (long settled). Raises `Invalid` where it fails again."""
-        """Take a dead letter once more, without its number (long settled). Raises `Invalid` where it fails again."""
-        batch = _Batch()
         batch = _Batch()
         try:
             topic = parse_topic(message.topic)

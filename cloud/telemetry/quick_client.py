@@ -66,6 +66,11 @@ class QuickClient(mqtt.Client):
             done = super().loop_read(max_packets)
         return done
 
+    def reading(self) -> bool:
+        """Whether paho's thread is alive: an exception in it ends it without a word to anybody."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
     def ack_all(self, mids: Iterable[int]) -> None:
         """Acknowledge messages of QoS 1, in one go and in this order."""
         packets = b"".join(struct.pack(">BBH", _PUBACK, 2, mid) for mid in mids)

@@ -17,12 +17,15 @@ from edge.wire.topics import EPOCH, LEVEL, PREFIX
 class Ack:
     """Retained, cloud to edge: every number of ``epoch`` up to ``watermark`` is durable or in a reported gap.
 
-    ``time_ms`` is the cloud's clock when it said so; a gateway without a better clock may use it.
+    ``time_ms`` is the cloud's clock when it said so; a gateway without a better clock may use it. ``again``, never
+    retained, says that the cloud has only now begun to listen: what went out before and is above the watermark was
+    heard by nobody and is to be sent again at once.
     """
 
     epoch: str
     watermark: int
     time_ms: int
+    again: bool = False
 
     def __post_init__(self) -> None:
         if EPOCH.match(self.epoch) is None or not 0 <= self.watermark <= MAX_SEQ:
@@ -30,13 +33,15 @@ class Ack:
 
     def encode(self) -> bytes:
         """As JSON."""
-        return dump({"epoch": self.epoch, "watermark": self.watermark, "time": self.time_ms})
+        asks = {"again": 1} if self.again else {}
+        return dump({"epoch": self.epoch, "watermark": self.watermark, "time": self.time_ms} | asks)
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
         """From JSON; raises ``WireError``."""
-        known = document_of(payload, {"epoch": str, "watermark": int, "time": int}, frozenset())
-        return cls(known["epoch"], known["watermark"], known["time"])
+        kinds = {"epoch": str, "watermark": int, "time": int, "again": int}
+        known = document_of(payload, kinds, frozenset({"again"}))
+        return cls(known["epoch"], known["watermark"], known["time"], known["again"] == 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,11 +201,11 @@ def test_a_foreign_topic_is_refused(text):
     assert caught.value.code == "bad_topic"
 
 
-@given(epoch=epochs, watermark=st.integers(0, 2**63 - 1), time_ms=times)
-def test_an_ack_survives_the_wire(epoch, watermark, time_ms):
-    ack = Ack(epoch, watermark, time_ms)
+@given(epoch=epochs, watermark=st.integers(0, 2**63 - 1), time_ms=times, again=st.booleans())
+def test_an_ack_survives_the_wire(epoch, watermark, time_ms, again):
+    ack = Ack(epoch, watermark, time_ms, again)
     assert Ack.decode(ack.encode()) == ack
-    assert set(json.loads(ack.encode())) == {"epoch", "watermark", "time"}
+    assert set(json.loads(ack.encode())) == {"epoch", "watermark", "time"} | ({"again"} if again else set())
 
 
 @given(time_ms=times, body=json_bodies)

@@ -7,6 +7,7 @@ import numpy as np
 import paho.mqtt.client as mqtt
 import pytest
 from processes import Child, free_port, wait_until
+from sqlalchemy.exc import OperationalError
 
 from cloud.broker import broker_command
 from cloud.database import open_database
@@ -70,10 +71,13 @@ class Gateway:
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
         self.watermark = -1
+        self.asked = 0  # how often it was asked to send again
 
     def heard(self, message):
         if message.topic == "tm/1/pond/ack":
-            self.watermark = Ack.decode(message.payload).watermark
+            ack = Ack.decode(message.payload)
+            self.watermark = ack.watermark
+            self.asked += ack.again and not message.retain
 
     def send(self, *numbers):
         for seq in numbers:
@@ -116,6 +120,42 @@ def test_the_watermark_comes_back_and_survives_a_restart_of_ingest(broker, cloud
     gateway.wait_for(51)
     again.stop()
     assert count(readings) == 51
+
+
+def test_whoever_sent_while_nobody_listened_is_asked_to_send_again(broker, cloud, gateway):
+    readings, new_ingest = cloud
+    wait_until(gateway.client.is_connected, "never connected", within_s=15)
+    gateway.send(1)
+    for times in (1, 2):
+        ingest = new_ingest(broker.port)
+        ingest.start()
+        wait_until(lambda times=times: gateway.asked == times, "it was not asked", within_s=20)
+        gateway.send(*range(1, times + 1))
+        gateway.wait_for(times)
+        ingest.stop()
+        gateway.send(times + 1)
+    assert count(readings) == 2
+
+
+@pytest.mark.parametrize("broker", ["mosquitto"], indirect=True)
+def test_one_who_cannot_ask_the_registry_tries_again(broker, cloud, gateway, monkeypatch):
+    readings, new_ingest = cloud
+    ingest = new_ingest(broker.port)
+    registry, fails = ingest._registry, iter([True, True])
+    listed = type(registry).gateways
+
+    def fickle(self):
+        if next(fails, False):
+            raise OperationalError("select", {}, Exception("database is locked"))
+        return listed(self)
+
+    monkeypatch.setattr(type(registry), "gateways", fickle)
+    ingest.start()
+    wait_until(lambda: gateway.asked, "the thread did not live to ask", within_s=20)
+    gateway.send(1)
+    gateway.wait_for(1)
+    ingest.stop()
+    assert count(readings) == 1
 
 
 def test_an_outage_of_the_store_loses_nothing(broker, cloud, gateway):
