@@ -8,7 +8,7 @@ corrected). The same bad message a thousand times is one row with a count.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, and_, func, select, update
 
@@ -23,8 +23,7 @@ _KEEP_BYTES = 64 * 1024
 _KEEP_PER_GATEWAY = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """Something that arrived: at a topic of the wire protocol, whoever carried it."""
 
     topic: str

@@ -1,6 +1,7 @@
 """Where received messages wait for the thread that stores them: bounded, and handed over by the batch."""
 
 import time
+from collections.abc import Sequence
 from threading import Condition
 from typing import Generic, TypeVar
 
@@ -24,15 +25,16 @@ class Inbox(Generic[T]):
     def __len__(self) -> int:
         return len(self._held)
 
-    def put(self, one: T, timeout_s: float) -> bool:
-        """Add one; False where there was no room for it in all that time."""
+    def put(self, some: Sequence[T], timeout_s: float) -> bool:
+        """Add some, where there is room for one; False where there was none in all that time."""
         with self._change:
             if len(self._held) >= self._room and not self._change.wait_for(
                 lambda: len(self._held) < self._room, timeout_s
             ):
                 return False
-            self._held.append(one)
-            if len(self._held) in {1, self._most}:
+            before = len(self._held)
+            self._held += some
+            if not before or before < self._most <= len(self._held):
                 self._change.notify_all()
         return True
 

@@ -7,16 +7,16 @@ is down it keeps its batch and tries again; nothing is dropped and nothing more 
 
 The session is clean and everything is subscribed on each connect: what the broker forgets, the gateways send again.
 They would find out by themselves, since the watermark has not moved, but ever more patiently; so whoever listens anew
-says so, and they begin again at the watermark at once. MQTT 5 is offered first (its receive-maximum lets more than a broker's default
-window be under way); a broker that only knows 3.1.1 is spoken to in 3.1.1.
+says so, and they begin again at the watermark at once. MQTT 5 is offered first (its receive-maximum lets more than a
+broker's default window be under way); a broker that only knows 3.1.1 is spoken to in 3.1.1.
 """
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Event, Thread
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
@@ -28,7 +28,7 @@ from cloud.problems import CloudError
 from cloud.telemetry.dead_letters import Message
 from cloud.telemetry.inbox import Inbox
 from cloud.telemetry.pipeline import OnEvents, OnRecord, OnStored, Pipeline
-from cloud.telemetry.quick_client import QuickClient
+from cloud.telemetry.quick_client import Published, QuickClient
 from cloud.telemetry.registry import Registry
 from cloud.telemetry.retention import forget_old
 from cloud.telemetry.store import ReadingsStore, StoreUnavailable
@@ -64,8 +64,7 @@ class Broker:
     password: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
+class _Pending(NamedTuple):
     message: Message
     mid: int
     qos: int
@@ -192,6 +191,7 @@ class Ingest:
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
+        client.on_published = self._on_published
         return client
 
     def _on_connect(self, client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
@@ -215,12 +215,19 @@ class Ingest:
         self._gone.set()
 
     def _on_message(self, client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
-        # An unreadable topic goes on as it is: the pipeline checks every topic anyway, and brokers may hand out strays.
-        topic = message._topic.decode("utf-8", "replace")  # noqa: SLF001 - `topic` would raise in paho's thread
         assert isinstance(client, QuickClient)  # noqa: S101 - the only kind that is made here
-        said = Message(topic, bytes(message.payload), self._clock(), message.retain)
-        pending = _Pending(said, message.mid, message.qos, client)
-        while not self._stop.is_set() and not self._inbox.put(pending, 0.5):
+        topic = message._topic  # noqa: SLF001 - `topic` would raise in paho's thread where it is not UTF-8
+        whole = Published(topic, bytes(message.payload), message.mid, message.qos, message.retain)
+        self._on_published(client, [whole])
+
+    def _on_published(self, client: QuickClient, messages: Sequence[Published]) -> None:
+        now = self._clock()
+        # An unreadable topic goes on as it is: the pipeline checks every topic anyway, and brokers may hand out strays.
+        some = [
+            _Pending(Message(topic.decode("utf-8", "replace"), payload, now, retain), mid, qos, client)
+            for topic, payload, mid, qos, retain in messages
+        ]
+        while not self._stop.is_set() and not self._inbox.put(some, 0.5):
             pass
 
     # --- the work -----------------------------------------------------------------------------------
@@ -247,7 +254,9 @@ class Ingest:
             self._listening.set()
             return
         self._acks |= acks
-        for name in names if client is not None else ():
+        if client is None:
+            return
+        for name in names:
             said = acks.get(name, Ack(_NO_EPOCH, 0, self._clock()))
             client.publish(Topic(name, Kind.ACK).text, replace(said, again=True).encode(), qos=1)
 

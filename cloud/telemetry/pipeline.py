@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cloud.problems import CloudError, Invalid
 from cloud.telemetry.dead_letters import DeadLetters, Letter, Message
-from cloud.telemetry.fast_packs import columns_of
+from cloud.telemetry.fast_packs import QuickPacks
 from cloud.telemetry.registry import Gateway, Registry, Series
 from cloud.telemetry.store import Appended, Arrival, PackKey, Points, ReadingsStore, StoreUnavailable, columns
 from edge.quantities import quantity_of
@@ -77,6 +77,13 @@ class _Batch:
     sources: dict[PackKey, Message] = field(default_factory=dict)
     unusual: list["_Unusual"] = field(default_factory=list)
 
+    def add(self, arrival: Arrival, message: Message) -> None:
+        """Take an arrival that came of this message."""
+        self.arrivals.append(arrival)
+        if arrival.key is not None:
+            self.sources.setdefault(arrival.key, message)
+            self.heard[arrival.key.gateway] = None
+
 
 @dataclass(frozen=True, slots=True)
 class _Unusual:
@@ -117,7 +124,7 @@ class Pipeline:
         self._on_stored = on_stored
         self._on_events = on_events
         self._refusals = refusals
-        self._known: dict[str, dict[tuple[str, str], int]] = {}
+        self._quick = QuickPacks()
         self._handlers: Mapping[Kind, Callable[[Message, Topic, Gateway, _Batch], Arrival | None]] = {
             Kind.DATA: self._data,
             Kind.RECORD: self._record,
@@ -133,8 +140,12 @@ class Pipeline:
         """
         batch = _Batch()
         try:
-            for message in messages:
-                self._sort(message, batch)
+            quick = self._quick.take(messages, self._clock() + MAX_AHEAD_MS, self._may_send)
+            for message, arrival in zip(messages, quick, strict=True):
+                if arrival is None:
+                    self._sort(message, batch)
+                else:
+                    batch.add(arrival, message)
             self._settle(batch)
             self._letters.keep(batch.letters)
             self._registry.keep_events(batch.events)
@@ -225,10 +236,12 @@ class Pipeline:
             batch.letters.append(_letter(message, why, topic))
             arrival = _arrival(message, topic)
         if arrival is not None:
-            batch.arrivals.append(arrival)
-            if arrival.key is not None:
-                batch.sources.setdefault(arrival.key, message)
+            batch.add(arrival, message)
         batch.heard[topic.gateway] = None
+
+    def _may_send(self, name: str) -> bool:
+        gateway = self._registry.known(name)
+        return gateway is not None and gateway.disabled_ms is None
 
     def _gateway(self, name: str) -> Gateway:
         gateway = self._registry.known(name)
@@ -241,13 +254,10 @@ class Pipeline:
     # --- one handler per kind of topic --------------------------------------------------------------
 
     def _data(self, message: Message, topic: Topic, gateway: Gateway, batch: _Batch) -> Arrival | None:
-        known = self._known.setdefault(gateway.id, {})
-        points = columns_of(message.payload, f"urn:dev:org:32473-{gateway.id}:", known, self._clock() + MAX_AHEAD_MS)
-        if points is not None:
-            return _arrival(message, topic, points)
         pack = decode_pack(message.payload)
         if pack.gateway != topic.gateway:
             raise _Refused("wrong_gateway", f"the topic is {topic.gateway}'s, the pack says {pack.gateway}")
+        self._quick.meet(topic)
         batch.unusual.append(_Unusual(len(batch.arrivals), message, topic, gateway, pack))
         return None
 
@@ -296,7 +306,7 @@ class Pipeline:
             if reading.calibration is not None and reading.calibration != series.calibration:
                 self._registry.note_calibration(series, reading.calibration)
                 known[reading.name] = self._registry.series_of(owner.id, reading.name) or series
-            self._known.setdefault(owner.id, {})[reading.name, reading.unit] = series.id
+            self._quick.learn(owner.id, reading.name, reading.unit, series.id)
             value = float("nan") if reading.value is None else reading.value
             rows.append((series.id, reading.time_ms, value, int(reading.quality)))
         return (Points(*columns(*zip(*rows, strict=True))) if rows else Points.none()), refused

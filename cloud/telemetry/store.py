@@ -15,7 +15,7 @@ uint8 as in `edge.wire.Quality`, `series` int64 ids given by the registry.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,8 +58,7 @@ class StoreUnavailable(Unavailable):
     code = "store_unavailable"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class PackKey:
+class PackKey(NamedTuple):
     """Identity of a pack on its way from one gateway. `seq` counts from 1 within an `epoch` (a spool's life)."""
 
     gateway: str

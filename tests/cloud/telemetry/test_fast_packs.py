@@ -1,4 +1,5 @@
 import contextlib
+import functools
 import json
 import zlib
 
@@ -6,18 +7,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.telemetry.fast_packs import columns_of
-from edge.wire import Pack, Quality, Reading, WireError, decode_pack, encode_pack
+from cloud.telemetry.dead_letters import Message
+from cloud.telemetry.fast_packs import QuickPacks
+from edge.wire import Pack, Quality, Reading, WireError, decode_pack, encode_pack, parse_topic
 
 NOW = 1_700_000_000_000
 BASE = "urn:dev:org:32473-pond:"
 KNOWN = {("p1/ph", "pH"): 1, ("p1/temp", "Cel"): 2, ("p1/bare", ""): 3}
 
 
-def fast(payload, latest=NOW):
-    found = columns_of(payload, BASE, KNOWN, latest)
-    rows = (one.tolist() for one in (found.series, found.time_ms, found.value, found.quality)) if found else ()
-    return list(zip(*rows, strict=True)) if found else None
+LANE = "tm/1/pond/data/aaaaaaaa"
+
+
+@functools.cache
+def taught():
+    quick = QuickPacks()
+    quick.meet(parse_topic(f"{LANE}/1"))
+    for (name, unit), series in KNOWN.items():
+        quick.learn("pond", name, unit, series)
+    return quick
+
+
+def rows_of(arrival):
+    found = arrival.points
+    columns = (one.tolist() for one in (found.series, found.time_ms, found.value, found.quality))
+    return list(zip(*columns, strict=True))
+
+
+def fast(payload, latest=NOW, topic=f"{LANE}/7", *, may_send=True):
+    (found,) = taught().take([Message(topic, payload, NOW)], latest, lambda _: may_send)
+    return None if found is None else rows_of(found)
 
 
 def slow(payload):
@@ -107,3 +126,40 @@ def test_near_misses_are_judged_like_the_strict_decoder_judges_them(records, bas
 )
 def test_what_is_not_quite_ordinary_is_left_to_the_strict_decoder(text):
     assert fast(text) is None
+
+
+GOOD = b'[{"bn":"urn:dev:org:32473-pond:","bt":1699999999,"n":"p1/ph","u":"pH","v":7}]'
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "tm/1/pond/data",
+        *(f"{LANE}/{seq}" for seq in ("07", "0", "-1", "", "\u0661", 10**18)),
+        "tm/1/pond/data/bbbbbbbb/7",
+        "tm/1/pond/event/aaaaaaaa/7",
+        "tm/1/other/data/aaaaaaaa/7",
+        "",
+    ],
+)
+def test_a_topic_that_is_not_quite_ordinary_is_left_to_the_strict_parser(topic):
+    assert fast(GOOD) is not None
+    assert fast(GOOD, topic=topic) is None
+
+
+def test_who_may_not_send_is_left_to_whoever_says_why():
+    assert fast(GOOD, may_send=False) is None
+
+
+@given(
+    payloads=st.lists(st.lists(READING, min_size=1, max_size=3) | st.just(()), max_size=6),
+    latest=st.integers(0, 10**11),
+)
+def test_each_of_a_batch_is_judged_as_if_it_had_come_alone(payloads, latest):
+    sent = [encode_pack(Pack("pond", tuple(some))) if some else b"odd" for some in payloads]
+    messages = [Message(f"{LANE}/{n}", payload, NOW + n) for n, payload in enumerate(sent, 1)]
+    found = taught().take(messages, NOW - latest, lambda _: True)
+    assert [one and rows_of(one) for one in found] == [fast(payload, NOW - latest) for payload in sent]
+    kept = [(one, n) for n, one in enumerate(found, 1) if one is not None]
+    assert all((one.key.seq, one.received_ms) == (n, NOW + n) for one, n in kept)
+    assert all(one.digest == messages[n - 1].digest[:8] for one, n in kept)
