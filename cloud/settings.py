@@ -64,6 +64,10 @@ class Settings:
     """For how many days single readings are kept, by quantity, `*` for all others: `"*=400 rssi=30"`. What is older is
     forgotten for good; only the sums of its hours stay. Empty: everything is kept."""
 
+    keep_mb: str = ""
+    """How many megabytes of the embedded readings store each quantity may take, `*` for all others together:
+    `"*=20000 rssi=500"`. Past it the oldest tenth is forgotten, like what is too old. Empty: no limit."""
+
     ledger_origin: str = "trace.tianmai.example/log1"
     """The log's name in every checkpoint. A schema-less URL under a domain of yours; it can never be changed."""
 

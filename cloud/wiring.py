@@ -329,7 +329,7 @@ def build_ingest(gathering: Gathering) -> Intake:
         on_events=gathering.steering.take_events,
         refusals=(CloudError, TraceError),
         share=settings.mqtt_share or None,
-        keep=parse_keep(settings.keep_days),
+        keep=parse_keep(settings.keep_days, settings.keep_mb),
     )
     courier = Courier(
         gathering.steering,

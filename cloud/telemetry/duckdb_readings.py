@@ -59,8 +59,10 @@ _SCHEMA = (
     *duckdb_rollups.SCHEMA,
 )
 _ORDERS = {
-    # A day's readings lie together, and in it a series' readings: short questions of either kind read little.
-    "reading": f"t // {24 * HOUR_MS}, series, t",
+    # A day's readings lie together, and in it a series' readings: short questions of either kind read little. Every
+    # second series lies backward: where one ends the next begins at nearly the same time, which packs a fifth smaller
+    # than a step back over the whole day in every block.
+    "reading": f"t // {24 * HOUR_MS}, series, case when series % 2 = 0 then t else -t end",
     "pack": "gateway, epoch, first",
     "conflict": "received",
     "cut": "series",
@@ -305,6 +307,17 @@ class DuckReadings:
                     recompute(cursor, some)
                 self._dirty.difference_update(some.tolist())
         return len(marks)
+
+    def count_by_hour(self, series: Ints) -> tuple[Ints, Ints]:
+        """See `ReadingsStore.count_by_hour`."""
+        sql = (
+            f"select t // {HOUR_MS} as hour, count(*) as n from reading where series in (select series from asked)"
+            " group by hour order by hour"
+        )
+        asked = pa.table({"series": np.unique(series).astype(np.int32)})
+        with self._reading() as cursor, registered(cursor, asked=asked):
+            rows = cursor.execute(sql).fetchnumpy()
+        return _ints(rows["hour"]), _ints(rows["n"])
 
     def compact(self) -> None:
         """See `ReadingsStore.compact`: write the file anew by (day, series, time), and swap it in.

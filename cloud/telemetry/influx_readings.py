@@ -259,6 +259,18 @@ class InfluxReadings:
             _floats([max(one[3]) for one in sums]),
         )
 
+    def count_by_hour(self, series: Ints) -> tuple[Ints, Ints]:
+        """See `ReadingsStore.count_by_hour`."""
+        held: dict[int, int] = defaultdict(int)
+        for some in _chunks(np.unique(series)):
+            query = (
+                f"SELECT count(q) FROM reading WHERE {_among(some)} AND time >= 0 GROUP BY time({HOUR_MS}ms) fill(none)"
+            )
+            for table in self._tables(query):
+                for at, n in table["values"]:
+                    held[at // HOUR_MS] += n
+        return _ints(sorted(held)), _ints([held[hour] for hour in sorted(held)])
+
     def compact(self) -> None:
         """See `ReadingsStore.compact`; the server does that by itself."""
 

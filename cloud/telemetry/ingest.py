@@ -13,7 +13,7 @@ broker's default window be under way); a broker that only knows 3.1.1 is spoken 
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Event, Thread
 from typing import Any, Final, NamedTuple
@@ -30,7 +30,7 @@ from cloud.telemetry.inbox import Inbox
 from cloud.telemetry.pipeline import OnEvents, OnRecord, OnStored, Pipeline
 from cloud.telemetry.quick_client import Published, QuickClient
 from cloud.telemetry.registry import Registry
-from cloud.telemetry.retention import forget_old
+from cloud.telemetry.retention import Keep, forget_old
 from cloud.telemetry.store import ReadingsStore, StoreUnavailable
 from edge.wire import PREFIX, Ack, Kind, Topic
 
@@ -76,7 +76,7 @@ class Ingest:
 
     `share` names a shared subscription (`$share/NAME/...`) for several ingest processes on one broker; it needs a
     readings store with `many_processes`. `refusals` are the exceptions by which `on_record` refuses for good. `keep`
-    says for how many days readings are kept, by quantity (`*`: all others); without it they stay for ever.
+    says how long and how much is kept; without it everything stays for ever.
     """
 
     def __init__(  # noqa: PLR0913 - what wiring passes, each with its own name
@@ -91,7 +91,7 @@ class Ingest:
         on_events: OnEvents | None = None,
         refusals: tuple[type[Exception], ...] = (CloudError,),
         share: str | None = None,
-        keep: Mapping[str, int] | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self._pipeline = Pipeline(
             readings,
@@ -107,7 +107,7 @@ class Ingest:
         self._broker = broker
         self._clock = clock
         self._share = share
-        self._keep = dict(keep or {})
+        self._keep = keep
         self._inbox: Inbox[_Pending] = Inbox(2 * _RECEIVE_MAXIMUM, _BATCH_MESSAGES)
         self._stop = Event()
         self._gone = Event()  # the present connection has ended
@@ -314,10 +314,10 @@ class Ingest:
         while not self._stop.wait(_ROLL_UP_S):
             try:
                 self._readings.roll_up(self._clock())
-                if self._keep and time.monotonic() - forgotten_s > _FORGET_S:
+                if self._keep is not None and time.monotonic() - forgotten_s > _FORGET_S:
                     forgotten_s = time.monotonic()
                     gone = forget_old(self._readings, self._registry, self._keep, self._clock())
-                    _LOG.info("%d readings were older than they are kept", gone)
+                    _LOG.info("%d readings were forgotten, as the settings ask", gone)
             except Exception as why:  # noqa: BLE001 - whatever it was, the next round tries again; it is logged
                 _LOG.warning("hours could not be summed up now: %s", why)
 

@@ -5,7 +5,7 @@ what this one answers.
 """
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from threading import RLock
 
@@ -166,6 +166,13 @@ class MemoryReadings:
                     del self._rows[one][at]
                 gone += len(old)
         return gone
+
+    def count_by_hour(self, series: Ints) -> tuple[Ints, Ints]:
+        """See `ReadingsStore.count_by_hour`."""
+        with self._lock:
+            held = Counter(at // HOUR_MS for one in set(series.tolist()) for at in self._rows.get(one, ()))
+        rows = sorted(held.items())
+        return np.array([hour for hour, _ in rows], dtype=np.int64), np.array([n for _, n in rows], dtype=np.int64)
 
     def compact(self) -> None:
         """See `ReadingsStore.compact`; nothing is held back here."""

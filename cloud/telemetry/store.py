@@ -216,6 +216,9 @@ class ReadingsStore(Protocol):
         time is absorbed.
         """
 
+    def count_by_hour(self, series: Ints) -> tuple[Ints, Ints]:
+        """How many readings of these series together lie in each hour: (hours since 1970, rising; counts above 0)."""
+
     def compact(self) -> None:
         """Give back the space of what was forgotten, where a store can; slow, and writers may have to wait."""
 

@@ -226,6 +226,16 @@ class ReadingsContract:
         assert rows(store.last(ids(3))) == []
         assert store.delete_before(ids(1), T0 + hour) == 0
 
+    def test_readings_are_counted_by_the_hour_over_all_series_asked_for(self, store):
+        hour = T0 // 3_600_000
+        left = (hour + 1) * 3600 - T0 / 1000  # seconds of this hour that are left
+        store.append(
+            [pack(1, (1, 0, 1.0), (1, left - 0.001, None, 4), (1, left, 2.0), (2, left + 3600, 3.0), (3, 0, 4.0))]
+        )
+        hours, counts = store.count_by_hour(ids(1, 2, 2, 99))
+        assert (hours.tolist(), counts.tolist()) == ([hour, hour + 1, hour + 2], [2, 1, 1])
+        assert [len(one) for one in store.count_by_hour(ids())] == [0, 0]
+
     def test_only_whole_hours_are_forgotten_and_what_comes_too_late_for_them_is_absorbed(self, store):
         inside = T0 - T0 % 3_600_000 + 1_800_000 - T0  # half past the hour
         store.append([pack(1, (1, inside / 1000, 1.0), (1, inside / 1000 + 3600, 2.0))])
