@@ -58,8 +58,11 @@ class DeadLetters:
         if not letters:
             return
         with self._engine.begin() as connection:
-            for letter in letters:
-                connection.execute(_upsert(insert_or(connection, dead_letter), letter))
+            fresh = insert_or(connection, dead_letter)
+            again = {name: fresh.excluded[name] for name in ("last_ms", "reason", "detail")}
+            again["count"] = dead_letter.c.count + 1
+            upsert = fresh.on_conflict_do_update(index_elements=["digest"], set_=again)
+            connection.execute(upsert, [_row(letter) for letter in letters])
             for name in {letter.gateway for letter in letters}:
                 connection.execute(_make_room(name))
 
@@ -98,29 +101,20 @@ class DeadLetters:
             connection.execute(update(dead_letter).where(dead_letter.c.digest == digest).values(replayed_ms=now_ms))
 
 
-def _upsert(insert: Any, letter: Letter) -> Any:
+def _row(letter: Letter) -> dict[str, Any]:
     message = letter.message
-    fresh = insert.values(
-        digest=message.digest.hex(),
-        topic=message.topic.encode("utf-8", "replace").decode()[:300],
-        gateway=letter.gateway,
-        payload=message.payload[:_KEEP_BYTES],
-        truncated=len(message.payload) > _KEEP_BYTES,
-        reason=letter.reason,
-        detail=letter.detail[:500],
-        count=1,
-        first_ms=message.received_ms,
-        last_ms=message.received_ms,
-    )
-    return fresh.on_conflict_do_update(
-        index_elements=["digest"],
-        set_={
-            "count": dead_letter.c.count + 1,
-            "last_ms": message.received_ms,
-            "reason": letter.reason,
-            "detail": letter.detail[:500],
-        },
-    )
+    return {
+        "digest": message.digest.hex(),
+        "topic": message.topic.encode("utf-8", "replace").decode()[:300],
+        "gateway": letter.gateway,
+        "payload": message.payload[:_KEEP_BYTES],
+        "truncated": len(message.payload) > _KEEP_BYTES,
+        "reason": letter.reason,
+        "detail": letter.detail[:500],
+        "count": 1,
+        "first_ms": message.received_ms,
+        "last_ms": message.received_ms,
+    }
 
 
 def _make_room(gateway: str | None) -> Any:

@@ -22,6 +22,8 @@ __all__ = ["Published", "QuickClient", "cut_published"]
 _READ_BYTES = 1 << 18
 _PUBLISH, _PUBACK = 0x30, 0x40
 _QOS_1, _QOS_2 = 0x02, 0x04
+# Packets of other kinds handled before paho looks at its own housekeeping (keep-alive, writing) again.
+_AT_ONCE = 200
 _MORE = 0x80  # bit of a length that goes on in the next byte
 
 
@@ -128,16 +130,26 @@ class QuickClient(mqtt.Client):
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
         """Handle what has come."""
         held = self.socket()
-        # A packet that paho has begun must be ended by paho.
-        if isinstance(held, _Buffered) and self._in_packet["command"] == 0:
-            messages = held.published(properties=self._protocol == mqtt.MQTTv5)
-            if messages:
-                with self._msgtime_mutex:
-                    self._last_bytes_received = time.monotonic()
-                self.on_published(self, messages)
-                if not held.pending():
-                    return MQTTErrorCode.MQTT_ERR_SUCCESS
-        return super().loop_read(max_packets)
+        return self._read(held) if isinstance(held, _Buffered) else super().loop_read(max_packets)
+
+    def _read(self, held: _Buffered) -> MQTTErrorCode:
+        done = MQTTErrorCode.MQTT_ERR_SUCCESS
+        for _ in range(_AT_ONCE):
+            # A packet that paho has begun must be ended by paho.
+            if self._in_packet["command"] == 0:
+                self._hand_over(held.published(properties=self._protocol == mqtt.MQTTv5))
+            done = self._packet_read()
+            if done != MQTTErrorCode.MQTT_ERR_SUCCESS or self.socket() is not held or not held.pending():
+                break
+        if done in {MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_AGAIN}:
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+        return self._loop_rc_handle(done)
+
+    def _hand_over(self, messages: Sequence[Published]) -> None:
+        if messages:
+            with self._msgtime_mutex:
+                self._last_bytes_received = time.monotonic()
+            self.on_published(self, messages)
 
     def reading(self) -> bool:
         """Whether paho's thread is alive: an exception in it ends it without a word to anybody."""

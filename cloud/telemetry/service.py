@@ -7,6 +7,7 @@ for the asker: the same `NotFound` as for what never was.
 import hmac
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 from threading import Lock
 from typing import Any
 
@@ -171,8 +172,9 @@ class Telemetry:
         rows = zip(
             *(column.tolist() for column in (found.series, found.time_ms, found.value, found.quality)), strict=True
         )
+        # Made by ourselves from our own stores: looking at every cell again would cost more than all the rest.
         return [
-            Latest(
+            Latest.model_construct(
                 **_series_cells(series[one]),
                 farm=owners[series[one].gateway].farm,
                 region=owners[series[one].gateway].region,
@@ -473,6 +475,7 @@ def _series_view(one: Series) -> SeriesView:
     return SeriesView(**_series_cells(one))
 
 
+@lru_cache(maxsize=20_000)
 def _series_cells(one: Series) -> dict[str, Any]:
     sensor, _, quantity = one.name.rpartition("/")
     row = quantity_of(one.name)

@@ -37,6 +37,7 @@ from edge.farms import load_farm
 from edge.wire import Pack, Reading, encode_pack
 
 EPOCH = "beefbeef"
+LIVE_EPOCH = "cafecafe"  # the store holds the other one's numbers: used again they would all be refused
 MINUTE = 60_000
 HOUR = 60 * MINUTE
 GATEWAYS = 200
@@ -64,7 +65,7 @@ def readings_at(at, count):
     )
 
 
-def messages(count, size, start_seq, now):
+def messages(count, size, start_seq, now, epoch=EPOCH):
     """(topic, payload): gateways in turn, one minute of event time per message of each."""
     rounds = -(-count // GATEWAYS)
     for n in range(count):
@@ -72,7 +73,7 @@ def messages(count, size, start_seq, now):
         at = now - (rounds - turn) * MINUTE
         name = f"gw-{gateway}"
         payload = encode_pack(Pack(name, readings_at(at, size)), deflate=False)
-        yield f"tm/1/{name}/data/{EPOCH}/{start_seq + turn}", payload
+        yield f"tm/1/{name}/data/{epoch}/{start_seq + turn}", payload
 
 
 def register(var):
@@ -325,7 +326,7 @@ def measure_http(args, report, folder, store, start, rounds):
     now = time.time_ns() // 1_000_000
     live = folder / "live"
     seconds = 4 * args.seconds + 20
-    prepare(live, messages(int(1700 * seconds) // GATEWAYS * GATEWAYS, 10, 1, now))
+    prepare(live, messages(int(1700 * seconds) // GATEWAYS * GATEWAYS, 10, 1, now, LIVE_EPOCH))
     (folder / "broker2").mkdir()
     end = start + (2 * rounds + 200) * MINUTE
     paths = {
