@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi import Path as NumberInPath
 from fastapi.responses import FileResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
@@ -75,16 +75,16 @@ def _questions(router: APIRouter, telemetry: Telemetry) -> None:
         """Series, all or of one gateway."""
         return Page(items=telemetry.series(gateway, who.regions()))
 
-    @router.get("/series/{series}/points")
+    @router.get("/series/{series}/points", response_model=SeriesPoints)
     def points(
         series: Annotated[int, NumberInPath(ge=0, le=2**53)],
         who: SignedIn,
         start_ms: Start,
         end_ms: End,
         max_points: Annotated[int, Query(le=2**53)] = 500,
-    ) -> SeriesPoints:
+    ) -> Response:
         """A stretch of one series in at most `max_points` rows, with its coverage."""
-        return telemetry.points(series, start_ms, end_ms, max_points, who.regions())
+        return _json(telemetry.points_json(series, start_ms, end_ms, max_points, who.regions()))
 
     @router.get("/statistics")
     def statistics(
@@ -96,10 +96,14 @@ def _questions(router: APIRouter, telemetry: Telemetry) -> None:
         """One quantity by region, over a stretch of time."""
         return Page(items=telemetry.statistics(quantity, start_ms, end_ms, who.regions()))
 
-    @router.get("/latest")
-    def latest(who: SignedIn, gateway: str | None = None, region: str | None = None) -> Page[Latest]:
+    @router.get("/latest", response_model=Page[Latest])
+    def latest(who: SignedIn, gateway: str | None = None, region: str | None = None) -> Response:
         """The newest reading of every series."""
-        return Page(items=telemetry.latest(who.regions(), gateway=gateway, region=region))
+        return _json(telemetry.latest_json(who.regions(), gateway=gateway, region=region))
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
 
 
 def _troubles(router: APIRouter, telemetry: Telemetry) -> None:

@@ -12,6 +12,8 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+import orjson
+from pydantic import TypeAdapter
 
 from cloud.problems import Invalid, NotFound, TooLarge, Unauthenticated
 from cloud.telemetry.dead_letters import DeadLetters, Letter, Message
@@ -19,7 +21,6 @@ from cloud.telemetry.foreign import from_line_protocol, from_thingsboard
 from cloud.telemetry.pipeline import OnStored, Pipeline
 from cloud.telemetry.registry import Gateway, Registry, Series
 from cloud.telemetry.schemas import (
-    Bucket,
     ConflictView,
     DeadLetterView,
     EpochView,
@@ -27,7 +28,6 @@ from cloud.telemetry.schemas import (
     ExportWish,
     GatewayView,
     Latest,
-    Point,
     Received,
     RegionStatistics,
     SensorView,
@@ -37,7 +37,7 @@ from cloud.telemetry.schemas import (
 from cloud.telemetry.store import NO_VALUE_QUALITY, Arrival, Points, ReadingsStore, gather
 from cloud.telemetry.together import Together
 from edge.quantities import quantity_of
-from edge.wire import DEFAULT_LIMITS, PREFIX, Reading, decode_pack
+from edge.wire import DEFAULT_LIMITS, PREFIX, Reading, WireError, decode_pack
 
 __all__ = ["Scope", "Telemetry"]
 
@@ -55,6 +55,8 @@ MAX_SPAN_MS = 20 * 366 * _DAY
 # A day in these pages is a day on the farm's wall, wherever the server stands.
 _CHINA_MS = 8 * _HOUR
 _CHINA = timezone(timedelta(hours=8))
+_LATEST = TypeAdapter(list[Latest])
+_BY_HTTP = "http/"  # head of the topic under which a dead letter stands that came by no broker
 _RECENT = 200  # readings looked at to learn the usual interval
 
 
@@ -159,9 +161,14 @@ class Telemetry:
 
     def latest(self, scope: Scope = None, *, gateway: str | None = None, region: str | None = None) -> list[Latest]:
         """The newest reading of every series in scope, of one gateway, or below one region."""
-        return self._together.ask((scope, gateway, region), lambda: self._latest(scope, gateway, region))
+        return _LATEST.validate_python(self._latest(scope, gateway, region))
 
-    def _latest(self, scope: Scope, gateway: str | None, region: str | None) -> list[Latest]:
+    def latest_json(self, scope: Scope = None, *, gateway: str | None = None, region: str | None = None) -> bytes:
+        """The same as a `Page[Latest]` in JSON, made once for all who ask at the same time."""
+        question = (scope, gateway, region)
+        return self._together.ask(question, lambda: orjson.dumps({"items": self._latest(*question)}))
+
+    def _latest(self, scope: Scope, gateway: str | None, region: str | None) -> list[dict[str, Any]]:
         owners = {one.id: one for one in ([self._own(gateway, scope)] if gateway is not None else self._visible(scope))}
         if region is not None:
             below = {code: self._covers(code, frozenset({region})) for code in {one.region for one in owners.values()}}
@@ -172,17 +179,16 @@ class Telemetry:
         rows = zip(
             *(column.tolist() for column in (found.series, found.time_ms, found.value, found.quality)), strict=True
         )
-        # Made by ourselves from our own stores: looking at every cell again would cost more than all the rest.
+        places = {name: {"farm": owner.farm, "region": owner.region} for name, owner in owners.items()}
         return [
-            Latest.model_construct(
+            {
                 **_series_cells(series[one]),
-                farm=owners[series[one].gateway].farm,
-                region=owners[series[one].gateway].region,
-                time_ms=at,
-                value=_maybe(value),
-                quality=quality,
-                age_ms=now - at,
-            )
+                **places[series[one].gateway],
+                "time_ms": at,
+                "value": _maybe(value),
+                "quality": quality,
+                "age_ms": now - at,
+            }
             for one, at, value, quality in rows
         ]
 
@@ -204,45 +210,52 @@ class Telemetry:
         """
         one = self._own_series(series, scope)
         _check(start_ms, end_ms, max_points)
-        question = (series, start_ms, end_ms, max_points)
-        return self._together.ask(question, lambda: self._course(one, start_ms, end_ms, max_points))
+        return SeriesPoints.model_validate(self._course(one, start_ms, end_ms, max_points))
 
-    def _course(self, one: Series, start_ms: int, end_ms: int, max_points: int) -> SeriesPoints:
+    def points_json(self, series: int, start_ms: int, end_ms: int, max_points: int, scope: Scope) -> bytes:
+        """The same as `SeriesPoints` in JSON, made once for all who ask at the same time."""
+        one = self._own_series(series, scope)
+        _check(start_ms, end_ms, max_points)
+        question = (series, start_ms, end_ms, max_points)
+        return self._together.ask(question, lambda: orjson.dumps(self._course(one, start_ms, end_ms, max_points)))
+
+    def _course(self, one: Series, start_ms: int, end_ms: int, max_points: int) -> dict[str, Any]:
         series = one.id
         raw = self._readings.range(np.array([series], dtype=np.int64), start_ms, end_ms, limit=max_points + 1)
         interval = self._interval_ms(series)
-        view = _series_view(one)
         if len(raw) <= max_points:
             usable = int(((raw.quality < NO_VALUE_QUALITY) & ~np.isnan(raw.value)).sum())
             rows = zip(raw.time_ms.tolist(), raw.value.tolist(), raw.quality.tolist(), strict=True)
-            return SeriesPoints(
-                **_head(view, start_ms, end_ms, interval),
-                resolution="raw",
-                step_ms=None,
-                coverage=_coverage(usable, interval, end_ms - start_ms),
-                points=[Point(time_ms=at, value=_maybe(value), quality=quality) for at, value, quality in rows],
-                buckets=[],
-            )
+            return {
+                **_head(one, start_ms, end_ms, interval),
+                "resolution": "raw",
+                "step_ms": None,
+                "coverage": _coverage(usable, interval, end_ms - start_ms),
+                "points": [{"time_ms": at, "value": _maybe(value), "quality": quality} for at, value, quality in rows],
+                "buckets": [],
+            }
         step = next(step for step in _STEPS if step * (max_points - 1) >= end_ms - start_ms or step == _STEPS[-1])
         start_ms = (start_ms + _CHINA_MS) // step * step - _CHINA_MS
         buckets = list(self._buckets(series, start_ms, end_ms, step, interval))
-        return SeriesPoints(
-            **_head(view, start_ms, end_ms, interval),
-            resolution="buckets",
-            step_ms=step,
-            coverage=_coverage(sum(bucket.n for bucket in buckets), interval, end_ms - start_ms),
-            points=[],
-            buckets=buckets,
-        )
+        return {
+            **_head(one, start_ms, end_ms, interval),
+            "resolution": "buckets",
+            "step_ms": step,
+            "coverage": _coverage(sum(bucket["n"] for bucket in buckets), interval, end_ms - start_ms),
+            "points": [],
+            "buckets": buckets,
+        }
 
-    def _buckets(self, series: int, start_ms: int, end_ms: int, step: int, interval: int | None) -> Iterator[Bucket]:
+    def _buckets(
+        self, series: int, start_ms: int, end_ms: int, step: int, interval: int | None
+    ) -> Iterator[dict[str, Any]]:
         found = self._readings.downsample(series, start_ms, end_ms, step)
         columns = (column.tolist() for column in (found.start_ms, found.n, found.mean, found.low, found.high))
         held = {row[0]: row for row in zip(*columns, strict=True)}
         for at in range(start_ms, end_ms, step):
             _, n, mean, low, high = held.get(at, (at, 0, None, None, None))
-            length = min(step, end_ms - at)
-            yield Bucket(time_ms=at, n=n, mean=mean, low=low, high=high, coverage=_coverage(n, interval, length))
+            coverage = _coverage(n, interval, min(step, end_ms - at))
+            yield {"time_ms": at, "n": n, "mean": mean, "low": low, "high": high, "coverage": coverage}
 
     def statistics(self, quantity: str, start_ms: int, end_ms: int, scope: Scope = None) -> list[RegionStatistics]:
         """Mean, low and high of one quantity by the region of its gateways, over `[start_ms, end_ms)`.
@@ -320,24 +333,44 @@ class Telemetry:
 
         `kind` is the media type: `application/senml+json`, `application/json` (ThingsBoard gateway telemetry) or
         `text/plain` (Influx line protocol, times in `precision`). `signature` is the hex HMAC-SHA256 of the body with
-        the gateway's secret. Raises `Unauthenticated`, `TooLarge`, `Invalid`.
+        the gateway's secret. What cannot be taken, whole or in part, stands among the dead letters too. Raises
+        `Unauthenticated`, `TooLarge`, `Invalid`.
         """
         owner = self._registry.known(gateway)
         secret = owner.secret if owner else b"nobody"
-        good = hmac.compare_digest(hmac.new(secret, body, "sha256").hexdigest(), signature.lower())
+        good = hmac.compare_digest(hmac.new(secret, body, "sha256").hexdigest().encode(), signature.lower().encode())
         if owner is None or owner.disabled_ms is not None or not good:
             raise Unauthenticated("this body was not signed with the secret of a registered gateway")
         if len(body) > DEFAULT_LIMITS.wire_bytes:
             raise TooLarge(f"a body may have {DEFAULT_LIMITS.wire_bytes} bytes, not {len(body)}")
+        message = Message(f"{_BY_HTTP}{owner.id}/{precision[:10]}/{kind[:60]}", body, self._clock())
+        try:
+            taken, refused = self._take(owner, body, kind, precision)
+        except (Invalid, TooLarge) as why:
+            self._letters.keep([Letter(message, why.code, str(why), owner.id)])
+            raise
+        self._letters.keep([Letter(message, reason, details[0], owner.id) for reason, details in refused.items()])
+        return Received(taken=taken, refused=[detail for details in refused.values() for detail in details][:20])
+
+    def _take(self, owner: Gateway, body: bytes, kind: str, precision: str) -> tuple[int, dict[str, list[str]]]:
         readings = self._understood(owner, body, kind, precision)
         with self._side_lock:
-            taken, refused = self._side.give(owner, readings, self._clock())
-        return Received(taken=taken, refused=[detail for details in refused.values() for detail in details][:20])
+            return self._side.give(owner, readings, self._clock())
+
+    def _again_by_http(self, message: Message) -> None:
+        """Take a body once more that a program once posted. Raises `Invalid` where it fails again."""
+        gateway, precision, kind = message.topic.removeprefix(_BY_HTTP).split("/", 2)
+        _, refused = self._take(self._registry.gateway(gateway), message.payload, kind, precision)
+        for reason, details in refused.items():
+            raise Invalid(details[0], code=reason)
 
     def _understood(self, owner: Gateway, body: bytes, kind: str, precision: str) -> Sequence[Reading]:
         now = self._clock()
         if kind == "application/senml+json":
-            pack = decode_pack(body)
+            try:
+                pack = decode_pack(body)
+            except WireError as why:
+                raise Invalid(str(why), code=why.code) from why
             if pack.gateway != owner.id:
                 raise Invalid(f"the address is {owner.id}'s, the pack says {pack.gateway}", code="wrong_gateway")
             return pack.readings
@@ -423,8 +456,11 @@ class Telemetry:
         message, whole = self._letters.get(digest)
         if not whole:
             raise Invalid("only the beginning of this message was kept; it cannot be replayed", code="truncated")
-        with self._side_lock:
-            self._side.again(message)
+        if message.topic.startswith(_BY_HTTP):
+            self._again_by_http(message)
+        else:
+            with self._side_lock:
+                self._side.again(message)
         self._letters.replayed(digest, self._clock())
 
     def events(
@@ -467,8 +503,8 @@ def _check(start_ms: int, end_ms: int, max_points: int, names: tuple[str, str] =
         raise Invalid(f"max_points must lie in 2..{MAX_POINTS}", code="bad_max_points", pointer="/max_points")
 
 
-def _head(view: SeriesView, start_ms: int, end_ms: int, interval: int | None) -> dict[str, Any]:
-    return {"series": view, "start_ms": start_ms, "end_ms": end_ms, "interval_ms": interval}
+def _head(one: Series, start_ms: int, end_ms: int, interval: int | None) -> dict[str, Any]:
+    return {"series": _series_cells(one), "start_ms": start_ms, "end_ms": end_ms, "interval_ms": interval}
 
 
 def _series_view(one: Series) -> SeriesView:

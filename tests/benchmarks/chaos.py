@@ -1,8 +1,9 @@
 """Everything is killed at random, and nothing may be lost: agent, broker, ingest, and for InfluxDB the server too.
 
 For each seed a made-up pond log goes through `tianmai-edge replay`, a real broker and `tianmai-cloud ingest` while
-processes die by SIGKILL; with `--outage-s` the store (InfluxDB; for DuckDB the ingest that owns it) also stays away
-for that long. Afterwards the store is read through the public API and compared with the log. Figures are summed.
+processes die by SIGKILL; with InfluxDB there are two of the last on one shared subscription, as only that store allows.
+With `--outage-s` the store (InfluxDB; for DuckDB the ingest that owns it) also stays away for that long. Afterwards the
+store is read through the public API and compared with the log. Figures are summed.
 """
 
 import contextlib
@@ -59,20 +60,22 @@ def run_seed(args, seed, folder):
         if args.store == "influx":
             (folder / "influx").mkdir()
             server = stack.enter_context(Influx(folder / "influx"))
-            env = {"TIANMAI_READINGS_URL": f"{server.url}/chaos"}
+            env = {"TIANMAI_READINGS_URL": f"{server.url}/chaos", "TIANMAI_MQTT_SHARE": "chaos"}
         add_gateway(var, folder)
         take = [console("tianmai-cloud"), "ingest", "--var", var, "--mqtt-port", str(post.port)]
-        ingest = stack.enter_context(Child(take, log=folder / "ingest.log", env=env))
+        logs = [folder / f"ingest{n}.log" for n in range(1 if server is None else 2)]
+        takers = [stack.enter_context(Child(take, log=log, env=env)) for log in logs]
         send = replay_command(log, "UTC", post.port, folder, SECONDS, 240 + 2 * args.outage_s)
         agent = stack.enter_context(Child(send, log=folder / "agent.log"))
-        victims = [one for one in (agent, post, ingest, server) if one is not None]
-        mayhem(random.Random(seed), victims, agent, server or ingest, args.outage_s)
+        victims = [one for one in (agent, post, *takers, server) if one is not None]
+        mayhem(random.Random(seed), victims, agent, server or takers[0], args.outage_s)
         code = agent.wait(300 + 2 * args.outage_s)
         if code != 0:
-            ends = [f"{one.log.name}:\n{one.log.read_text(errors='replace')[-1500:]}" for one in (agent, ingest)]
+            ends = [f"{one.log.name}:\n{one.log.read_text(errors='replace')[-1500:]}" for one in (agent, *takers)]
             raise ProcessError(f"the agent ended with {code}:\n" + "\n".join(ends))
         kills = sum(one.kills for one in victims)
-        ingest.stop()
+        for one in takers:
+            one.stop()
         rows, told, _ = read_back(var, post.port, folder, env)
     return {**compare(expected(log, "UTC"), rows, told), "kills": kills}
 

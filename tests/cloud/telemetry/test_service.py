@@ -37,17 +37,18 @@ def covers(region, granted):
 class Cloud:
     def __init__(self, folder):
         self.folder = folder
+        self.now = NOW
         self.engine = open_database(f"sqlite:///{folder / 'cloud.db'}")
-        self.registry = Registry(self.engine, clock=lambda: NOW)
+        self.registry = Registry(self.engine, clock=lambda: self.now)
         self.registry.create()
         self.pond = self.registry.add_gateway("pond", farm="fish_pond", region="500108", site="urn:site:pond")
         self.registry.add_gateway("barn", farm="pig_barn", region="500153")
         self.readings = DuckReadings(None)
-        self.pipeline = Pipeline(self.readings, self.registry, clock=lambda: NOW)
-        self.telemetry = Telemetry(self.readings, self.registry, clock=lambda: NOW, covers=covers)
+        self.pipeline = Pipeline(self.readings, self.registry, clock=lambda: self.now)
+        self.telemetry = Telemetry(self.readings, self.registry, clock=lambda: self.now, covers=covers)
         self.jobs = Jobs(self.engine, lambda: self.now)
         jobs.metadata.create_all(self.engine)
-        self.now, self.audited = NOW, []
+        self.audited = []
         self.exports = TakeAway(
             self.telemetry,
             self.readings,
@@ -263,6 +264,32 @@ class TestRoutes:
         assert post("application/senml+json", senml, barn, "barn").json()["code"] == "wrong_gateway"
         assert post("image/png", b"x").json()["code"] == "bad_media_type"
         assert post("text/plain", b"x" * 70_000).status_code == 413
+
+    def test_what_came_by_http_and_could_not_be_taken_is_kept_and_can_be_replayed(self, client, cloud):
+        def post(kind, body):
+            head = {
+                "Content-Type": kind,
+                "X-Tianmai-Signature": hmac.new(cloud.pond.secret, body, "sha256").hexdigest(),
+            }
+            return client.post("/api/v1/gateways/pond/readings?precision=ms", content=body, headers=head)
+
+        early = f"p9 ph=7.1 {NOW - 5}\np9 ph=7.2 {NOW + 900_000}".encode()
+        assert len(post("text/plain", early).json()["refused"]) == 1
+        assert post("application/json", b"[7]").status_code == 422
+        assert post("application/senml+json", b"\xff").status_code == 422
+        kept = {
+            letter.reason: letter for letter in cloud.telemetry.dead_letters() if letter.topic.startswith("http/pond")
+        }
+        assert set(kept) == {"future_time", "not_thingsboard", "not_json"}
+        for letter in kept.values():
+            assert client.post(f"/api/v1/dead-letters/{letter.digest}/replay").status_code == 422
+        cloud.now = NOW + 900_000
+        assert client.post(f"/api/v1/dead-letters/{kept['future_time'].digest}/replay").status_code == 204
+        assert 7.2 in [row.value for row in cloud.telemetry.latest(gateway="pond")]
+
+    def test_a_signature_that_is_no_text_of_ours_is_refused(self, client):
+        head = {"Content-Type": "text/plain", "X-Tianmai-Signature": "\u00e9".encode("latin-1")}
+        assert client.post("/api/v1/gateways/pond/readings", content=b"x", headers=head).status_code == 401
 
     def export(self, client, cloud, **more):
         wish = {"gateways": ["pond"], "start_ms": NOW - 5000, "end_ms": NOW + 1, **more}
