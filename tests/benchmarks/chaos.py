@@ -65,7 +65,9 @@ def run_seed(args, seed, folder):
         take = [console("tianmai-cloud"), "ingest", "--var", var, "--mqtt-port", str(post.port)]
         logs = [folder / f"ingest{n}.log" for n in range(1 if server is None else 2)]
         takers = [stack.enter_context(Child(take, log=log, env=env)) for log in logs]
-        send = replay_command(log, "UTC", post.port, folder, SECONDS, 240 + 2 * args.outage_s)
+        # The log lasts as long as the mayhem: who has nothing left to send cannot lose anything.
+        seconds = SECONDS + 4.0 * (len(takers) - 1) + args.outage_s
+        send = replay_command(log, "UTC", post.port, folder, seconds, 240 + 2 * args.outage_s)
         agent = stack.enter_context(Child(send, log=folder / "agent.log"))
         victims = [one for one in (agent, post, *takers, server) if one is not None]
         mayhem(random.Random(seed), victims, agent, server or takers[0], args.outage_s)
@@ -93,9 +95,11 @@ def mayhem(chance, victims, agent, store, outage_s):
             time.sleep(outage_s)
             store.start()
             started[store] = time.monotonic()
-        if not agent.alive and victim is agent:
-            continue
         time.sleep(max(0.0, started[victim] + 2.0 - time.monotonic()))
+        if not victim.alive:
+            if victim is agent:
+                continue
+            raise ProcessError(f"it ended by itself:\n{victim.log.read_text(errors='replace')[-3000:]}")
         victim.kill()
         time.sleep(chance.uniform(0.0, 1.0))
         victim.start()
