@@ -19,7 +19,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 
 from remote_sensing.cubes import Float, LandError
 from remote_sensing.evidence import Evidence
-from remote_sensing.kernels import forest_shares
+from remote_sensing.kernels import bend, forest_shares, less_best, mean_share, standardise
 from remote_sensing.states import LOOKS
 
 CLIP = 4.0
@@ -27,6 +27,8 @@ CLIP = 4.0
 UNSEEN = -6.0
 """What a tree is told where nothing was seen: outside all that can be seen."""
 LEAST_SHARE = 0.004
+ROWS = 2048
+"""Rows the nets look at in one product: what is between their layers stays in the cache."""
 FLOOR = -7.0
 """Log-probability floor: no year is ever more than 1 : 1100 sure of itself."""
 
@@ -101,13 +103,15 @@ class _Nets:
 
     def scores(self, x: Float) -> Float:
         """Log of the nets' mean probability (N, C) for standardised rows (N, F): where they quarrel, it doubts."""
-        total = np.zeros((x.shape[0], self.last.shape[2]), np.float32)
-        for net in range(self.first.shape[0]):
-            hidden = x @ self.first[net]
-            hidden += self.first_bias[net]
-            np.maximum(hidden, 0, out=hidden)
-            total += np.exp(_log_softmax(hidden @ self.last[net] + self.last_bias[net]))
-        total /= self.first.shape[0]
+        count, inputs, hidden = self.first.shape
+        wide = np.ascontiguousarray(self.first.transpose(1, 0, 2)).reshape(inputs, -1)
+        total = np.empty((x.shape[0], self.last.shape[2]), np.float32)
+        for begin in range(0, x.shape[0], ROWS):
+            inner = x[begin : begin + ROWS] @ wide
+            bend(inner, self.first_bias.ravel())
+            scores = np.matmul(inner.reshape(-1, count, hidden).transpose(1, 0, 2), self.last)
+            less_best(scores, self.last_bias[:, 0])
+            mean_share(np.exp(scores, out=scores), total[begin : begin + ROWS])
         answer: Float = np.log(np.maximum(total, np.float32(1e-6)))
         return answer
 
@@ -242,8 +246,8 @@ class Trained:
 
     def log_odds(self, features: Float, clear: NDArray[np.integer]) -> Float:
         """Calibrated log P(look | evidence) - log P(look) of the known looks: float32 (N, C)."""
-        x = (features - self.centre) / self.spread
-        np.clip(x, -CLIP, CLIP, out=x)
+        x = np.empty(features.shape, np.float32)
+        standardise(features, self.centre, 1 / self.spread, CLIP, x)
         seen = _blended(x, self.nets, self.forest)
         scores = np.maximum(seen - np.log(self.prior), FLOOR)
         voice = clear / (clear + self.half_looks) if self.half_looks else np.ones(clear.shape)

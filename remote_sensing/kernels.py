@@ -562,29 +562,173 @@ COUNTERS = 6 + BINS
 """Int16 numbers a monitored pixel carries: looks, cycles, soil, flooded, cycle state, last value, histogram."""
 
 
-@njit(cache=True, fastmath=FAST, nogil=True)
-def forest_shares(
-    x: F32,
-    nodes: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]],
-    splits: F32,
-    leaves: F32,
-    roots: NDArray[np.int32],
-) -> F32:
-    """Mean class shares (N, C) of a forest of trees for rows (N, F).
+SMALL = 63
+"""Nodes up to which a tree is worked out for all pixels of a block at once instead of walked pixel by pixel."""
 
-    ``nodes``: feature (-1 = leaf), left and right child of every node; ``splits`` threshold: left if x <= it;
-    ``leaves`` (nodes, C) shares; ``roots`` (trees,).
-    """
+Nodes = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _only_class(leaves: F32, begin: int, end: int) -> int:
+    """The one class that the leaves of a tree speak of; -1 where there are several."""
+    found = -2
+    for c in range(leaves.shape[1]):
+        for node in range(begin, end):
+            if leaves[node, c] != _ZERO:
+                found = c if found in (-2, c) else -1
+    return max(found, -1) if found != -2 else 0  # noqa: PLR2004 - none at all: any class will do
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _work_out(turned: F32, nodes: Nodes, splits: F32, values: F32, begin: int, held: F32) -> None:
+    """A small tree from its leaves up: row 0 of ``held`` becomes the value every lane ends at. Children come later."""
     feature, left, right = nodes
-    out = np.zeros((x.shape[0], leaves.shape[1]), np.float32)
-    for tree in range(roots.shape[0]):
-        for n in range(x.shape[0]):
-            node = roots[tree]
-            while feature[node] >= 0:
-                node = left[node] if x[n, feature[node]] <= splits[node] else right[node]
-            for c in range(leaves.shape[1]):
-                out[n, c] += leaves[node, c]
-    return out / np.float32(max(roots.shape[0], 1))
+    if values.shape[0] == 1:
+        for n in range(LANES):
+            held[n] = values[0]
+    for place in range(values.shape[0] - 1, -1, -1):
+        node = begin + place
+        if feature[node] < 0:
+            continue
+        row = held[place * ROW : place * ROW + LANES]
+        looked = turned[feature[node] * ROW : feature[node] * ROW + LANES]
+        low, high, split = left[node] - begin, right[node] - begin, splits[node]
+        low_value, high_value = values[low], values[high]
+        low_ends, high_ends = feature[left[node]] < 0, feature[right[node]] < 0
+        under, over = held[low * ROW : low * ROW + LANES], held[high * ROW : high * ROW + LANES]
+        if low_ends and high_ends:
+            for n in range(LANES):
+                row[n] = low_value if looked[n] <= split else high_value
+        elif low_ends:
+            for n in range(LANES):
+                one = over[n]  # loaded first: a load inside a branch would cost the SIMD
+                row[n] = low_value if looked[n] <= split else one
+        elif high_ends:
+            for n in range(LANES):
+                one = under[n]
+                row[n] = one if looked[n] <= split else high_value
+        else:
+            for n in range(LANES):
+                one, other = under[n], over[n]
+                row[n] = one if looked[n] <= split else other
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _walk(turned: F32, nodes: Nodes, splits: F32, root: int, width: int, ends: NDArray[np.int64]) -> None:
+    """A large tree pixel by pixel: the leaf every lane ends at."""
+    feature, left, right = nodes
+    for n in range(width):
+        node = root
+        while feature[node] >= 0:
+            node = left[node] if turned[feature[node] * ROW + n] <= splits[node] else right[node]
+        ends[n] = node
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def forest_shares(x: F32, nodes: Nodes, splits: F32, leaves: F32, roots: NDArray[np.int32]) -> F32:
+    """Mean over the trees of what the leaf of each row of ``x`` (N, F) says: float32 (N, C).
+
+    ``nodes``: feature (-1 = leaf), left and right child of every node, trees one after the other, children behind
+    their parents, as scikit-learn numbers them; ``splits`` threshold: left if x <= it; ``leaves`` (nodes, C) shares,
+    or scores of boosted trees; ``roots`` (trees,). No NaN in ``x``.
+    """
+    feature = nodes[0]
+    count, classes = x.shape[0], leaves.shape[1]
+    trees = roots.shape[0]
+    out = np.zeros((count, classes), np.float32)
+    ends = np.append(roots[1:], np.int32(feature.shape[0]))
+    only = np.empty(trees, np.int64)
+    for tree in range(trees):
+        only[tree] = _only_class(leaves, roots[tree], ends[tree])
+    turned = np.zeros(x.shape[1] * ROW, np.float32)
+    held = np.zeros(SMALL * ROW, np.float32)
+    acc = np.zeros(classes * ROW, np.float32)
+    values = np.zeros(SMALL, np.float32)
+    reached = np.zeros(LANES, np.int64)
+    for first in range(0, count, LANES):
+        width = min(LANES, count - first)
+        acc[:] = _ZERO
+        for f in range(x.shape[1]):
+            row = turned[f * ROW : f * ROW + LANES]
+            for n in range(width):
+                row[n] = x[first + n, f]
+        for tree in range(trees):
+            begin, size = roots[tree], ends[tree] - roots[tree]
+            if size <= SMALL:
+                for place in range(size):
+                    values[place] = leaves[begin + place, only[tree]] if only[tree] >= 0 else np.float32(place)
+                _work_out(turned, nodes, splits, values[:size], begin, held)
+                if only[tree] < 0:
+                    for n in range(width):
+                        reached[n] = begin + int(held[n])
+            else:
+                _walk(turned, nodes, splits, begin, width, reached)
+            if size <= SMALL and only[tree] >= 0:
+                row = acc[only[tree] * ROW : only[tree] * ROW + LANES]
+                for n in range(LANES):
+                    row[n] += held[n]
+            else:
+                for c in range(classes):
+                    row = acc[c * ROW : c * ROW + LANES]
+                    for n in range(width):
+                        row[n] += leaves[reached[n], c]
+        for c in range(classes):
+            for n in range(width):
+                out[first + n, c] = acc[c * ROW + n] / np.float32(max(trees, 1))
+    return out
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def bend(hidden: F32, bias: F32) -> None:
+    """max(hidden + bias, 0) in place; ``hidden`` (N, H), ``bias`` (H,)."""
+    for n in range(hidden.shape[0]):
+        row = hidden[n]
+        for h in range(row.shape[0]):
+            value = row[h] + bias[h]
+            row[h] = value if value > _ZERO else _ZERO  # noqa: FURB136 - max() breaks the SIMD
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def less_best(scores: F32, bias: F32) -> None:
+    """Scores + bias, less the best of its row, in place: what exp can take. ``scores`` (E, N, C), ``bias`` (E, C)."""
+    for net in range(scores.shape[0]):
+        for n in range(scores.shape[1]):
+            row = scores[net, n]
+            best = row[0] + bias[net, 0]
+            for c in range(row.shape[0]):
+                row[c] += bias[net, c]
+                best = row[c] if row[c] > best else best  # noqa: FURB136 - max() breaks the SIMD
+            for c in range(row.shape[0]):
+                row[c] -= best
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def mean_share(weights: F32, out: F32) -> None:
+    """Mean over the first axis of weights (E, N, C) divided by their row's sum -> ``out`` (N, C)."""
+    nets = np.float32(weights.shape[0])
+    for n in range(out.shape[0]):
+        to = out[n]
+        to[:] = _ZERO
+        for net in range(weights.shape[0]):
+            row = weights[net, n]
+            total = _ZERO
+            for c in range(row.shape[0]):
+                total += row[c]
+            by = _ONE / (total * nets)
+            for c in range(row.shape[0]):
+                to[c] += row[c] * by
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def standardise(features: F32, centre: F32, by: F32, clip: float, out: F32) -> None:
+    """(features - centre) * by, cut to +-clip; NaN stays NaN. ``features`` and ``out`` (N, F); the rest (F,)."""
+    most = np.float32(clip)
+    for n in range(features.shape[0]):
+        row, to = features[n], out[n]
+        for f in range(row.shape[0]):
+            value = (row[f] - centre[f]) * by[f]
+            value = most if value > most else value  # noqa: FURB136 - NaN stays NaN
+            to[f] = -most if value < -most else value  # noqa: FURB136 - as above
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
