@@ -19,6 +19,7 @@ from traceability import TraceError
 from traceability.codes import EAR_TAG_URI
 from traceability.events import Event, Quantity
 from traceability.own_fields import origins
+from traceability.renaming import with_names
 
 __all__ = ["CyclicCustody", "Genealogy", "MassAccount", "Resolution", "Whereabouts"]
 
@@ -83,9 +84,14 @@ class _Part:
 
 
 class Genealogy:
-    """The links between things. Corrected events are left out by the caller; late ones may come in any order."""
+    """The links between things. Corrected events are left out by the caller; late ones may come in any order.
 
-    def __init__(self, events: Iterable[Event] = ()) -> None:
+    `same` gives things that are one the same name (`traceability.epc_uris.canonical_name`, where events spell them in
+    different ways); questions and answers then use that name.
+    """
+
+    def __init__(self, events: Iterable[Event] = (), *, same: Callable[[str], str] | None = None) -> None:
+        self._same = same
         self._told: list[Event] = []
         self._sources: dict[str, dict[str, None]] = {}
         self._products: dict[str, dict[str, None]] = {}
@@ -109,17 +115,19 @@ class Genealogy:
         whose source from then on.
         """
         if self._told and event.time_ms < self._told[-1].time_ms:
-            self.__dict__.update(Genealogy([*self._told, event]).__dict__)
+            self.__dict__.update(Genealogy([*self._told, event], same=self._same).__dict__)
             return
         self._take(event)
         self._told.append(event)
 
-    def _take(self, event: Event) -> None:
+    def _take(self, told: Event) -> None:
+        event = told if self._same is None else with_names(told, self._same)
         if event.parent is not None and event.kind != "TransactionEvent" and event.action != "DELETE":
             self._refuse_cycle(event.parent, event.children)
         for thing in event.things:
-            self._events[thing].append(event)
+            self._events[thing].append(told)
             self._note(thing, event)
+        for thing in told.things:
             self._link_to_lot(thing)
         if event.kind == "TransformationEvent":
             self._transform(event)
@@ -254,7 +262,11 @@ class Genealogy:
 
     def _link_to_lot(self, thing: str) -> None:
         lot, serial, _ = thing.rpartition("/21/")
-        if serial and "/10/" in lot and lot not in self._sources.get(thing, ()):
+        if not serial or "/10/" not in lot:
+            return
+        if self._same is not None:
+            lot, thing = self._same(lot), self._same(thing)
+        if lot not in self._sources.get(thing, ()):
             self._link((lot,), (thing,))
 
     def _link(self, taken: Iterable[str], made: Iterable[str]) -> None:

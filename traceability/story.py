@@ -15,6 +15,7 @@ from traceability.chain_rules.withdrawal import china_day
 from traceability.codes import EAR_TAG_URI
 from traceability.custody import Genealogy
 from traceability.digital_link import LinkError, parse_link
+from traceability.epc_uris import canonical_name
 from traceability.events import STEP, Event, parse_event
 from traceability.own_fields import own
 
@@ -160,8 +161,9 @@ def tell(
     """
     known = [e if isinstance(e, Event) else parse_event(e) for e in events]
     declared = {e.id for e in known if e.body.get("errorDeclaration")}
-    genealogy = Genealogy(e for e in known if e.id is None or e.id not in declared)
-    names = (subject, *genealogy.back(subject))
+    genealogy = Genealogy((e for e in known if e.id is None or e.id not in declared), same=canonical_name)
+    name = canonical_name(subject)
+    names = (name, *genealogy.back(name))
     told = [e for e in genealogy.events_of(names) if e.time_ms <= now_ms]
     journey = tuple(_step(e, proven, signers or {}, declared) for e in told)
     gtin, lot, serial = _numbers(subject)
@@ -177,7 +179,7 @@ def tell(
         verdict=_verdict(told, journey, promise, whole_lot=lot is not None and serial is None),
         claims=tuple(_claims(told, proven, signers or {})),
         journey=journey,
-        resolution=_resolution(genealogy, subject),
+        resolution=_resolution(genealogy, name),
         limits=_LIMITS,
         demonstration=any(own(e, "tm:demonstration") for e in told),
     )

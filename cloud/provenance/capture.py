@@ -20,9 +20,11 @@ from cloud.provenance.schemas import Captured, CaptureJob
 from cloud.provenance.store import EventStore
 from traceability import TraceError
 from traceability.chain_rules import CHAINS, Facts, Verdict, judge
+from traceability.epc_uris import canonical_name
 from traceability.events import CONTEXT, Document, Event
 from traceability.hashing import event_id
 from traceability.ledger import Receipt
+from traceability.renaming import with_names
 
 __all__ = ["DailyMean", "Intake", "Neighbours", "Pending", "Terms"]
 
@@ -262,7 +264,8 @@ class Intake:
         uses, makes = flow(event)
         history = [Event(json.loads(row.body)) for row in self._store.history((*uses, *makes))]
         facts = self._with_registers(terms.facts or Facts(), event)
-        verdict = judge(chain, event, [*history, *earlier], facts, self._clock())
+        this, *past = (with_names(each, canonical_name) for each in (event, *history, *earlier))
+        verdict = judge(chain, this, past, facts, self._clock())
         findings = _findings(verdict)
         if verdict.refused:
             self._refuse(event, chain, findings, terms)

@@ -48,7 +48,7 @@ __all__ = ["Codes", "IssuedCode", "Scratched", "serial_key"]
 
 MOST_CODES: Final = 10_000  # a request
 _AT_ONCE: Final = 500
-_UNIT: Final = "/21/"  # in the name of every single pack
+_UNIT: Final = "/21/"  # in the canonical name of every single pack
 _NEED_A_REASON: Final = frozenset({"void", "retire"})
 _LONGEST_REASON: Final = 300
 _KEY_BYTES: Final = 32
@@ -296,7 +296,7 @@ class Codes:
 
     def concerned(self, event: Event) -> bool:
         """Whether an event names a pack and there are registered codes at all: then `vet` has to be asked."""
-        return self._any and any(_UNIT in thing for thing in event.things)
+        return self._any and any(_UNIT in canonical_name(thing) for thing in event.things)
 
     def vet(self, event: Event) -> None:
         """Raises `Conflict` for an event about a pack whose code has ended, or was never issued in a registered lot."""
@@ -319,11 +319,11 @@ class Codes:
 
 def _units(event: Event) -> Iterator[tuple[str, str]]:
     """The single packs of an event, each with its pointer."""
-    if event.parent is not None and _UNIT in event.parent:
+    if event.parent is not None and _UNIT in canonical_name(event.parent):
         yield event.parent, "/parentID"
     for name in ("epcList", "childEPCs", "inputEPCList", "outputEPCList"):
         things = event.body.get(name) or ()
-        yield from ((thing, f"/{name}/{n}") for n, thing in enumerate(things) if _UNIT in thing)
+        yield from ((thing, f"/{name}/{n}") for n, thing in enumerate(things) if _UNIT in canonical_name(thing))
 
 
 def _refuse_unissued(db: Connection, thing: str, pointer: str) -> None:

@@ -34,6 +34,10 @@ class Traced:
     resolution: dict[str, Any] = field(default_factory=dict)
 
 
+def _graph() -> Genealogy:
+    return Genealogy(same=canonical_name)
+
+
 class Tracer:
     """Questions about lots. Safe to ask from any thread; answers hold for all events captured before the question."""
 
@@ -41,7 +45,7 @@ class Tracer:
         self._store = store
         self._clock = clock
         self._lock = threading.Lock()
-        self._graph = Genealogy()
+        self._graph = _graph()
         self._names: dict[str, str] = {}
         self._next = 0
         self._last_ms = 0
@@ -53,14 +57,15 @@ class Tracer:
         found = graph.back(name)
         resolution = graph.resolution(name)
         events = graph.events_of((name, *found))
-        exact = {"candidates": list(resolution.candidates), "places": list(resolution.places)}
-        return Traced(thing, list(found), [dict(event.body) for event in events], exact)
+        exact = {"candidates": self._written(resolution.candidates), "places": list(resolution.places)}
+        return Traced(thing, self._written(found), [dict(event.body) for event in events], exact)
 
     def forward(self, thing: str) -> Traced:
         """Everything made from a thing, and what held it. Raises `NotFound`."""
         graph, name = self._look(thing)
         found = graph.forward(name)
-        return Traced(thing, list(found), [dict(event.body) for event in graph.events_of((name, *found))])
+        events = graph.events_of((name, *found))
+        return Traced(thing, self._written(found), [dict(event.body) for event in events])
 
     def recall(self, seeds: Sequence[str], *, grade: int, known_ms: int | None = None) -> dict[str, Any]:
         """Scope of a recall with the time it took. Raises `NotFound` for a seed no event names."""
@@ -70,11 +75,14 @@ class Tracer:
         answered = drill(graph, named, known_ms=known, clock_ms=lambda: time.perf_counter() * 1000, grade=grade)
         scope = answered.scope
         return {
-            "seeds": list(scope.seeds),
-            "affected": [{"thing": each.thing, "share": each.share, **each.where._asdict()} for each in scope.affected],
+            "seeds": self._written(scope.seeds),
+            "affected": [
+                {"thing": self._names.get(each.thing, each.thing), "share": each.share, **each.where._asdict()}
+                for each in scope.affected
+            ],
             "holders": dict(scope.holders),
             "states": dict(scope.states),
-            "step_back": list(scope.step_back),
+            "step_back": self._written(scope.step_back),
             "start_by_ms": scope.start_by_ms,
             "answered_in_ms": round(answered.answered_in_ms, 3),
         }
@@ -86,18 +94,21 @@ class Tracer:
         return {**asdict(account), "left_g": account.left_g}
 
     def _look(self, thing: str) -> tuple[Genealogy, str]:
-        graph = self._current()
-        name = self._names.get(canonical_name(thing), thing)
+        graph, name = self._current(), canonical_name(thing)
         if not graph.knows(name):
             raise NotFound(f"no event names {thing[:120]}", code="unknown_thing")
         return graph, name
+
+    def _written(self, names: Iterable[str]) -> list[str]:
+        """The things as the newest event writes them: the graph knows them by their canonical names."""
+        return [self._names.get(name, name) for name in names]
 
     def _current(self) -> Genealogy:
         with self._lock:
             rows, declared = self._store.since(self._next)
             late = any(row.when_ms < self._last_ms for row in rows)
             if late or declared != self._declared:
-                self._graph, self._names, self._last_ms = Genealogy(), {}, 0
+                self._graph, self._names, self._last_ms = _graph(), {}, 0
                 rows, declared = self._store.since(0)
             self._add(sorted(rows, key=lambda row: (row.when_ms, row.place)))
             self._next = max((row.place + 1 for row in rows), default=self._next)

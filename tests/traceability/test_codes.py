@@ -74,3 +74,29 @@ def test_a_credit_code_is_checked_by_its_last_character():
         credit_code("91350100M000100Y44")
     with pytest.raises(CodeError):
         credit_code("91350100I000100Y43")
+
+
+@pytest.mark.parametrize("code", ["91350100M000100Y43", "92500153MA5U0ABC18"[:17] + "?"])
+def test_every_single_character_error_in_a_credit_code_is_refused(code):
+    alphabet = "0123456789ABCDEFGHJKLMNPQRTUWXY"
+    if code.endswith("?"):
+        code = next(code[:17] + c for c in alphabet if not refused(code[:17] + c))
+    for place in range(18):
+        assert all(refused(code[:place] + c + code[place + 1 :]) for c in alphabet if c != code[place])
+
+
+def refused(code):
+    try:
+        credit_code(code)
+    except CodeError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("number", ["96385074", "036000291452", "4006381333931", "10012345678902"])
+def test_every_single_digit_error_in_a_trade_number_of_any_length_is_refused(number):
+    assert gtin(number) == number.zfill(14)
+    for place in range(len(number)):
+        for digit in "0123456789".replace(number[place], ""):
+            with pytest.raises(CodeError):
+                gtin(number[:place] + digit + number[place + 1 :])

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from traceability import TraceError
 from traceability.custody import CyclicCustody, Genealogy
 from traceability.demo import demo_chains
+from traceability.epc_uris import canonical_name
 from traceability.events import aggregation_event, association_event, object_event, parse_event
 from traceability.events import transformation_event as transform
 from traceability.recall import UnknownSeed, drill, recall_scope
+from traceability.renaming import with_names
 
 CRATES = ("urn:x:crate-1", "urn:x:crate-2")
 NOW = 1_795_400_000_000
@@ -22,7 +24,10 @@ def histories(draw):
     """Random lives of a few things: born, packed, unpacked, turned into other things, some told in parts."""
     things, events, inside = ["urn:x:t0", "urn:x:t1"], [], {crate: set() for crate in CRATES}
     for number in range(draw(st.integers(1, 10))):
-        when, kind = 1000 * (number + 1), draw(st.sampled_from(["make", "make", "pack", "unpack", "nest", "origin"]))
+        when, kind = (
+            1000 * (number + 1),
+            draw(st.sampled_from(["make", "make", "pack", "unpack", "nest", "origin", "fix"])),
+        )
         crate, thing = draw(st.sampled_from(CRATES)), draw(st.sampled_from(things))
         if kind in {"make", "origin"}:
             new = [f"urn:x:t{len(things) + n}" for n in range(draw(st.integers(1, 2)))]
@@ -36,6 +41,9 @@ def histories(draw):
         elif kind == "pack" and not any(thing in held for held in inside.values()):
             inside[crate].add(thing)
             events.append(aggregation_event("ADD", "packing", when, parent=crate, epcs=[thing]))
+        elif kind == "fix" and not any(thing in held for held in inside.values()):
+            inside[crate].add(thing)
+            events.append(association_event("ADD", "installing", when, parent=crate, epcs=[thing]))
         elif kind == "unpack" and inside[crate]:
             out = draw(st.sampled_from(sorted(inside[crate])))
             inside[crate].discard(out)
@@ -60,7 +68,7 @@ class Oracle:
         """Everything inside ``name`` after the first ``until`` events, at any depth."""
         held = {}
         for event in self.events[:until]:
-            if event.kind == "AggregationEvent":
+            if event.kind in {"AggregationEvent", "AssociationEvent"}:
                 for child in event.children:
                     held.setdefault(event.parent, {})[child] = event.action == "ADD"
         direct = {child for child, there in held.get(name, {}).items() if there}
@@ -86,7 +94,7 @@ class Oracle:
     def back(self, thing):
         found, todo = set(), {thing}
         for number, event in enumerate(self.events):
-            if event.kind == "AggregationEvent" and event.action == "ADD":
+            if event.kind in {"AggregationEvent", "AssociationEvent"} and event.action == "ADD":
                 around = {c for c in CRATES if event.parent == c or event.parent in self.contents(c, number + 1)}
                 if thing in around:
                     todo |= {c for child in event.children for c in {child} | self.contents(child, number + 1)}
@@ -124,6 +132,39 @@ def test_resolution_counts_the_first_units_a_search_by_hand_finds(events):
         before = {thing} | oracle.back(thing)
         by_hand = {name for name in before if not oracle.made_from(name)}
         assert set(genealogy.resolution(thing).candidates) == by_hand
+
+
+def spelled(event, pick):
+    """The same event, each thing under one of the names that mean it."""
+
+    def name(thing):
+        if not thing.startswith("urn:x:t"):
+            return thing
+        serial = thing.removeprefix("urn:x:")
+        return pick(
+            (
+                f"https://id.gs1.org/01/04012345111118/21/{serial}",
+                f"urn:epc:id:sgtin:4012345.011111.{serial}",
+                f"HTTPS://shop.example/x/01/04012345111118/10/LOT/21/{serial}?17=261231",
+            )
+        )
+
+    return with_names(event, name)
+
+
+@given(events=histories(), data=st.data())
+def test_things_that_are_spelled_in_different_ways_are_the_same_things(events, data):
+    def common(thing):
+        return thing.replace("urn:x:t", "https://id.gs1.org/01/04012345111118/21/t")
+
+    plain = Genealogy(events)
+    mixed = Genealogy(
+        [spelled(event, lambda names: data.draw(st.sampled_from(names))) for event in events], same=canonical_name
+    )
+    lot = {"https://id.gs1.org/01/04012345111118/10/LOT"}
+    for thing in {name for event in events for name in event.things}:
+        assert set(mixed.back(common(thing))) - lot == {common(name) for name in plain.back(thing)}
+        assert set(mixed.forward(common(thing))) == {common(name) for name in plain.forward(thing)}
 
 
 def test_the_demonstration_pork_comes_from_38_pigs_of_two_farms():

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from traceability.codes import check_digit
 from traceability.digital_link import DigitalLink, LinkError, _table, build_link, parse_link
 
 GTIN = "09520123456788"
@@ -86,3 +87,32 @@ def test_the_public_vectors_are_judged_right(shared_data):
     vectors = json.loads((shared_data / "traceability/gs1-digital-link/syntax-engine-parse.json").read_text("utf-8"))
     for vector in (v for v in vectors if v["valid"]):
         assert parse_link(vector["uri"], lenient=True).element_string == vector["element_string"]
+
+
+CHECKED = [  # AI, a value whose last digit of the checked part is right
+    ("00", "006141411234567890", 18), ("01", "09520123456788", 14), ("253", "4012345000115DOC7", 13),
+    ("255", "401234500011500042", 13), ("402", None, 17), ("414", "4012345000115", 13), ("417", "4012345000115", 13),
+    ("8003", None, 14), ("8006", None, 14), ("8017", None, 18), ("8018", None, 18),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("ai", "value", "checked"), CHECKED)
+def test_every_single_digit_error_in_every_checked_key_is_refused(ai, value, checked):
+    if value is None:
+        body = "0952012345678123456"[: checked - 1]
+        value = body + check_digit(body) + {"8003": "SER", "8006": "0102"}.get(ai, "")
+    assert parse_link(f"https://a/{ai}/{value}").value(ai) == value
+    for place in range(checked):
+        for digit in "0123456789".replace(value[place], ""):
+            with pytest.raises(LinkError):
+                parse_link(f"https://a/{ai}/{value[:place]}{digit}{value[place + 1 :]}")
+
+
+def test_every_single_character_error_in_a_model_number_is_refused():
+    value = "1987654Ad4X4bL5ttr2310c2K"  # the example of the General Specifications
+    assert parse_link(f"https://a/8013/{value}").value("8013") == value
+    for place in range(1, len(value)):
+        for letter in "0aZ9-":
+            if letter != value[place]:
+                with pytest.raises(LinkError):
+                    parse_link(f"https://a/8013/{value[:place]}{letter}{value[place + 1 :]}")

@@ -214,3 +214,11 @@ def test_the_key_is_made_once_for_its_owner_only_and_a_torn_one_is_refused(tmp_p
     file.write_bytes(b"short")
     with pytest.raises(Invalid, match="backup"):
         serial_key(file)
+
+
+def test_another_spelling_of_a_void_code_is_refused_too(chain):
+    (code,) = chain.codes.register(GTIN, LOT, ["V1"], by="me")
+    chain.codes.move([code.path], "void", by="me", reason="印坏")
+    for name in ("urn:epc:id:sgtin:2000011.070001.V1", f"https://shop.example/a/01/{GTIN}/21/V1"):
+        with pytest.raises(Conflict, match="印坏"):
+            capture(chain, object_event("OBSERVE", "shipping", chain.clock(), epcs=[name], place="urn:p"))

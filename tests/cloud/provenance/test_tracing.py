@@ -1,7 +1,7 @@
 import pytest
 
 from cloud.database import open_database
-from cloud.problems import NotFound
+from cloud.problems import NotFound, Refused
 from cloud.provenance import LogBook, LogPlace, Provenance
 from cloud.provenance.store import metadata
 from traceability.demo import demo_chains
@@ -74,3 +74,20 @@ def test_one_event_that_contradicts_itself_does_not_silence_the_others(service):
         event = aggregation_event("ADD", "packing", NOW - 1000, parent=parent, epcs=[child], place="urn:p")
         service.capture(event, chain=None, by="me")
     assert service.tracer.back(CHAINS["fish"].subject).things
+
+
+def test_a_recall_finds_a_pack_whatever_domain_or_family_of_names_an_event_used(service):
+    capture(service, "pork")
+    pack = CHAINS["pork"].subject
+    gtin, serial = pack.split("/01/")[1].split("/")[0], pack.rpartition("/")[2]
+    other = f"https://shop.example/01/{gtin}/21/{serial}"
+    sold = object_event("OBSERVE", "retail_selling", NOW - 1000, epcs=[other], place="urn:shop")
+    service.capture(sold, chain="pork", by="shop")
+    animal = service.tracer.back(pack).resolution["candidates"][0]
+    scope = service.tracer.recall([animal], grade=1)
+    states = {each["thing"]: each["state"] for each in scope["affected"]}
+    assert states[other] == "sold"
+    assert pack not in states
+    again = object_event("OBSERVE", "retail_selling", NOW - 500, epcs=[pack], place="urn:shop")
+    with pytest.raises(Refused):
+        service.capture(again, chain="pork", by="shop")
