@@ -247,7 +247,7 @@ class Trained:
     def log_odds(self, features: Float, clear: NDArray[np.integer]) -> Float:
         """Calibrated log P(look | evidence) - log P(look) of the known looks: float32 (N, C)."""
         x = np.empty(features.shape, np.float32)
-        standardise(features, self.centre, 1 / self.spread, CLIP, x)
+        standardise(features, self.centre, np.reciprocal(self.spread), CLIP, x)
         seen = _blended(x, self.nets, self.forest)
         scores = np.maximum(seen - np.log(self.prior), FLOOR)
         voice = clear / (clear + self.half_looks) if self.half_looks else np.ones(clear.shape)
