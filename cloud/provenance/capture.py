@@ -3,8 +3,10 @@
 import contextlib
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, NoReturn, Protocol
@@ -30,6 +32,7 @@ __all__ = ["DailyMean", "Intake", "Neighbours", "Pending", "Terms"]
 
 Key = tuple[str, int]
 YEAR_MS = 366 * 86_400_000
+_LOCKS = 256
 _NO_CHAIN = "other"
 # Each try fails only because somebody else's succeeded meanwhile.
 _TRIES = 50
@@ -116,6 +119,7 @@ class Intake:
         self._clock = clock
         self._codes = codes
         self._ask = neighbours
+        self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
 
     def take(self, document: Document, terms: Terms, job: CaptureJob | None = None) -> list[Captured]:
         """All events of a document or none; `job` is kept with them. Raises what `Provenance.capture` says."""
@@ -128,6 +132,19 @@ class Intake:
             with contextlib.suppress(Known, Stale):  # somebody was faster: look again
                 return self._look_and_take(events, terms, job)
         raise Unavailable("too much happens to these things at once: try again", code="busy")
+
+    @contextmanager
+    def _alone(self, events: Sequence[Event], *, judged: bool) -> Iterator[None]:
+        """Nobody else judges an event about the same things meanwhile.
+
+        Two sales of one pack, or two uses of one lot, must not both find that neither has happened yet. Locks are taken
+        in their order, so that no two wait for one another.
+        """
+        things = {thing for event in events for side in flow(event) for thing in side} if judged else set()
+        with ExitStack() as held:
+            for number in sorted({hash(thing) % _LOCKS for thing in things}):
+                held.enter_context(self._locks[number])
+            yield
 
     def hand_in(self, document: Document, terms: Terms) -> "Pending | None":
         """As `take_whole`, without waiting; None where something must be asked first, and `take_whole` does that.
@@ -262,7 +279,8 @@ class Intake:
     ) -> tuple[list[dict[str, Any]], set[str]]:
         """What the rules warn of, and the things whose past they looked at. Raises `Refused` for what they forbid."""
         uses, makes = flow(event)
-        history = [Event(json.loads(row.body)) for row in self._store.history((*uses, *makes))]
+        rows = {row.place: row for row in (*self._store.history((*uses, *makes)), *self._store.takers(uses))}
+        history = [Event(json.loads(row.body)) for row in rows.values()]
         facts = self._with_registers(terms.facts or Facts(), event)
         this, *past = (with_names(each, canonical_name) for each in (event, *history, *earlier))
         verdict = judge(chain, this, past, facts, self._clock())

@@ -279,6 +279,12 @@ class EventStore:
         rows = {row.place: row for row in self._events(_whole().where(EVENT.c.place.in_(things)))}
         return [(thing, rows[place]) for place, thing in things.items()]
 
+    def takers(self, things: Collection[str]) -> list[Stored]:
+        """Standing events that used any of `things` up, by time."""
+        used = select(THING.c.place).where(THING.c.thing.in_(things), THING.c.role == USED)
+        query = _whole().where(EVENT.c.place.in_(used), _stands(EVENT.c.place))
+        return self._events(query.order_by(EVENT.c.when_ms, EVENT.c.place)) if things else []
+
     def names(self, of: str, after: str, limit: int) -> list[str]:
         """Different names of one kind that stored events hold, in their order: eventTypes, epcs, bizSteps, and so on.
 

@@ -10,7 +10,7 @@ from traceability import TraceError
 from traceability.demo import demo_chains
 from traceability.digital_link import parse_link
 from traceability.epc_uris import canonical_name
-from traceability.events import object_event
+from traceability.events import STEP, object_event, transformation_event
 from traceability.packs import Pack
 from traceability.policy import Policy
 
@@ -255,3 +255,40 @@ def test_what_a_rule_warns_of_is_in_the_receipt_and_is_kept(tmp_path, engine):
     with pytest.raises(Refused, match="599999"):
         service.capture(strange, chain="pork", by="me")
     service.close()
+
+
+def test_of_many_who_use_up_one_lot_at_once_only_as_many_are_let_as_it_suffices_for(provenance):
+    lot = "urn:tianmai:lot:whole"
+    born = object_event("ADD", "commissioning", NOW - 10_000, lots={lot: (1000, "GRM")}, place="urn:p")
+    provenance.capture(born, chain="pork", by="me")
+    cuts = [
+        transformation_event(
+            STEP + "cutting",
+            NOW - 5000 + n,
+            took_lots={lot: (300, "GRM")},
+            made_lots={f"{lot}-{n}": (300, "GRM")},
+            place="urn:p",
+        )
+        for n in range(8)
+    ]
+    done = []
+
+    def cut(event):
+        try:
+            done.append(provenance.capture(event, chain="pork", by="me"))
+        except Refused as why:
+            done.append(why.extra["rule"])
+
+    threads = [threading.Thread(target=cut, args=(event,)) for event in cuts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(str, done))[-5:] == ["balance.overdrawn"] * 5
+    assert provenance.tracer.balance(lot) == {"made_g": 1000, "used_g": 900, "left_g": 100}
+    again = provenance.capture(next(cut for cut in cuts if in_log(provenance, cut)), chain="pork", by="me")
+    assert len(again) == 1
+
+
+def in_log(provenance, event):
+    return any(json.loads(row.body)["eventTime"] == event["eventTime"] for row in provenance.events(20))
