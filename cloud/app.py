@@ -28,6 +28,7 @@ def create_app(services: Services) -> FastAPI:
     )
     problems.install(app, (EdgeError, TraceError), page=build_problem_page(services))
     app.add_middleware(GZipMiddleware, minimum_size=800)
+    app.add_middleware(provenance.CaptureDoor, provenance=services.provenance)
     app.add_middleware(accounts.Guard, accounts=services.accounts)
     app.add_middleware(_Hardened)
     # Routes are tried in order: the door that programs knock at a thousand times a second stands first.

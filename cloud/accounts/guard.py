@@ -6,6 +6,7 @@ them; this gate stops the rest by asking the browser itself: an unsafe request t
 their session as `Authorization: Bearer`, which no other site can make a browser do. So forms need no hidden field.
 """
 
+import asyncio
 import json
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
@@ -15,6 +16,7 @@ from anyio import to_thread
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cloud.accounts.service import Accounts
+from cloud.who import Who
 
 __all__ = ["COOKIE", "Guard"]
 
@@ -29,6 +31,7 @@ class Guard:
     def __init__(self, app: ASGIApp, accounts: Accounts) -> None:
         self._app = app
         self._accounts = accounts
+        self._asking: dict[str, asyncio.Future[None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -41,10 +44,24 @@ class Guard:
             return
         session = session_of(headers)
         if session:
-            who = self._accounts.seen(session) or await to_thread.run_sync(self._accounts.who, session)
+            who = self._accounts.seen(session) or await self._ask(session)
             if who is not None:
                 scope.setdefault("state", {})["who"] = who
         await self._app(scope, receive, send)
+
+    async def _ask(self, session: str) -> Who | None:
+        """Who that is by the database: of many requests of one session at once, one asks for all."""
+        asking = self._asking.get(session)
+        if asking is not None:
+            await asyncio.wait([asking])
+            # What was asked before this request came may be older than a sign-out; `seen` knows.
+            return self._accounts.seen(session) or await to_thread.run_sync(self._accounts.who, session)
+        asking = self._asking[session] = asyncio.get_running_loop().create_future()
+        try:
+            return await to_thread.run_sync(self._accounts.who, session)
+        finally:
+            del self._asking[session]
+            asking.set_result(None)
 
 
 def session_of(headers: dict[str, str]) -> str | None:

@@ -2,12 +2,14 @@
 
 from cloud.provenance.capture import Neighbours
 from cloud.provenance.codes import serial_key
+from cloud.provenance.door import CaptureDoor
 from cloud.provenance.log import LogBook, LogPlace, audit_log, log_key, open_key, read_witnesses
 from cloud.provenance.records import record_keeper
 from cloud.provenance.router import build_router
 from cloud.provenance.service import Provenance
 
 __all__ = [
+    "CaptureDoor",
     "LogBook",
     "LogPlace",
     "Neighbours",

@@ -118,6 +118,7 @@ class Intake:
         self._log = log
         self._clock = clock
         self._codes = codes
+        self._salt = fresh_salts()
         self._ask = neighbours
         self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
 
@@ -259,8 +260,8 @@ class Intake:
 
     def _sealed(self, events: Sequence[tuple[Event, str]], by: str) -> tuple[tuple[EventRow, ...], list[bytes]]:
         """Rows and entries of events, each with its chain."""
-        now, salt = self._clock(), fresh_salts()
-        leaves = [seal(event, chain, salt) for event, chain in events]
+        now = self._clock()
+        leaves = [seal(event, chain, self._salt) for event, chain in events]
         rows = tuple(_row(event, leaf, chain, now, by) for (event, chain), leaf in zip(events, leaves, strict=True))
         return rows, [leaf.entry for leaf in leaves]
 

@@ -28,7 +28,7 @@ __all__ = ["LeafOf", "committed", "flow", "fresh_salts", "json_text", "said", "s
 # Own extension fields that name people or exact places: never shown to a consumer.
 PRIVATE = frozenset({"tm:person", "tm:holder", "tm:contact", "tm:exactPlace", "tm:credential"})
 SHOWN = ("event", "view", "who", "where")
-_SALTS_AT_ONCE: Final = 64
+_SALTS_AT_ONCE: Final = 256
 _TRADE_NUMBER = re.compile(r"^https?://[^?#]*/01/(\d{8,14})(?:[/?#]|$)", re.IGNORECASE)
 _CARRIERS = frozenset({"AggregationEvent", "AssociationEvent"})
 
@@ -88,14 +88,17 @@ class LeafOf:
 
 
 def fresh_salts() -> Callable[[str], bytes]:
-    """A source of salts for one caller: drawn from the system many at a time, each given out once."""
+    """A source of salts for any thread: drawn from the system many at a time, each given out once."""
     drawn: list[bytes] = []
 
     def draw(_field: str) -> bytes:
-        if not drawn:
+        try:
+            return drawn.pop()
+        except IndexError:
             fresh = secrets.token_bytes(SALT_BYTES * _SALTS_AT_ONCE)
-            drawn.extend(fresh[at : at + SALT_BYTES] for at in range(0, len(fresh), SALT_BYTES))
-        return drawn.pop()
+            first, *rest = (fresh[at : at + SALT_BYTES] for at in range(0, len(fresh), SALT_BYTES))
+            drawn.extend(rest)
+            return first
 
     return draw
 

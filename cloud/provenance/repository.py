@@ -6,7 +6,7 @@ Source: EPCIS 2.0 §12 (REST binding). Answers are JSON-LD documents; XML is rea
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -29,11 +29,12 @@ from cloud.provenance.store import Stored
 from cloud.who import Role, Who, having, signed_in
 from traceability.events import CONTEXT, unchecked_document
 
-__all__ = ["build_repository"]
+__all__ = ["BEHAVIOUR", "CAPTURE", "SMALL_DOCUMENT", "build_repository", "capture_answer"]
 
 Tracer = Annotated[Who, Depends(having(Role.TRACER))]
 Reader = Annotated[Who, Depends(having(*Role))]
 ROOT = "/epcis/v2"
+CAPTURE = f"{ROOT}/capture"
 SMALL_DOCUMENT = 16 * 1024  # read and sealed in about a millisecond
 
 
@@ -82,8 +83,7 @@ def _capture_routes(router: APIRouter, provenance: Provenance) -> None:
             raise Invalid("GS1-Capture-Error-Behaviour is rollback or proceed", pointer="/headers")
         proceed = behaviour == "proceed"
         job, receipts = await _take(provenance, request, chain=chain, by=who.id, proceed=proceed)
-        body = _job(job) | {"events": [_receipt(each) for each in receipts]}
-        headers = {"Location": f"{ROOT}/capture/{job.id}", **VERSIONS}
+        body, headers = capture_answer(job, receipts)
         return Response(orjson.dumps(body), 202, headers, media_type="application/json")
 
     router.add_api_route("/capture", capture, methods=["POST"], status_code=202, route_class_override=_CaptureRoute)
@@ -158,6 +158,12 @@ def _named_routes(router: APIRouter, provenance: Provenance) -> None:
     def forget(who: Tracer, name: str) -> None:  # noqa: ARG001 - as above
         """Delete a named query."""
         provenance.forget_query(name)
+
+
+def capture_answer(job: CaptureJob, receipts: Sequence[Captured]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Body and headers of the answer to a capture."""
+    body = _job(job) | {"events": [_receipt(each) for each in receipts]}
+    return body, {"Location": f"{CAPTURE}/{job.id}", **VERSIONS}
 
 
 async def _take(

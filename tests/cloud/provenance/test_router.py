@@ -6,7 +6,7 @@ from fastapi.testclient import TestClient
 
 from cloud import problems
 from cloud.database import open_database
-from cloud.provenance import LogBook, LogPlace, Provenance, build_router
+from cloud.provenance import CaptureDoor, LogBook, LogPlace, Provenance, build_router
 from cloud.provenance.store import metadata
 from cloud.who import Grant, Role, Who
 from traceability import TraceError
@@ -30,6 +30,7 @@ def client(tmp_path):
     app = FastAPI()
     problems.install(app, (TraceError,))
     app.include_router(build_router(service))
+    app.add_middleware(CaptureDoor, provenance=service)
 
     @app.middleware("http")
     async def sign_in(request: Request, go_on):
@@ -65,6 +66,26 @@ def test_a_trade_item_is_put_under_a_chain_by_those_who_may_and_captures_follow_
     assert (clash.status_code, clash.json()["code"]) == (409, "other_chain")
     for wrong in ({"name": "02011700010007", "chain": "eggs"}, {"name": "urn:p", "chain": "beef"}, {"name": "urn:p"}):
         assert client.put("/api/v1/trace/chains", json=wrong, headers={"x-who": "tracer"}).status_code in {400, 422}
+
+
+def test_the_quick_door_answers_as_the_common_way_does(client):
+    event = dict(EGGS.events[0])
+    quick = client.post("/epcis/v2/capture", json=event, headers={"x-who": "tracer"})
+    slow = client.post(
+        "/epcis/v2/capture", json=event, headers={"x-who": "tracer", "GS1-Capture-Error-Behaviour": "rollback"}
+    )
+    again = client.post("/epcis/v2/capture", json=event, headers={"x-who": "tracer"})
+    for other in (slow, again):
+        assert (other.status_code, other.headers.keys()) == (quick.status_code, quick.headers.keys())
+        assert other.json().keys() == quick.json().keys()
+        assert other.json()["events"] == quick.json()["events"]
+
+
+def test_what_the_quick_door_cannot_take_is_refused_by_the_common_way_with_its_reason(client):
+    wrong = dict(EGGS.events[0]) | {"action": "PERHAPS"}
+    told = client.post("/epcis/v2/capture", json=wrong, headers={"x-who": "tracer"})
+    assert (told.status_code, "/action" in told.text) == (422, True)
+    assert client.post("/epcis/v2/capture", content=b"{", headers={"x-who": "tracer"}).status_code in {400, 415, 422}
 
 
 def test_a_captured_event_comes_back_equal(client):
