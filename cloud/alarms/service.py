@@ -73,8 +73,8 @@ class Alarms:
         following = str(rows[-1]["id"]) if len(rows) == limit else None
         return AlarmPage(items=items, storms=storms(items), next=following)
 
-    def open_counts(self, scope: Scope = None) -> dict[str, int]:
-        """Open alarms in scope by severity; historical ones call nobody and are not counted."""
+    def open_counts(self, scope: Scope = None) -> dict[tuple[str, str], int]:
+        """Number of open alarms in scope by (gateway, severity), as the board shows them."""
         return self._store.count_open(None if scope is None else self._inside(scope))
 
     def get(self, alarm: int, scope: Scope = None) -> AlarmView:

@@ -83,13 +83,14 @@ class AlarmStore:
         """What people and the service did about one alarm, in order."""
         return self._rows(select(step).where(step.c.alarm == alarm_id).order_by(step.c.id))
 
-    def count_open(self, regions: Select[tuple[str]] | None) -> dict[str, int]:
-        """Open alarms by severity, of these regions."""
-        query = select(alarm.c.severity, func.count()).where(_open(), alarm.c.historical.is_(False))
+    def count_open(self, regions: Select[tuple[str]] | None) -> dict[tuple[str, str], int]:
+        """Number of open alarms by (gateway, severity), of these regions."""
+        query = select(alarm.c.gateway, alarm.c.severity, func.count()).where(_open())
         if regions is not None:
             query = query.where(alarm.c.region.in_(regions))
         with self._engine.connect().execution_options(reading=True) as connection:
-            return {severity: int(n) for severity, n in connection.execute(query.group_by(alarm.c.severity))}
+            rows = connection.execute(query.group_by(alarm.c.gateway, alarm.c.severity))
+            return {(name, severity): int(n) for name, severity, n in rows}
 
     def shelves(self, now_ms: int) -> list[dict[str, Any]]:
         """Shelves that have not expired."""

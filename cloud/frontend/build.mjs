@@ -18,6 +18,7 @@ const result = await build({
   entryPoints: [
     { in: "src/map.ts", out: "map" },
     { in: "src/live.ts", out: "live" },
+    { in: "src/board.ts", out: "board" },
     { in: "src/chart.ts", out: "chart" },
     { in: "src/ed25519.ts", out: "ed25519" },
     { in: "src/islands.css", out: "islands" },

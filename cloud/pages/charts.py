@@ -47,6 +47,7 @@ class Plot:
     across: tuple[Tick, ...]
     up: tuple[Tick, ...]
     holes: tuple[tuple[float, float], ...]
+    marks: tuple[tuple[float, float], ...] = ()
 
 
 def gaps(points: Sequence[Point], start_ms: int, end_ms: int, gap_ms: int) -> tuple[Gap, ...]:
@@ -77,14 +78,15 @@ def plot(
     gap_ms: int,
     *,
     since_ms: int | None = None,
-    size: tuple[int, int] = (760, 240),
+    doubtful: Sequence[tuple[int, float]] = (),
     bare: bool = False,
 ) -> Plot:
     """Lay out one series in a box; with no usable point the box is empty but sound.
 
-    A series that begins inside the window says so by `since_ms`: what was before is no gap. `bare` means no axes.
+    A series that begins inside the window says so by `since_ms`: what was before is no gap. `doubtful` points get a
+    mark of their own. `bare` means small and without axes.
     """
-    width, height = size
+    width, height = (220, 34) if bare else (760, 240)
     left, bottom, top, right = (0, 2, 2, 0) if bare else (48, 26, 10, 10)
     values = [value for _, value in points if value is not None]
     low, high, marks = _scale(min(values, default=0.0), max(values, default=1.0))
@@ -104,7 +106,8 @@ def plot(
     )
     across = tuple(Tick(x(time), time) for time in _hours(start_ms, end_ms))
     up = tuple(Tick(y(mark), mark) for mark in marks)
-    return Plot(width, height, left, height - bottom, paths, dots, across, up, holes)
+    unsure = tuple((x(time), y(value)) for time, value in doubtful)
+    return Plot(width, height, left, height - bottom, paths, dots, across, up, holes, unsure)
 
 
 def _scale(low: float, high: float) -> tuple[float, float, list[float]]:

@@ -1,10 +1,10 @@
 """The officials' console: each page answers one question, and each shows only the asker's regions."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.routing import APIRoute
 from starlette.datastructures import FormData
@@ -12,11 +12,22 @@ from starlette.datastructures import FormData
 from cloud.land import Action
 from cloud.pages.case_actions import Failure, act, explain, forms_of
 from cloud.pages.chain import lot_rows, refusal_texts
-from cloud.pages.farms import FarmView, ReadingView, RegionName, chart_view, farm_views, one_farm, series_columns
+from cloud.pages.farms import (
+    FarmRow,
+    FarmView,
+    ReadingView,
+    RegionName,
+    chart_view,
+    farm_rows,
+    farm_views,
+    one_farm,
+    series_columns,
+)
+from cloud.pages.gateways import Form, failed, gateway_panel, steer
 from cloud.pages.land import LandView, land_view, latest_case, light_parcels, parcel_rows, parcel_view
 from cloud.pages.legend import PALETTE
 from cloud.pages.render import Renderer, Reply
-from cloud.problems import CloudError, NotFound, status_of
+from cloud.problems import CloudError, Forbidden, Invalid, NotFound, status_of
 from cloud.who import Role, SignedIn, Who, having
 
 if TYPE_CHECKING:
@@ -28,6 +39,13 @@ __all__ = ["build_console"]
 _PAGE = 50
 _MOST_RINGING = 4
 _ALL = "all"
+_ALARMS_A_PAGE = 200
+_FARMS_A_PAGE = 100
+_FARM_FILTERS: dict[str, Callable[[FarmRow], bool]] = {
+    "late": lambda row: row.state != "live",
+    "behind": lambda row: bool(row.backlog or row.missing),
+    "ringing": lambda row: bool(row.critical or row.warnings),
+}
 _RECENT_EVENTS = 30
 Operator = Annotated[Who, Depends(having(Role.OPERATOR))]
 
@@ -63,13 +81,14 @@ def _farm_pages(router: APIRouter, services: "Services", renderer: Renderer, reg
     telemetry, land, provenance = services.telemetry, services.land, services.provenance
 
     def farms(request: Request, who: Who) -> dict[str, Any]:
-        found = farm_views(telemetry, who.regions(), renderer.speech(request), region_name)
-        ringing = services.alarms.board(who.regions(), open_only=True).items
+        scope, speech = who.regions(), renderer.speech(request)
+        rows = farm_rows(telemetry, services.alarms, scope, speech, region_name)
         return {
-            "farms": found,
-            "late": sum(farm.state != "live" for farm in found),
-            "alarms": ringing[:_MOST_RINGING],
-            "ringing": len(ringing),
+            "farms": farm_views(telemetry, rows, scope, speech, region_name),
+            "total": len(rows),
+            "late": sum(row.state != "live" for row in rows),
+            "alarms": services.alarms.board(scope, open_only=True, limit=_MOST_RINGING).items,
+            "ringing": sum(row.critical + row.warnings for row in rows),
         }
 
     def side(request: Request, who: Who, fields: LandView) -> dict[str, Any]:
@@ -102,16 +121,69 @@ def _farm_pages(router: APIRouter, services: "Services", renderer: Renderer, reg
         """Whether parcels have come by now."""
         return renderer.page(request, "_land_wait.html", {"land": land_view(land, who)})
 
+    @router.get("/farms")
+    def farm_list(
+        request: Request,
+        who: SignedIn,
+        show: str | None = None,
+        find: Annotated[str, Query(max_length=100)] = "",
+        page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+    ) -> Response:
+        """Which farms are silent, behind or in danger?"""
+        rows = farm_rows(telemetry, services.alarms, who.regions(), renderer.speech(request), region_name)
+        fits = _FARM_FILTERS.get(show or "")
+        wanted = [row for row in rows if (fits is None or fits(row)) and _named(row, find)]
+        wanted.sort(key=lambda row: row.worry)
+        content = {
+            "here": "farms",
+            "rows": wanted[(page - 1) * _FARMS_A_PAGE : page * _FARMS_A_PAGE],
+            "counts": {name: sum(map(some, rows)) for name, some in _FARM_FILTERS.items()},
+            "total": len(rows),
+            "found": len(wanted),
+            "show": show if show in _FARM_FILTERS else None,
+            "find": find,
+            "page": page,
+            "more": page * _FARMS_A_PAGE < len(wanted),
+        }
+        return renderer.page(request, "farms.html", content)
+
+    _gateway_pages(router, services, renderer, region_name)
+
+
+def _gateway_pages(router: APIRouter, services: "Services", renderer: Renderer, region_name: RegionName) -> None:
+    telemetry = services.telemetry
+
+    def show(request: Request, who: Who, gateway: str, series: str | None, hours: int) -> dict[str, Any]:
+        speech = renderer.speech(request)
+        farm = one_farm(telemetry, gateway, who.regions(), speech, region_name)
+        reading = _chosen(farm, series)
+        return {
+            "here": "farms",
+            "farm": farm,
+            "chart": chart_view(telemetry, farm, reading, hours, who.regions(), speech) if reading else None,
+            "panel": gateway_panel(services, who, gateway, speech),
+            "alarms": services.alarms.board(who.regions(), open_only=True, gateway=farm.id, limit=_MOST_RINGING).items,
+        }
+
     @router.get("/gateways/{gateway}")
     def one_gateway(
         request: Request, who: SignedIn, gateway: str, series: str | None = None, hours: Hours = 6
     ) -> Response:
-        """Is this farm's data whole?"""
-        speech = renderer.speech(request)
-        farm = one_farm(telemetry, gateway, who.regions(), speech, region_name)
-        reading = _chosen(farm, series)
-        chart = chart_view(telemetry, farm, reading, hours, who.regions(), speech) if reading else None
-        return renderer.page(request, "gateway.html", {"here": "overview", "farm": farm, "chart": chart})
+        """Is this farm's data whole, what is wanted of its gateway, and what became of it?"""
+        return renderer.page(request, "gateway.html", show(request, who, gateway, series, hours))
+
+    @router.post("/gateways/{gateway}/{form}")
+    def act_on_gateway(request: Request, who: Operator, gateway: str, form: Form, sent: Sent) -> Response:
+        """Ask for it; back to the page, with the reason beside the form where it cannot be."""
+        try:
+            steer(services, who, gateway, form, sent)
+        except (NotFound, Forbidden):
+            raise
+        except CloudError as error:
+            content, status = show(request, who, gateway, None, 6), status_of(error) or 400
+            content["panel"] = failed(content["panel"], form, error, sent)
+            return renderer.page(request, "gateway.html", content, reply=Reply(status=status))
+        return RedirectResponse(f"/console/gateways/{quote(gateway)}#{form}", status_code=303)
 
     @router.get("/gateways/{gateway}/series.json")
     def series_data(request: Request, who: SignedIn, gateway: str, series: str, hours: Hours = 6) -> Response:
@@ -135,15 +207,33 @@ def _alarm_pages(router: APIRouter, services: "Services", renderer: Renderer) ->
         show: str | None = None,
     ) -> Response:
         """Which farm is in danger, since when, and what should be done?"""
-        found = alarms.board(who.regions(), open_only=show != _ALL, before=before, limit=_PAGE)
-        may_answer = bool(who.regions(Role.ADMIN, Role.OPERATOR))
-        content = {"here": "alarms", "alarms": found.items, "next": found.next, "every": show == _ALL}
-        return renderer.page(request, "alarms.html", {**content, "may_answer": may_answer})
+        found = alarms.board(who.regions(), open_only=show != _ALL, before=before, limit=_ALARMS_A_PAGE)
+        stormy = {number for storm in found.storms for number in storm.alarms}
+        by_number = {one.id: one for one in found.items}
+        content = {
+            "here": "alarms",
+            "storms": [(storm, [by_number[number] for number in storm.alarms]) for storm in found.storms],
+            "alarms": [one for one in found.items if one.id not in stormy],
+            "total": len(found.items),
+            "next": found.next,
+            "every": show == _ALL,
+            "names": services.accounts.names({one.acknowledged_by for one in found.items if one.acknowledged_by}),
+            "may_answer": bool(who.regions(Role.ADMIN, Role.OPERATOR)),
+        }
+        return renderer.page(request, "alarms.html", content)
 
-    @router.post("/alarms/{alarm}/acknowledge")
-    def acknowledge(who: Operator, alarm: Annotated[int, Path(ge=0, le=2**53)]) -> Response:
-        """Say that one looks after it; back to the board."""
-        alarms.acknowledge([alarm], who.id, scope=who.regions(Role.ADMIN, Role.OPERATOR))
+    @router.post("/alarms")
+    def answer(who: Operator, sent: Sent) -> Response:
+        """Say that one looks after these, or keep quiet about them for a while; back to the board."""
+        own = who.regions(Role.ADMIN, Role.OPERATOR)
+        # A button of one line speaks for that line alone, whatever is ticked.
+        only = sent.get("only")
+        numbers = [_number(one) for one in ([only] if only else sent.getlist("alarm"))]
+        minutes = str(sent.get("quiet", ""))
+        if numbers and minutes:
+            alarms.shelve_all(numbers, _number(minutes), who.id, str(sent.get("reason", ""))[:500], own)
+        elif numbers:
+            alarms.acknowledge(numbers, who.id, scope=own)
         return RedirectResponse("/console/alarms", status_code=303)
 
 
@@ -263,6 +353,19 @@ def _people_of(detail: "CaseDetail") -> set[str]:
     people = {step.who for step in detail.steps} | {photo.collector for photo in detail.evidence}
     people |= {person for person in (detail.case.collector, detail.case.issuer) if person}
     return people | {verdict.signer for verdict in detail.verdicts}
+
+
+def _named(row: FarmRow, find: str) -> bool:
+    wanted = find.strip().casefold()
+    return wanted in f"{row.name} {row.id} {row.region} {row.kind}".casefold()
+
+
+def _number(text: object) -> int:
+    """A number from a form. Raises `Invalid` for anything no table holds."""
+    digits = str(text)
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 16):  # noqa: PLR2004 - below 2**53
+        raise Invalid(f"{digits[:40]!r} is no number of an alarm, nor of minutes", code="bad_number")
+    return int(digits)
 
 
 def _chosen(farm: FarmView, series: str | None) -> ReadingView | None:

@@ -1,8 +1,8 @@
 """Farms as the console shows them: is it live, what did each sensor last say, and where are the gaps.
 
 Silence is judged by each sensor's own habit: three missed intervals (and at least half a minute more, for the way)
-make a sensor silent, and a farm whose sensors are all silent is silent. A reading whose quality says that it does not
-speak for the world is shown with that word, not hidden.
+make a sensor silent, and a farm is silent when the sensor that spoke last is. A reading whose quality says that it does
+not speak for the world is shown with that word, not hidden.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,18 +12,22 @@ from typing import TYPE_CHECKING
 from cloud.pages.charts import Gap, Plot, Point, gaps, plot
 from cloud.pages.farm_types import farm_type
 from cloud.pages.speech import Speech
+from cloud.telemetry.schemas import Bucket
 from edge.wire import Quality
 
 if TYPE_CHECKING:
+    from cloud.alarms import Alarms
     from cloud.telemetry import Telemetry
     from cloud.telemetry.schemas import GatewayView, Latest, SeriesPoints
 
 __all__ = [
     "ChartView",
+    "FarmRow",
     "FarmView",
     "ReadingView",
     "RegionName",
     "chart_view",
+    "farm_rows",
     "farm_views",
     "one_farm",
     "series_columns",
@@ -35,8 +39,8 @@ RegionName = Callable[[str], str]
 _GRACE_MS = 30_000
 _HOUR_MS = 3_600_000
 _MOST_POINTS = 720
-# A page of a whole county must not ask for a thousand courses every five seconds.
-_MOST_SPARKS = 12
+# A page of a whole county must not ask for a thousand courses every five seconds, nor show a thousand cards.
+_MOST_CARDS = 12
 _SPARK_HOURS = 6
 _SPARK_POINTS = 120
 
@@ -73,7 +77,39 @@ class FarmView:
     @property
     def mood(self) -> str:
         """ok, bad or "" for a farm that has not begun."""
-        return {"live": "ok", "silent": "bad"}.get(self.state, "")
+        return _MOODS.get(self.state, "")
+
+
+@dataclass(frozen=True, slots=True)
+class FarmRow:
+    """One line of the list of farms; `connection` is what its gateway last said of itself, `backlog` in packs."""
+
+    id: str
+    name: str
+    kind: str
+    region: str
+    state: str
+    last_ms: int | None
+    connection: str
+    backlog: int | None
+    missing: int
+    series: int
+    critical: int
+    warnings: int
+
+    @property
+    def mood(self) -> str:
+        """As of a farm."""
+        return _MOODS.get(self.state, "")
+
+    @property
+    def worry(self) -> tuple[int, int, int, int, str]:
+        """What needs a look comes first."""
+        late = {"silent": 0, "never": 1}.get(self.state, 2)
+        return -self.critical, late, -self.warnings, -(self.backlog or 0), self.id
+
+
+_MOODS = {"live": "ok", "silent": "bad"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +124,48 @@ class ChartView:
     data_url: str
 
 
-def farm_views(telemetry: "Telemetry", scope: Scope, speech: Speech, region_name: RegionName) -> list[FarmView]:
-    """Every farm in scope with its newest readings, by gateway id."""
-    latest: dict[str, list[Latest]] = {}
-    for each in telemetry.latest(scope):
-        latest.setdefault(each.gateway, []).append(each)
-    farms = [_farm(gateway, latest.get(gateway.id, []), speech, region_name) for gateway in telemetry.gateways(scope)]
-    return [replace(farm, spark=_spark(telemetry, farm, scope, speech)) for farm in farms[:_MOST_SPARKS]] + farms[
-        _MOST_SPARKS:
-    ]
+def farm_views(
+    telemetry: "Telemetry", rows: Sequence[FarmRow], scope: Scope, speech: Speech, region_name: RegionName
+) -> list[FarmView]:
+    """The farms that need a look first, as cards with their newest readings; `rows` as `farm_rows` gives them."""
+    wanted = sorted(rows, key=lambda row: row.worry)[:_MOST_CARDS]
+    farms = [one_farm(telemetry, row.id, scope, speech, region_name) for row in sorted(wanted, key=lambda row: row.id)]
+    return [replace(farm, spark=_spark(telemetry, farm, scope, speech)) for farm in farms]
+
+
+def farm_rows(
+    telemetry: "Telemetry", alarms: "Alarms", scope: Scope, speech: Speech, region_name: RegionName
+) -> list[FarmRow]:
+    """Every farm in scope in one line each, by gateway id."""
+    ringing, regions = alarms.open_counts(scope), dict[str, str]()
+    rows = []
+    for gateway in telemetry.gateways(scope):
+        if gateway.region not in regions:
+            regions[gateway.region] = region_name(gateway.region)
+        rows.append(
+            FarmRow(
+                id=gateway.id,
+                name=gateway.name,
+                kind=farm_type(gateway.farm).title(speech.words.language),
+                region=regions[gateway.region],
+                state=_state(gateway, speech.now_ms),
+                last_ms=gateway.data_ms,
+                connection=gateway.state,
+                backlog=gateway.backlog,
+                missing=sum(last - first + 1 for epoch in gateway.epochs for first, last in epoch.missing),
+                series=gateway.series,
+                critical=ringing.get((gateway.id, "critical"), 0),
+                warnings=ringing.get((gateway.id, "warning"), 0),
+            )
+        )
+    return rows
+
+
+def _state(gateway: "GatewayView", now_ms: int) -> str:
+    if gateway.data_ms is None:
+        return "never"
+    interval = farm_type(gateway.farm).interval_ms(gateway.data_series or "")
+    return "silent" if now_ms - gateway.data_ms > 3 * interval + _GRACE_MS else "live"
 
 
 def one_farm(telemetry: "Telemetry", gateway: str, scope: Scope, speech: Speech, region_name: RegionName) -> FarmView:
@@ -110,15 +179,16 @@ def chart_view(
     """The last `hours` of one series up to now."""
     end = speech.now_ms
     found = telemetry.points(reading.series, end - hours * _HOUR_MS, end, _MOST_POINTS, scope)
-    points = _points(found)
+    points, doubtful = _points(found), _doubtful(found)
     gap = _gap_ms(found, reading)
     since = _since(telemetry, reading, points, end - hours * _HOUR_MS, scope)
+    text = _in_words(points, hours, gaps(points, since, end, gap), speech)
     return ChartView(
         name=reading.name,
         label=f"{reading.label} {speech.unit(reading.unit)}".strip(),
         hours=hours,
-        plot=plot(points, end - hours * _HOUR_MS, end, gap, since_ms=since),
-        text=_in_words(points, hours, gaps(points, since, end, gap), speech),
+        plot=plot(points, end - hours * _HOUR_MS, end, gap, since_ms=since, doubtful=doubtful),
+        text=text + _how_whole(found, doubtful, since, speech),
         data_url=f"/console/gateways/{farm.id}/series.json?series={reading.name}&hours={hours}",
     )
 
@@ -130,15 +200,19 @@ def series_columns(
     end = speech.now_ms
     found = telemetry.points(reading.series, end - hours * _HOUR_MS, end, _MOST_POINTS, scope)
     gap = _gap_ms(found, reading)
-    times: list[float] = []
-    values: list[float | None] = []
-    for at, value in _points(found):
-        if times and at - times[-1] * 1000 > gap:
-            times.append((times[-1] * 1000 + at) / 2000)
-            values.append(None)
-        times.append(at / 1000)
-        values.append(value)
-    return {"label": reading.label, "unit": speech.unit(reading.unit), "times": times, "values": values}
+    rows = found.points if found.resolution == "raw" else found.buckets
+    spread = [(point.low, point.high) if isinstance(point, Bucket) else (None, None) for point in rows]
+    doubtful = dict(_doubtful(found))
+    columns: dict[str, list[float | None]] = {name: [] for name in ("times", "values", "lows", "highs", "doubtful")}
+    last: int | None = None
+    for (at, value), (low, high) in zip(_points(found), spread, strict=True):
+        if last is not None and at - last > gap:
+            for name, cell in zip(columns, ((last + at) / 2000, None, None, None, None), strict=True):
+                columns[name].append(cell)
+        for name, cell in zip(columns, (at / 1000, value, low, high, doubtful.get(at)), strict=True):
+            columns[name].append(cell)
+        last = at
+    return {"label": reading.label, "unit": speech.unit(reading.unit), **columns}
 
 
 def _farm(gateway: "GatewayView", latest: "Sequence[Latest]", speech: Speech, region_name: RegionName) -> FarmView:
@@ -147,16 +221,13 @@ def _farm(gateway: "GatewayView", latest: "Sequence[Latest]", speech: Speech, re
     readings = sorted(
         (_reading(each, gateway.farm, speech) for each in latest), key=lambda r: (kind.rank(r.name), r.name)
     )
-    last = max((reading.time_ms for reading in readings), default=None)
-    all_silent = all(reading.silent for reading in readings)
-    state = "never" if last is None else "silent" if all_silent else "live"
     return FarmView(
         id=gateway.id,
         name=gateway.name,
         kind=kind.title(language),
         region=region_name(gateway.region),
-        state=state,
-        last_ms=last,
+        state=_state(gateway, speech.now_ms),
+        last_ms=gateway.data_ms,
         readings=tuple(readings),
     )
 
@@ -173,7 +244,7 @@ def _spark(telemetry: "Telemetry", farm: FarmView, scope: Scope, speech: Speech)
     # A short course of a new farm still gets a quarter of an hour, else two readings would look like a cliff.
     start = max(start, min(since, end - _HOUR_MS // 4))
     shown = [point for point in points if point[0] >= start]
-    return plot(shown, start, end, gap, since_ms=since, size=(220, 34), bare=True)
+    return plot(shown, start, end, gap, since_ms=since, bare=True)
 
 
 def _since(telemetry: "Telemetry", reading: ReadingView, points: Sequence[Point], start_ms: int, scope: Scope) -> int:
@@ -214,6 +285,27 @@ def _points(found: "SeriesPoints") -> list[Point]:
         return [(point.time_ms, point.value if point.quality < bad else None) for point in found.points]
     half = (found.step_ms or 0) // 2
     return [(bucket.time_ms + half, bucket.mean) for bucket in found.buckets]
+
+
+def _doubtful(found: "SeriesPoints") -> list[tuple[int, float]]:
+    """Readings that are shown but not to be trusted wholly (uncertain, substituted)."""
+    return [
+        (point.time_ms, point.value)
+        for point in found.points
+        if point.value is not None and Quality.GOOD < point.quality < Quality.DEVICE_ERROR
+    ]
+
+
+def _how_whole(found: "SeriesPoints", doubtful: Sequence[object], since_ms: int, speech: Speech) -> str:
+    """How many of the expected readings there are, counted from when the series began, and how many are doubtful."""
+    words, stop = speech.words, speech.words("punctuation.stop")
+    told = ""
+    if found.coverage is not None:
+        share = found.coverage * (found.end_ms - found.start_ms) / max(1, found.end_ms - since_ms)
+        told += words("gateway.coverage", share=speech.percent(min(1.0, share))) + stop
+    if doubtful:
+        told += words("gateway.doubtful", n=len(doubtful)) + stop
+    return told
 
 
 def _gap_ms(found: "SeriesPoints", reading: ReadingView) -> int:

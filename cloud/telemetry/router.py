@@ -120,15 +120,17 @@ def _troubles(router: APIRouter, telemetry: Telemetry) -> None:
         return Page(items=telemetry.conflicts(who.regions(), limit=limit))
 
     @router.get("/dead-letters")
-    def dead_letters(who: Operator, before_ms: Before = None, limit: Limit = 100) -> Page[DeadLetterView]:
-        """Messages that could not be taken. Those of unregistered senders are shown to administrators."""
-        scope = None if who.regions(Role.ADMIN) else who.regions()
-        return Page(items=telemetry.dead_letters(scope, before_ms=before_ms, limit=limit))
+    def dead_letters(
+        who: Operator, gateway: str | None = None, before_ms: Before = None, limit: Limit = 100
+    ) -> Page[DeadLetterView]:
+        """Messages that could not be taken. Those of unregistered senders are for who sees every gateway."""
+        scope = who.regions(Role.ADMIN, Role.OPERATOR)
+        return Page(items=telemetry.dead_letters(scope, gateway=gateway, before_ms=before_ms, limit=limit))
 
     @router.post("/dead-letters/{digest}/replay", status_code=204)
-    def replay(digest: str, _who: Annotated[Who, Depends(having(Role.ADMIN))]) -> None:
+    def replay(digest: str, who: Annotated[Who, Depends(having(Role.ADMIN))]) -> None:
         """Send one through the pipeline again, after its reason was mended."""
-        telemetry.replay(digest)
+        telemetry.replay(digest, who.regions(Role.ADMIN))
 
 
 def _traffic(router: APIRouter, telemetry: Telemetry) -> None:

@@ -50,6 +50,8 @@ class GatewayView(_View):
     disabled: bool
     state: Literal["online", "degraded", "offline", "unheard"]
     heard_ms: int | None = Field(description="when anything of it last arrived")
+    data_ms: int | None = Field(description="time of its newest reading")
+    data_series: str | None = Field(description="the series that reading belongs to")
     version: str
     status: dict[str, Any]
     series: int

@@ -5,11 +5,12 @@ for the asker: the same `NotFound` as for what never was.
 """
 
 import hmac
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -34,7 +35,7 @@ from cloud.telemetry.schemas import (
     SeriesPoints,
     SeriesView,
 )
-from cloud.telemetry.store import NO_VALUE_QUALITY, Arrival, Points, ReadingsStore, gather
+from cloud.telemetry.store import NO_VALUE_QUALITY, Arrival, Conflicting, Points, ReadingsStore, gather
 from cloud.telemetry.together import Together
 from edge.quantities import quantity_of
 from edge.wire import DEFAULT_LIMITS, PREFIX, Reading, WireError, decode_pack
@@ -58,6 +59,14 @@ _CHINA = timezone(timedelta(hours=8))
 _LATEST = TypeAdapter(list[Latest])
 _BY_HTTP = "http/"  # head of the topic under which a dead letter stands that came by no broker
 _RECENT = 200  # readings looked at to learn the usual interval
+
+
+class _Pulse(NamedTuple):
+    """Number of series, and when which of them spoke last."""
+
+    series: int
+    time_ms: int | None
+    name: str | None
 
 
 class Telemetry:
@@ -86,19 +95,25 @@ class Telemetry:
     def gateways(self, scope: Scope = None) -> list[GatewayView]:
         """All gateways in scope, by id."""
         statuses, visible = self._registry.statuses(), self._visible(scope)
-        held = self._held([one.id for one in visible])
-        return [self._gateway_view(one, statuses.get(one.id), held.get(one.id, [])) for one in visible]
+        pulses = self._pulses([one.id for one in visible])
+        return [self._gateway_view(one, statuses.get(one.id), pulses[one.id]) for one in visible]
 
     def gateway(self, gateway: str, scope: Scope = None) -> GatewayView:
         """One gateway. Raises `NotFound`."""
         one = self._own(gateway, scope)
-        return self._gateway_view(one, self._registry.status(one.id), self._held([one.id]).get(one.id, []))
+        return self._gateway_view(one, self._registry.status(one.id), self._pulses([one.id])[one.id])
 
-    def _held(self, gateways: Sequence[str]) -> dict[str, list[int]]:
-        """Numbers of the series of each of these gateways."""
-        found: dict[str, list[int]] = {}
-        for one in self._registry.series(gateways=gateways):
-            found.setdefault(one.gateway, []).append(one.id)
+    def _pulses(self, gateways: Sequence[str]) -> dict[str, "_Pulse"]:
+        """How many series each of these gateways has, and which spoke last: one question for all of them."""
+        held = {one.id: one for one in self._registry.series(gateways=gateways)}
+        counts = Counter(one.gateway for one in held.values())
+        found = {name: _Pulse(counts[name], None, None) for name in gateways}
+        newest = self._readings.last(np.array(list(held), dtype=np.int64))
+        for number, at in zip(newest.series.tolist(), newest.time_ms.tolist(), strict=True):
+            one = held[number]
+            before = found[one.gateway].time_ms
+            if before is None or at > before:
+                found[one.gateway] = _Pulse(counts[one.gateway], at, one.name)
         return found
 
     def _visible(self, scope: Scope) -> list[Gateway]:
@@ -114,11 +129,10 @@ class Telemetry:
             raise NotFound(f"there is no gateway {gateway[:36]}")
         return one
 
-    def _gateway_view(self, one: Gateway, status: Mapping[str, Any] | None, series: Sequence[int]) -> GatewayView:
+    def _gateway_view(self, one: Gateway, status: Mapping[str, Any] | None, pulse: "_Pulse") -> GatewayView:
         ledger = self._readings.ledger(one.id)
         body = dict(status["body"]) if status else {}
-        newest = self._readings.last(np.array(series, dtype=np.int64)).time_ms.max(initial=0)
-        heard = max(int(newest), status["received_ms"] if status else 0) or None
+        heard = max(pulse.time_ms or 0, status["received_ms"] if status else 0) or None
         return GatewayView(
             id=one.id,
             name=one.name,
@@ -127,9 +141,11 @@ class Telemetry:
             disabled=one.disabled_ms is not None,
             state=status["state"] if status else "unheard",
             heard_ms=heard,
+            data_ms=pulse.time_ms,
+            data_series=pulse.name,
             version=status["version"] if status else "",
             status=body,
-            series=len(series),
+            series=pulse.series,
             backlog=_backlog(body),
             epochs=[
                 EpochView(epoch=epoch, watermark=spans.watermark, highest=spans.highest, missing=spans.gaps()[:100])
@@ -436,24 +452,42 @@ class Telemetry:
     # --- what went wrong ----------------------------------------------------------------------------
 
     def dead_letters(
-        self, scope: Scope = None, *, before_ms: int | None = None, limit: int = 100
+        self,
+        scope: Scope = None,
+        *,
+        gateway: str | None = None,
+        before_ms: int | None = None,
+        limit: int = 100,
     ) -> list[DeadLetterView]:
-        """Messages that could not be taken, newest first. Those of unknown senders only without a scope."""
-        names = None if scope is None else [one.id for one in self._visible(scope)]
-        rows = self._letters.list(gateways=names, before_ms=before_ms, limit=limit)
+        """Messages that could not be taken, newest first.
+
+        Those of senders that nobody registered belong to no region: only who sees every gateway sees them.
+        """
+        everything = gateway is None and self._sees_all(scope)
+        rows = self._letters.list(
+            gateways=None if everything else self._names(gateway, scope), before_ms=before_ms, limit=limit
+        )
         return [DeadLetterView(**row) for row in rows]
+
+    def _sees_all(self, scope: Scope) -> bool:
+        return scope is None or len(self._visible(scope)) == len(self._registry.gateways())
 
     def set_aside(self, topic: str, payload: bytes, reason: str, detail: str) -> None:
         """Keep a message of a gateway that another context could not take."""
         gateway = topic.removeprefix(f"{PREFIX}/").partition("/")[0][:36]
         self._letters.keep([Letter(Message(topic, payload, self._clock()), reason, detail, gateway)])
 
-    def replay(self, digest: str) -> None:
+    def replay(self, digest: str, scope: Scope = None) -> None:
         """Send a dead letter through the pipeline again; raises `Invalid` with the reason where it fails again.
+
+        Raises `NotFound` where its sender is out of scope.
 
         Its number in the gateway's sequence was settled long ago, so it goes in by (series, time) alone.
         """
         message, whole = self._letters.get(digest)
+        sender = message.topic.removeprefix(f"{PREFIX}/").partition("/")[0]
+        if not self._sees_all(scope) and sender not in self._names(None, scope):
+            raise NotFound(f"there is no dead letter {digest[:64]}")
         if not whole:
             raise Invalid("only the beginning of this message was kept; it cannot be replayed", code="truncated")
         if message.topic.startswith(_BY_HTTP):
@@ -473,6 +507,14 @@ class Telemetry:
     def conflicts(self, scope: Scope = None, *, limit: int = 100) -> list[ConflictView]:
         """Second values that were kept out, newest first."""
         series = {one.id: one for one in self._registry.series(gateways=self._names(None, scope))}
+        asked, found = limit, list[Conflicting]()
+        # The store knows no regions: ask for more until enough of them are in scope.
+        while True:
+            rows = self._readings.conflicts(limit=asked)
+            found = [one for one in rows if one.series in series][:limit]
+            if len(found) == limit or len(rows) < asked:
+                break
+            asked *= 10
         return [
             ConflictView(
                 series=_series_view(series[one.series]),
@@ -481,8 +523,7 @@ class Telemetry:
                 refused=one.refused,
                 received_ms=one.received_ms,
             )
-            for one in self._readings.conflicts(limit=limit)
-            if one.series in series
+            for one in found
         ]
 
 

@@ -468,7 +468,7 @@ class TestRoutes:
             page = client.get(f"/api/v1/alarms?limit=2{after and '&before=' + after}").json()
             seen, after = seen + page["items"], page["next"]
         assert [one["gateway"] for one in seen] == ["barn"] * 5
-        assert world.board.open_counts(frozenset({"500108"})) == {"warning": 1}
+        assert world.board.open_counts(frozenset({"500108"})) == {("pond", "warning"): 1}
 
     def test_the_rules_behind_some_alarms_are_shelved_together_and_taken_off_the_shelf(self, client):
         (alarm,) = client.get("/api/v1/alarms?open=true").json()["items"]

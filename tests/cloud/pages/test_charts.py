@@ -58,7 +58,7 @@ def test_what_was_before_a_series_began_is_no_gap():
 
 def test_a_gap_of_a_new_series_stays_a_gap():
     points = [(5 * MINUTE, 1.0), (10 * MINUTE, 2.0)]
-    drawn = plot(points, 0, 10 * MINUTE, MINUTE, since_ms=5 * MINUTE, size=(220, 34), bare=True)
+    drawn = plot(points, 0, 10 * MINUTE, MINUTE, since_ms=5 * MINUTE, bare=True)
     assert len(drawn.holes) == 1
     assert drawn.paths == ()
     assert len(drawn.dots) == 2

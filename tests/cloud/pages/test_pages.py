@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 
 import pytest
 from fastapi import Request
@@ -20,6 +21,7 @@ from cloud.telemetry.pipeline import RecordArrival
 from cloud.telemetry.store import Points, columns
 from cloud.who import Role
 from cloud.wiring import build, build_watch, utc_now_ms
+from edge.wire import Pack, Reading, encode_pack
 from traceability.demo import demo_chains
 
 SITE = "http://127.0.0.1:8600"
@@ -58,7 +60,7 @@ def console_paths(services):
         "{case:path}": "C1",
         "{case}": "C1",
         "{action}": "close",
-        "{alarm}": "1",
+        "{form}": "command",
     }
     renderer = Renderer(services.clock)
     for route in build_console(services, renderer, page_route(renderer)).routes:
@@ -214,9 +216,9 @@ def test_an_alarm_is_told_on_the_overview_and_answered_on_the_board(gasping):
     board = client.get("/console/alarms").text
     assert alarm.action_zh in board
     assert "未应答" in board
-    answer = client.post(f"/console/alarms/{alarm.id}/acknowledge", headers={"Origin": SITE})
+    answer = client.post("/console/alarms", data={"only": alarm.id}, headers={"Origin": SITE})
     assert answer.status_code == 200
-    assert "已有人处理" in client.get("/console/alarms?show=all").text
+    assert "在处理" in client.get("/console/alarms?show=all").text
     assert alarm.en in client.get("/console/alarms?lang=en").text
 
 
@@ -227,7 +229,7 @@ def test_who_may_only_look_cannot_answer_an_alarm(gasping):
     client.get("/sign-in/" + gasping.accounts.issue_sign_in(viewer))
     alarm = gasping.alarms.board(open_only=True).items[0]
     assert "我来处理" not in client.get("/console/alarms").text
-    answer = client.post(f"/console/alarms/{alarm.id}/acknowledge", headers={"Origin": SITE})
+    answer = client.post("/console/alarms", data={"only": alarm.id}, headers={"Origin": SITE})
     assert answer.status_code == 403
     assert "没有这项权限" in answer.text
 
@@ -243,8 +245,85 @@ def test_somebody_of_another_district_sees_neither_farm_nor_alarm(gasping):
     assert "南岸示范鱼塘" not in text
     assert alarm.zh not in text
     assert client.get("/console/gateways/nanan-pond").status_code == 404
-    answer = client.post(f"/console/alarms/{alarm.id}/acknowledge", headers={"Origin": SITE})
+    answer = client.post("/console/alarms", data={"only": alarm.id}, headers={"Origin": SITE})
     assert answer.status_code == 404
+    assert "南岸示范鱼塘" not in client.get("/console/farms").text
+
+
+def test_ticked_alarms_are_answered_or_kept_quiet_about_together(gasping):
+    client = TestClient(create_app(gasping), base_url=SITE)
+    client.get("/sign-in/" + gasping.accounts.issue_sign_in(demo.PERSON))
+    ids = [one.id for one in gasping.alarms.board(open_only=True).items]
+    assert len(ids) > 1
+    send = {"headers": {"Origin": SITE}}
+    client.post("/console/alarms", data={"alarm": ids, "quiet": "60", "reason": "清洗传感器"}, **send)
+    assert {one.shelved for one in gasping.alarms.board().items} == {True}
+    client.post("/console/alarms", data={"alarm": ids}, **send)
+    assert {one.state for one in gasping.alarms.board().items} == {"acknowledged"}
+    assert client.post("/console/alarms", data={"alarm": "1e9"}, **send).status_code == 422
+
+
+def test_a_farm_in_danger_stands_first_in_the_list_and_filters_find_it(gasping):
+    client = TestClient(create_app(gasping), base_url=SITE)
+    client.get("/sign-in/" + gasping.accounts.issue_sign_in(demo.PERSON))
+    rows = re.findall(r'href="/console/gateways/([^"]+)"', client.get("/console/farms").text)
+    assert rows[0] == "nanan-pond"
+    assert len(rows) == 4
+    for query, found in (("show=ringing", ["nanan-pond"]), ("show=late", rows[1:]), ("find=云阳&show=late", None)):
+        answer = client.get(f"/console/farms?{query}").text
+        assert re.findall(r'href="/console/gateways/([^"]+)"', answer) == (found or ["yunyang-citrus"])
+
+
+def test_a_command_is_asked_for_on_the_page_and_a_mistake_is_explained_beside_the_form(gasping):
+    client = TestClient(create_app(gasping), base_url=SITE)
+    client.get("/sign-in/" + gasping.accounts.issue_sign_in(demo.PERSON))
+    page, send = "/console/gateways/nanan-pond", {"headers": {"Origin": SITE}}
+    asked = {"target": "aerator1", "operation": "set", "value": "80", "valid_s": "600", "reason": "夜间缺氧"}
+    assert client.post(f"{page}/command", data=asked, **send).status_code == 200
+    (command,) = gasping.steering.commands("nanan-pond").items
+    assert (command.value, command.by) == (0.8, demo.PERSON)
+    assert "夜间缺氧" in client.get(page).text
+    answer = client.post(f"{page}/command", data={**asked, "target": "fan9", "reason": "不存在的"}, **send)
+    assert answer.status_code == 422
+    assert "这座农场没有这台设备" in answer.text
+    assert "不存在的" in answer.text
+
+
+def test_a_configuration_is_wanted_on_the_page_and_only_operators_see_it(gasping):
+    client = TestClient(create_app(gasping), base_url=SITE)
+    client.get("/sign-in/" + gasping.accounts.issue_sign_in(demo.PERSON))
+    page, send = "/console/gateways/nanan-pond", {"headers": {"Origin": SITE}}
+    wish = {"body": '{"page": {"pin": "2468"}}', "after": "0", "reason": "换密码"}
+    assert client.post(f"{page}/configuration", data=wish, **send).status_code == 200
+    assert "等待网关" in client.get(page).text
+    answer = client.post(f"{page}/configuration", data=wish, **send)
+    assert (answer.status_code, "别人刚改过配置" in answer.text) == (409, True)
+    answer = client.post(f"{page}/configuration", data={**wish, "body": "{oops"}, **send)
+    assert (answer.status_code, "不是合法的 JSON" in answer.text, "{oops" in answer.text) == (422, True, True)
+    viewer = gasping.accounts.person("看", id="looker")
+    gasping.accounts.grant(viewer, Role.VIEWER, "500108", by="test")
+    other = TestClient(create_app(gasping), base_url=SITE)
+    other.get("/sign-in/" + gasping.accounts.issue_sign_in(viewer))
+    assert "2468" not in other.get(page).text
+    assert other.post(f"{page}/configuration", data=wish, **send).status_code == 403
+
+
+def test_a_message_that_could_not_be_taken_is_replayed_from_the_page(gasping):
+    client = TestClient(create_app(gasping), base_url=SITE)
+    client.get("/sign-in/" + gasping.accounts.issue_sign_in(demo.PERSON))
+    page, send = "/console/gateways/nanan-pond", {"headers": {"Origin": SITE}}
+    gasping.telemetry.set_aside("tm/1/nanan-pond/data", b"nonsense", "torn", "it ended early")
+    text = client.get(page).text
+    assert "数据残缺" in text
+    (digest,) = re.findall(r'name="digest" value="([0-9a-f]+)"', text)
+    answer = client.post(f"{page}/replay", data={"digest": digest}, **send)
+    assert (answer.status_code, "没有办成" in answer.text or "JSON" in answer.text) == (422, True)
+    pack = Pack("nanan-pond", (Reading("pond1/ph", gasping.clock() - 1000, 7.2, "pH"),))
+    gasping.telemetry.set_aside("tm/1/nanan-pond/data", encode_pack(pack), "wrong_unit", "it was pH all along")
+    for digest in re.findall(r'name="digest" value="([0-9a-f]+)"', client.get(page).text):
+        client.post(f"{page}/replay", data={"digest": digest}, **send)
+    assert "已于" in client.get(page).text
+    assert gasping.telemetry.latest(gateway="nanan-pond")[-1].value == 7.2
 
 
 def test_a_used_sign_in_link_is_explained_to_a_person_and_documented_to_a_program(stranger):

@@ -15,6 +15,8 @@ from cloud.pages.case_actions import DATUMS
 from cloud.pages.legend import CLASS_COLOURS, PALETTE
 from cloud.pages.words import Language, words_for
 from cloud.provenance.records import STEPS
+from cloud.steering.schemas import CommandState, ConfigurationView
+from cloud.telemetry.schemas import GatewayView
 from edge.quantities import QUANTITIES
 from edge.wire import Quality
 from traceability.chain_rules import CHAINS
@@ -77,6 +79,13 @@ def test_every_plain_key_is_used_somewhere():
         "photo_flag",
         "units",
         "signer",
+        "connection",
+        "command_state",
+        "config_state",
+        "steer_said",
+        "steer_error",
+        "letter_reason",
+        "event_kind",
     }
     by_name |= {"alarm", "step", "chain", "part", "verdict", "code", "scratch", "problem", "age", "span"}
     plain = {key for key in KEYS if key.split(".")[0] not in by_name}
@@ -89,6 +98,8 @@ def test_every_plain_key_is_used_somewhere():
         "nav.cases",
         "nav.trace",
         "nav.alarms",
+        "nav.farms",
+        *("farms.late", "farms.behind", "farms.ringing", "steer.set", "steer.release", "steer.read"),
     }
     built |= {key for key in plain if re.match(r"trace\.earliest_|gateway\.range_|case\.view_", key)}
     assert sorted(key for key in plain - built if f'"{key}"' not in text and f"'{key}'" not in text) == []
@@ -111,6 +122,9 @@ def test_every_plain_key_is_used_somewhere():
         ("recovery", [*Recovery]),
         ("datum", [*DATUMS]),
         ("alarm", ["warning", "critical", *get_args(AlarmState)]),
+        ("connection", get_args(GatewayView.model_fields["state"].annotation)),
+        ("command_state", get_args(CommandState)),
+        ("config_state", get_args(ConfigurationView.model_fields["state"].annotation)),
     ],
 )
 def test_every_word_of_the_domain_has_its_translation(section, names):
