@@ -92,7 +92,7 @@ class ShelveAlarms(BaseModel):
 
     ids: list[Annotated[int, Field(ge=0, le=2**53)]] = Field(min_length=1, max_length=1000)
     minutes: int = Field(ge=1, le=7 * 24 * 60)
-    reason: str = Field(min_length=3, max_length=500)
+    reason: str = Field(min_length=2, max_length=500)
 
 
 class Receiver(BaseModel):
@@ -119,7 +119,7 @@ class Shelve(BaseModel):
     gateway: str
     rule: str = "*"
     minutes: int = Field(ge=1, le=7 * 24 * 60)
-    reason: str = Field(min_length=3, max_length=500)
+    reason: str = Field(min_length=2, max_length=500)
 
 
 class ShelfView(_View):

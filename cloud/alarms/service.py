@@ -188,7 +188,7 @@ def storms(alarms: Sequence[AlarmView]) -> list[Storm]:
     """Open alarms of one region that began within five minutes of each other, where there are five or more."""
     by_region: dict[str, list[AlarmView]] = defaultdict(list)
     for one in alarms:
-        if one.state in {"raised", "acknowledged"} and not one.historical:
+        if one.state in {"raised", "acknowledged"}:
             by_region[one.region].append(one)
     found: list[Storm] = []
     for region, members in by_region.items():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cloud.pages.charts import Gap, Plot, Point, gaps, plot
 from cloud.pages.farm_types import farm_type
 from cloud.pages.speech import Speech
+from cloud.pages.words import Language
 from cloud.telemetry.schemas import Bucket
 from edge.wire import Quality
 
@@ -299,7 +300,7 @@ def _doubtful(found: "SeriesPoints") -> list[tuple[int, float]]:
 def _how_whole(found: "SeriesPoints", doubtful: Sequence[object], since_ms: int, speech: Speech) -> str:
     """How many of the expected readings there are, counted from when the series began, and how many are doubtful."""
     words, stop = speech.words, speech.words("punctuation.stop")
-    told = ""
+    told = "" if words.language is Language.ZH else " "
     if found.coverage is not None:
         share = found.coverage * (found.end_ms - found.start_ms) / max(1, found.end_ms - since_ms)
         told += words("gateway.coverage", share=speech.percent(min(1.0, share))) + stop

@@ -34,7 +34,7 @@ class CommandWish(BaseModel):
     operation: Literal["set", "release", "read"]
     value: float | None = Field(default=None, ge=0.0, le=1.0, description="share of full output, with `set` only")
     valid_s: int = Field(default=120, ge=5, le=86_400, description="how long it may be carried out, and a `set` stand")
-    reason: str = Field(min_length=3, max_length=500, description="why, for the record")
+    reason: str = Field(min_length=2, max_length=500, description="why, for the record")
 
 
 class CommandView(_View):
@@ -77,7 +77,7 @@ class ConfigurationWish(BaseModel):
 
     body: dict[str, Any] = Field(description="`gateway`, `page`, `driver`, `output`; empty: the farm's own file alone")
     after: int = Field(ge=0, le=2**53, description="the revision you have seen (0: none), so that none is overlooked")
-    reason: str = Field(min_length=3, max_length=500)
+    reason: str = Field(min_length=2, max_length=500)
 
 
 class ReportView(_View):

@@ -32,7 +32,7 @@ def barriers(page, axe):
 def test_the_console_has_no_barriers(console, axe, lang):
     page = console(viewport={"width": 1366, "height": 900})
     places = ("", "/map?parcel=SYN-00006", "/parcels/SYN-00006", "/cases", "/cases/500235-2026-00001", "/trace")
-    for place in (*places, "/cases/500235-2026-00002", "/gateways/nanan-pond"):
+    for place in (*places, "/cases/500235-2026-00002", "/gateways/nanan-pond", "/farms", "/alarms?show=all"):
         page.goto(f"/console{place}{'&' if '?' in place else '?'}lang={lang}")
         if page.locator("#map").count():
             page.wait_for_selector("#map[data-ready]")

@@ -4,6 +4,11 @@ import re
 
 import pytest
 
+from cloud.alarms import AlarmStore, Watched
+from cloud.alarms.engine import Change
+from edge.farms import load_farm
+from edge.rules import Transition
+
 pytestmark = pytest.mark.browser
 HAN = re.compile("[\u4e00-\u9fff]")
 
@@ -123,6 +128,33 @@ def test_a_chart_without_scripts_is_drawn_in_two_strokes(console):
     assert page.locator(".plot path[stroke='#2f6b4a']").count() == 2
 
 
+@pytest.fixture
+def storm(services):
+    """Six alarms that began together at one farm, as the watch would have written them."""
+    store, now = AlarmStore(services.engine), services.clock()
+    owner, rules = services.registry.gateway("hechuan-layer"), list(load_farm("layer_house").rules.values())[:6]
+    watched = Watched(owner.id, owner.name, owner.region, tuple(rules))
+    raised = [Change(watched, rule, Transition(rule.id, "raised", now - n, now - n)) for n, rule in enumerate(rules)]
+    store.apply(raised, [], {}, now)
+    return [one.id for one in services.alarms.board(gateway=owner.id, open_only=True).items]
+
+
+def test_a_storm_is_one_line_that_opens_and_is_answered_with_one_tick(console, services, storm):
+    page = console()
+    page.goto("/console/alarms")
+    assert page.locator(".storm").count() == 1
+    if page.locator(".storm[open]").count() == 0:
+        page.click(".storm summary")
+    assert page.locator(".storm li.alarm").count() == len(storm)
+    page.check(".storm input[data-storm]")
+    page.uncheck(".storm input[name=alarm] >> nth=0")
+    assert page.evaluate("document.querySelector('[data-storm]').indeterminate")
+    page.check(".storm input[data-storm]")
+    page.click(".bulk > button")
+    page.wait_for_url("**/console/alarms")
+    assert {services.alarms.get(one).state for one in storm} == {"acknowledged"}
+
+
 def test_the_trace_side_lists_lots_refusals_and_the_log(console):
     page = console()
     page.goto("/console/trace")
@@ -142,6 +174,8 @@ EVERY_LABEL_DRAWN = """() => Array.from(document.querySelectorAll(".qr img"))
 
 PLACES = (
     "/console",
+    "/console/farms",
+    "/console/alarms?show=all",
     "/console/map",
     "/console/cases",
     "/console/trace",
@@ -153,7 +187,7 @@ PLACES = (
 def test_every_page_of_the_console_is_complete_in_english(console):
     page = console()
     for place in PLACES:
-        page.goto(f"{place}?lang=en")
+        page.goto(f"{place}{'&' if '?' in place else '?'}lang=en")
         shell = page.evaluate(
             """() => {
               for (const part of document.querySelectorAll("[lang=zh-CN]:not(html)")) part.remove();

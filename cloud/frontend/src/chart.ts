@@ -75,7 +75,8 @@ function options(series: Series, width: number, figure: HTMLElement): uPlot.Opti
         width: 1.5,
         spanGaps: false,
         points: { show: series.times.length < 120, size: 4 },
-        value: (_plot, value) => (value === null ? (figure.dataset["gap"] ?? "") : said(value, series.unit)),
+        value: (_plot, value, _series, at) =>
+          at === null ? "–" : value === null ? (figure.dataset["gap"] ?? "") : said(value, series.unit),
       },
       { ...edge, label: figure.dataset["range"] ?? "", value: (plot, low, _series, at) => spread(plot, low, at) },
       { ...edge, class: "u-off" },
