@@ -485,7 +485,7 @@ class Telemetry:
         Its number in the gateway's sequence was settled long ago, so it goes in by (series, time) alone.
         """
         message, whole = self._letters.get(digest)
-        sender = message.topic.removeprefix(f"{PREFIX}/").partition("/")[0]
+        sender = message.topic.removeprefix(_BY_HTTP).removeprefix(f"{PREFIX}/").partition("/")[0]
         if not self._sees_all(scope) and sender not in self._names(None, scope):
             raise NotFound(f"there is no dead letter {digest[:64]}")
         if not whole:
