@@ -38,6 +38,10 @@ class Guard:
         self._watch: Watch | None = None
         self._failed: dict[str, float] = {}
         self._saved_at = clock.stamp()
+        farm = settings.farm
+        inputs = [*farm.inputs.values(), *(one for rule in farm.rules.values() for one in rule.inputs.values())]
+        fresh = [series for actuator in farm.actuators for series in actuator.need_fresh]
+        self.heard = frozenset([*(one.series for one in inputs), *fresh])  # series that a rule or a control listens to
 
     def add_output(self, actuator: str, output: Output) -> None:
         """Have an actuator driven; before ``start``."""

@@ -63,7 +63,9 @@ class Doubt:
         known = quantity_of(reading.name)
         if known is None or known.name in _STEADY or reading.value is None or reading.quality >= Quality.DEVICE_ERROR:
             return reading
-        past = self._past.setdefault(reading.name, _Past(same_since_ms=reading.time_ms))
+        past = self._past.get(reading.name)
+        if past is None:
+            past = self._past[reading.name] = _Past(same_since_ms=reading.time_ms)
         if reading.time_ms <= past.last_ms:
             return reading
         doubtful = self._flat(past, reading) | self._leaps(past, reading, known.high - known.low)

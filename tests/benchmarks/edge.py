@@ -1,8 +1,9 @@
 """What the gateway agent costs and how fast it is, at 1,000 readings a second unless the name says otherwise.
 
-The agent runs as its own process with a made-up load (almost free), a Modbus bus, the rules and control of a pond, the
-spool at production durability and a session to a real mosquitto. Memory and CPU are read from /proc; bytes written are
-the spool's own count of what it handed to the disk; bytes on the wire are topics and payloads as they arrive.
+The agent runs as its own process with a made-up load, a Modbus bus, the rules and control of a pond, the spool at
+production durability and a session to a real mosquitto. Memory and CPU are read from /proc, CPU without the threads of
+drivers (`cpu_with_drivers_percent` has them); bytes written are the spool's own count of what it handed to the disk;
+bytes on the wire are topics and payloads as they arrive.
 `catchup_rps` runs against the real `tianmai-cloud ingest`: from a backlog until its watermark covers everything.
 `restart_s` is from starting the process over a spool of 512 MB to the first question on the Modbus line.
 """
@@ -21,6 +22,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from pondlog import GATEWAY, add_gateway
 from processes import Child, console, wait_until
 from services import Mosquitto
+from thingsboard import Peer
 
 from edge.drivers.faulty_slave import FaultySlave
 from edge.loopback import LoopbackCloud
@@ -29,11 +31,15 @@ from edge.wire import Ack, Topic, decode_pack
 from edge.wire import Kind as WireKind
 
 SECRET = "0123456789abcdef0123456789abcdef"
+PEER_RATE = 100.0  # messages a second
+PEER_PAUSE_S = 0.5  # between the last message and the kill
 SOIL = [382, 215, 411, 68, 12, 3, 40]
 
 
 def arguments(parser):
     parser.add_argument("--seconds", type=float, default=30.0, help="length of each measurement (default: 30)")
+    parser.add_argument("--only", choices=("steady", "backlog", "restart", "none"), help="one part instead of all")
+    parser.add_argument("--peer", action="store_true", help="compare with thingsboard-gateway (installed under var/)")
     parser.add_argument("--spool-mb", type=int, default=512, help="spool that a restart finds (default: 512)")
 
 
@@ -70,6 +76,15 @@ def agent(folder, settings):
 def cpu_s(pid):
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def driver_cpu_s(pid):
+    """Of the agent's threads those that are drivers, by the names it gives them."""
+    total = 0.0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        if (task / "comm").read_text().startswith("driver-"):
+            total += int((task / "schedstat").read_text().split()[0]) / 1e9
+    return total
 
 
 def rss_mb(pid):
@@ -115,6 +130,7 @@ def steady(args, report, folder, port):
             wait_until(lambda seen=wire: seen.readings > 0, "no readings arrive")
             time.sleep(3)
             began, used, readings = time.monotonic(), cpu_s(gateway.pid), wire.readings
+            driving = driver_cpu_s(gateway.pid)
             size, written = wire.bytes, wire.written["written_bytes"]
             time.sleep(args.seconds)
             wall, count = time.monotonic() - began, wire.readings - readings
@@ -122,7 +138,9 @@ def steady(args, report, folder, port):
             rss = {"at_most": 40} if rate == 1000 else {}
             report.figure(f"rss_mb{tail}", rss_mb(gateway.pid), **rss)
             cpu = {"at_most": 2.0} if rate == 1000 else {}
-            report.figure(f"cpu_percent{tail}", 100 * (cpu_s(gateway.pid) - used) / wall, **cpu)
+            used, driving = cpu_s(gateway.pid) - used, driver_cpu_s(gateway.pid) - driving
+            report.figure(f"cpu_percent{tail}", 100 * (used - driving) / wall, **cpu)
+            report.figure(f"cpu_with_drivers_percent{tail}", 100 * used / wall)
             flash = {"at_most": 60} if rate == 1000 else {}
             report.figure(f"flash_bytes{tail}", (wire.written["written_bytes"] - written) / count, **flash)
             wired = {"at_most": 10} if rate == 1000 else {}
@@ -186,6 +204,64 @@ def restart(args, report, folder, port):
             found.append(time.monotonic() - began)
     slave.close()
     report.figure("restart_s", sorted(found)[1], at_most=1.0)
+    report.figure("restart_spool_mb", args.spool_mb)
+
+
+def against_peer(args, report, folder, broker):
+    """Both gateways read the same readings from one broker; memory under load, then SIGKILL without a network.
+
+    Their servers are one mosquitto, killed once both have connected. ThingsBoard takes messages by its MQTT connector
+    into its SQLite storage; ours by the ChirpStack driver, from the same readings worded as uplinks with a decoded
+    object. What survives is counted in what each has on disk after the kill: ours may lose its open group.
+    """
+    port = broker.port
+    (folder / "server").mkdir()
+    server = Mosquitto(folder / "server")
+    peer = Peer(folder / "peer", port, server=server.port)
+    profile = '[driver.profile.bench]\nfields = { temperature = "air_temperature" }\n'
+    drivers = f'[[driver]]\nkind = "chirpstack"\nurl = "mqtt://127.0.0.1:{port}"\n{profile}'
+    settings = write_settings(folder, server.port, drivers + aerator(folder), gateway="bench-peer", spool="spool-peer")
+    talker = mqtt.Client(CallbackAPIVersion.VERSION2)
+    talker.connect("127.0.0.1", port)
+    talker.loop_start()
+    with server, agent(folder, settings) as ours, peer.start() as theirs:
+        for log, name in ((broker.log, "as bench-peer-in"), (server.log, "u'bench'"), (server.log, "as bench-peer")):
+            wait_until(lambda log=log, name=name: name in log.read_text(errors="replace"), f"never connected {name}")
+        time.sleep(5)
+        server.kill()  # the network is gone: both keep what they take
+        time.sleep(2)
+        began, sent = time.monotonic(), 0
+        while time.monotonic() - began < args.seconds:
+            sent += 1
+            info = talker.publish(*peer.message(sent), qos=1)
+            talker.publish(*uplink(sent), qos=1)
+            time.sleep(max(0.0, began + sent / PEER_RATE - time.monotonic()))
+        info.wait_for_publish(10)
+        time.sleep(PEER_PAUSE_S)
+        report.figure("rss_mb_ours", rss_mb(ours.pid))
+        report.figure("rss_mb_peer", rss_mb(theirs.pid))
+        report.figure("rss_vs_peer", rss_mb(ours.pid) / rss_mb(theirs.pid), at_most=0.6)
+        ours.kill()
+        theirs.kill()
+    talker.disconnect()
+    talker.loop_stop()
+    listing = subprocess.check_output([console("tianmai-edge"), "spool", "cat", folder / "spool-peer"], text=True)
+    kept = sum('/air_temperature"' in line for line in listing.splitlines())
+    report.figure("peer_readings_sent", sent)
+    report.figure("survived_kill_ours", kept)
+    report.figure("survived_kill_peer", peer.kept())
+    report.environment["versions"]["thingsboard-gateway"] = peer.version
+
+
+def uplink(number):
+    """The reading as a network server tells it, with its decoded object."""
+    eui = "0101010101010101"
+    event = {
+        "deduplicationId": str(number),
+        "deviceInfo": {"devEui": eui, "deviceProfileName": "bench"},
+        "object": {"temperature": 20 + number % 50 / 10},
+    }
+    return f"application/1/device/{eui}/event/up", json.dumps(event)
 
 
 def measure(args, report):
@@ -194,9 +270,16 @@ def measure(args, report):
         (folder / "broker").mkdir()
         with Mosquitto(folder / "broker") as broker:
             report.environment["topic"] = Topic("bench-1000", WireKind.DATA, "0" * 16, 1).text
-            steady(args, report, folder, broker.port)
-            backlog_and_catch_up(args, report, folder, broker)
-            restart(args, report, folder, broker.port)
+            parts = {
+                "steady": lambda: steady(args, report, folder, broker.port),
+                "backlog": lambda: backlog_and_catch_up(args, report, folder, broker),
+                "restart": lambda: restart(args, report, folder, broker.port),
+            }
+            for part, job in parts.items():
+                if args.only in {None, part}:
+                    job()
+            if args.peer:
+                against_peer(args, report, folder, broker)
 
 
 if __name__ == "__main__":
