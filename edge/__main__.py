@@ -130,7 +130,8 @@ def build_agent(settings: Settings, spool: Spool, slots: Slots | None = None) ->
             for actuator in settings.farm.actuators:
                 agent.add_output(actuator.name, MemoryOutput(driver.outputs, actuator.name))
     for row in settings.outputs:
-        agent.add_output(row.name, make_output(row))
+        output, manual = make_output(row)
+        agent.add_output(row.name, output, manual=manual)
     return agent
 
 

@@ -108,9 +108,12 @@ class Agent:
         """Have this driver run beside the loop."""
         self._drivers.append(driver)
 
-    def add_output(self, actuator: str, output: Output) -> None:
-        """Have this actuator of the farm driven for real; those without an output are not controlled."""
-        self._guard.add_output(actuator, output)
+    def add_output(self, actuator: str, output: Output, *, manual: str = "") -> None:
+        """Have this actuator of the farm driven for real; those without an output are not controlled.
+
+        ``manual``: the series of its hand switch (0 automatic, 1 on, 2 off).
+        """
+        self._guard.add_output(actuator, output, manual=manual)
 
     # -- the loop --------------------------------------------------------------------------------------
 

@@ -15,8 +15,9 @@ from typing import Protocol
 
 # Before the software existed no clock can be right.
 SOFTWARE_BORN_MS = 1_767_225_600_000  # 2026-01-01
-_YEAR_MS = 31_557_600_000
 _STEP_MS = 2_000
+_MONTH_MS = 30 * 86_400_000
+_DAY_MS = 86_400_000
 
 
 class ClockQuality(Enum):
@@ -70,13 +71,15 @@ class Clock:
     """Stamps on the boot clock; wall time by an offset with a quality.
 
     ``now_ms`` is for what happens now, ``wall_of`` turns an earlier stamp into wall time once the offset is
-    known. ``check`` looks for steps of the system clock and is called about once a second.
+    known. ``check`` looks for steps of the system clock and is called about once a second. Where the system clock
+    leaps by more than a month, the clock that never jumps is believed until the cloud says the same as the system.
     """
 
     def __init__(self, source: TimeSource, *, born_ms: int = SOFTWARE_BORN_MS) -> None:
         self._source = source
         self._born_ms = born_ms
         self._offset_ms = 0
+        self._cloud_offset_ms: int | None = None
         self.quality = ClockQuality.NONE
         self.check()
 
@@ -95,17 +98,24 @@ class Clock:
     def check(self) -> Step | None:
         """Follow the system clock where it is plausible; a jump of more than 2 s is returned."""
         boot, wall = self._source.boot_ms(), self._source.wall_ms()
-        if not self._born_ms <= wall:
+        if not self._born_ms <= wall or not self._believable(wall - boot):
             return None
-        if self.quality is ClockQuality.CLOUD and abs(wall - boot - self._offset_ms) > _YEAR_MS // 12:
-            return None  # the cloud and the system differ by more than a month: the cloud was alive to say so
         return self._follow(wall - boot, ClockQuality.SYSTEM)
 
+    def _believable(self, offset_ms: int) -> bool:
+        """No battery clock or time server moves a known time by a month; the cloud, if it agrees, is a witness."""
+        if self.quality is ClockQuality.NONE or abs(offset_ms - self._offset_ms) <= _MONTH_MS:
+            return True
+        return self._cloud_offset_ms is not None and abs(offset_ms - self._cloud_offset_ms) <= _DAY_MS
+
     def hear_cloud(self, cloud_ms: int) -> Step | None:
-        """Take the cloud's time while the system's own is unknown."""
-        if self.quality is ClockQuality.SYSTEM or cloud_ms < self._born_ms:
+        """Take the cloud's time while the system's own is unknown; else it only bears witness."""
+        if cloud_ms < self._born_ms:
             return None
-        return self._follow(cloud_ms - self._source.boot_ms(), ClockQuality.CLOUD)
+        self._cloud_offset_ms = cloud_ms - self._source.boot_ms()
+        if self.quality is ClockQuality.SYSTEM:
+            return None
+        return self._follow(self._cloud_offset_ms, ClockQuality.CLOUD)
 
     def _follow(self, offset_ms: int, quality: ClockQuality) -> Step | None:
         known, moved = self.quality is not ClockQuality.NONE, offset_ms - self._offset_ms

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edge.wire import Command
 
 _SAVE_MS = 5 * 60_000
+_HAND = {0.0: None, 1.0: 1.0, 2.0: 0.0}  # position of a switch -> what it forces; an unreadable one stays as it was
 _REPORT = Callable[..., None]
 
 
@@ -37,19 +38,26 @@ class Guard:
         self._loop: Loop | None = None
         self._watch: Watch | None = None
         self._failed: dict[str, float] = {}
+        self._switches: dict[str, str] = {}
         self._saved_at = clock.stamp()
         farm = settings.farm
         inputs = [*farm.inputs.values(), *(one for rule in farm.rules.values() for one in rule.inputs.values())]
         fresh = [series for actuator in farm.actuators for series in actuator.need_fresh]
         self.heard = frozenset([*(one.series for one in inputs), *fresh])  # series that a rule or a control listens to
 
-    def add_output(self, actuator: str, output: Output) -> None:
-        """Have an actuator driven; before ``start``."""
+    def add_output(self, actuator: str, output: Output, *, manual: str = "") -> None:
+        """Have an actuator driven; before ``start``.
+
+        ``manual`` is the series that tells the position of its switch: 0 automatic, 1 on by hand, 2 off by hand.
+        """
         if actuator not in {one.name for one in self._settings.farm.actuators}:
             raise GuardError(
                 "unknown_actuator", f"output: farm {self._settings.farm.name} has no actuator {actuator!r}"
             )
         self._outputs[actuator] = output
+        if manual:
+            self._switches[manual] = actuator
+            self.heard |= {manual}
 
     def _now_ms(self) -> int:
         """Wall time, or time since boot while nobody knows better: rules need order more than a date."""
@@ -79,6 +87,9 @@ class Guard:
         now_ms, stamp = self._now_ms(), self._clock.stamp()
         for event in self._watch.tick(samples, now_ms):
             self._report(event.kind, dict(event.body), time_ms=event.time_ms)
+        for sample in samples:
+            if sample.series in self._switches and sample.value in _HAND:
+                self._loop.manual[self._switches[sample.series]] = _HAND[sample.value]
         changes = self._loop.tick(samples, now_ms, stamp)
         for name in [*self._failed]:
             self._write(name, self._loop.memories[name].value)

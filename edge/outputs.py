@@ -58,18 +58,16 @@ class MemoryOutput:
         self._values[self._name] = value
 
 
-def make_output(row: DriverSettings) -> Output:
-    """From ``[[output]]``; raises ``SettingsError``."""
+def make_output(row: DriverSettings) -> tuple[Output, str]:
+    """From ``[[output]]``, with the series of its hand switch, if it has one; raises ``SettingsError``."""
     options = Table(f"output {row.name!r}", row.options)
+    manual = options.text("manual") if "manual" in options else ""
     if row.kind == "file":
         scale = options.whole("scale", 0, low=0, high=1_000_000)
         made: Output = FileOutput(Path(options.text("path")), options.text("on", "1"), options.text("off", "0"), scale)
     elif row.kind == "exec":
-        command = options.rest().pop("command", None)
-        if not isinstance(command, list) or not command or not all(isinstance(part, str) for part in command):
-            raise SettingsError(f"output {row.name!r}.command: must be a list of texts")
-        made = ProgramOutput(tuple(command))
+        made = ProgramOutput(tuple(options.texts("command")))
     else:
         raise SettingsError(f"output {row.name!r}: kind must be file or exec, not {row.kind!r}")
     options.done()
-    return made
+    return made, manual

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 from edge.drivers import DriverHealth, Emit, Sample
-from edge.settings import SettingsError, Table
+from edge.settings import Table
 from edge.wire import Quality
 
 if TYPE_CHECKING:
@@ -124,7 +124,4 @@ def _sample(record: Mapping[str, Any], base: Mapping[str, Any], stamp: int) -> S
 def make_exec(row: DriverSettings, options: Table, settings: Settings, clock: Clock) -> ExecDriver:
     """From ``[[driver]] kind = "exec"``: ``command``, a list of texts."""
     del settings
-    command = options.rest().pop("command", None)
-    if not isinstance(command, list) or not command or not all(isinstance(part, str) for part in command):
-        raise SettingsError(f"{options.where}.command: must be a list of texts")
-    return ExecDriver(row.name, tuple(command), clock)
+    return ExecDriver(row.name, tuple(options.texts("command")), clock)

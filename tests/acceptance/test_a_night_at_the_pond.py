@@ -5,71 +5,24 @@ ingest with its stores, rules and messages.
 """
 
 import logging
-import threading
 import time
 from datetime import UTC, datetime
 
 import pytest
+from turned_clock import SECRET, SteppedGateway, Times
 
 from cloud.alarms import Alarms, AlarmStore
 from cloud.settings import Settings as CloudSettings
 from cloud.wiring import build_gathering, build_ingest, watched
-from edge.agent import Agent
-from edge.clock import Clock
-from edge.drivers import DriverHealth, Sample
+from edge.drivers import Sample
 from edge.farms import load_farm
 from edge.rules import Sample as RuleSample
 from edge.rules import explain, replay
-from edge.settings import load_settings
-from edge.spool import Spool
 
 SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
 MIDNIGHT = 1_795_276_800_000  # in China
 START = MIDNIGHT - 16 * HOUR  # 08:00 of the day before
 DO = "pond1/dissolved_oxygen"
-SECRET = "0123456789abcdef0123456789abcdef"
-
-
-class Times:
-    """The one clock of farm and cloud."""
-
-    def __init__(self, wall):
-        self.boot, self.wall = 5_000, wall
-
-    def boot_ms(self):
-        return self.boot
-
-    def wall_ms(self):
-        return self.wall
-
-    def pass_ms(self, ms):
-        self.boot += ms
-        self.wall += ms
-
-
-class SteppedAgent(Agent):
-    """Says when a second of its work is done, so that the clock waits for it."""
-
-    ticked = None
-
-    def _tick(self, now):
-        super()._tick(now)
-        if self.ticked is not None:
-            self.ticked.release()
-
-
-class Probe:
-    """A driver that is fed by the test."""
-
-    name, health = "probe", DriverHealth()
-
-    def __init__(self):
-        self.emit, self.ready = None, threading.Event()
-
-    def run(self, emit, stop):
-        self.emit = emit
-        self.ready.set()
-        stop.wait()
 
 
 class Aerator:
@@ -89,52 +42,13 @@ def level(at):
     return 4.5 if MIDNIGHT - 2 * HOUR <= at < MIDNIGHT + 7 * HOUR else 6.4
 
 
-class Farm:
-    """The gateway, running in its thread, one step of the clock at a time."""
+class Farm(SteppedGateway):
+    """The gateway of the pond, with its one series."""
 
     def __init__(self, folder, port, times):
-        (folder / "secret").write_text(SECRET)
-        path = folder / "gateway.toml"
-        path.write_text(f"""
-[gateway]
-id = "pond-1"
-farm = "fish_pond"
-secret_file = "secret"
-[uplink]
-url = "mqtt://127.0.0.1:{port}"
-backoff_s = 0.5
-stall_s = 3600
-[spool]
-dir = "spool"
-""")
-        settings = load_settings(path)
-        self.times, self.probe, self.aerator = times, Probe(), Aerator(times)
-        self.spool = Spool(settings.spool_dir, settings.spool)
-        self.agent = SteppedAgent(settings, spool=self.spool, clock=Clock(times))
-        self.agent.ticked = threading.Semaphore(0)
-        self.agent.add_driver(self.probe)
+        super().__init__(folder, times, port=port)
+        self.aerator, self.sent = Aerator(times), []
         self.agent.add_output("aerator1", self.aerator)
-        self.sent = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self.agent.run, args=(self._stop,))
-
-    def __enter__(self):
-        self._thread.start()
-        assert self.probe.ready.wait(10)
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join(20)
-        assert not self._thread.is_alive()
-
-    def pass_ms(self, ms, samples=()):
-        """Let time pass; returns when the agent has done the work of that second."""
-        while self.agent.ticked.acquire(blocking=False):
-            pass
-        self.times.pass_ms(ms)
-        self.probe.emit(samples)
-        assert self.agent.ticked.acquire(timeout=20)
 
     def minutes_until(self, end):
         """A sample at each full minute, and a second after it."""

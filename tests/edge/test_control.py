@@ -3,10 +3,14 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from turned_clock import SteppedGateway, Times
 
+from edge.clock import SOFTWARE_BORN_MS
 from edge.control import Actuator, Loop, Memory, Override, decide, parse_actuators, parse_controls
 from edge.control.interlock import ControlError, Situation
+from edge.drivers import Sample as DriverSample
 from edge.farms import farm_names, load_farm
+from edge.outputs import MemoryOutput
 from edge.rules import Sample
 
 SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
@@ -77,6 +81,27 @@ def test_the_manual_switch_wins_over_everything():
     assert loop.command("aerator1", Override(1.0, HOUR, "x")) == "interlock:manual"
     loop.manual["aerator1"] = None
     assert run(loop, lambda _: 1.0, T0 + HOUR, T0 + HOUR + MINUTE)[0][2] == 1.0
+
+
+def test_the_position_of_a_switch_on_the_panel_reaches_the_actuator_through_the_whole_agent(tmp_path):
+    values, times = {}, Times(SOFTWARE_BORN_MS + 10**10)
+    gateway = SteppedGateway(tmp_path, times)
+    gateway.agent.add_output("aerator1", MemoryOutput(values, "aerator1"), manual="panel/switch")
+
+    def minutes(count, switch):
+        for _ in range(count):
+            stamp = times.boot + MINUTE
+            panel = [DriverSample("panel/switch", switch, "", stamp=stamp)] if switch is not None else []
+            gateway.pass_ms(MINUTE, [DriverSample("pond1/dissolved_oxygen", 1.5, "mg/L", stamp=stamp), *panel])
+            gateway.pass_ms(1000)
+        return values["aerator1"]
+
+    with gateway:
+        assert minutes(5, 2) == 0.0, "off by hand, though the fish gasp"
+        assert minutes(2, None) == 0.0, "a switch that cannot be read stays where it was"
+        assert minutes(2, 7) == 0.0, "and a position that there is not changes nothing"
+        assert minutes(20, 0) == 1.0, "automatic"
+        assert gateway.agent.status().body["actuators"]["aerator1"]["reason"] != "manual"
 
 
 def test_state_survives_a_restart_with_its_hold_times():

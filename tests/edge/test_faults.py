@@ -24,6 +24,7 @@ from edge.settings import UplinkSettings
 from edge.spool import Kind, Spool, SpoolSettings
 from edge.spool.tool import messages
 from edge.uplink import Connected, Disconnected, Uplink
+from edge.wire import Status
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
@@ -101,6 +102,54 @@ def test_the_agent_lives_through_a_disk_filled_by_somebody_else(small_disk, tmp_
         seen = len(cloud.readings)
         assert cloud.wait(lambda c: len(c.readings) > seen + 50, 20)
     cloud.close()
+
+
+@pytest.fixture
+def ext4(tmp_path):
+    """A file system in a file, as on a card; needs the right to mount."""
+    place, image = tmp_path / "card", tmp_path / "card.img"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(16 * 1024 * 1024)
+    for command in (["mkfs.ext4", "-q", image], ["mount", "-o", "loop,errors=remount-ro", image, place]):
+        done = subprocess.run(command, capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip(f"cannot make a file system here: {done.stderr.decode().strip()}")
+    yield place, image
+    subprocess.run(["umount", "-l", place], check=False)
+
+
+def test_a_card_that_goes_read_only_stops_neither_agent_nor_status_and_it_goes_on_once_the_card_is_mended(
+    ext4, tmp_path, mosquitto_broker
+):
+    place, image = ext4
+    cloud = LoopbackCloud("127.0.0.1", mosquitto_broker.port)
+    settings = write_settings(tmp_path, f'url = "mqtt://127.0.0.1:{mosquitto_broker.port}"')
+    settings.write_text(settings.read_text().replace('dir = "spool"', f'dir = "{place}/spool"\nsegment_kb = 64'))
+
+    def trouble():
+        return Status.verify(cloud.statuses["pond-1"], SECRET.encode()).body["trouble"]
+
+    with agent(tmp_path, settings) as gateway:
+        assert cloud.wait(lambda c: len(c.readings) > 20, 20)
+        # What the kernel does to a card with a bad block, files open or not.
+        subprocess.run(["mount", "-o", "remount,abort", place], check=True)
+        assert cloud.wait(lambda _: trouble() == "disk_error", 20), "it says so"
+        time.sleep(1)
+        assert gateway.alive
+        assert gateway.stop() == 0
+    assert "Traceback" not in (tmp_path / "edge.log").read_text()
+    before = len(cloud.readings)
+    subprocess.run(["umount", place], check=True)
+    subprocess.run(["mount", "-o", "loop", image, place], check=True)
+    with agent(tmp_path, settings) as gateway:
+        assert cloud.wait(lambda c: len(c.readings) > before + 50 and trouble() == "", 30)
+        assert gateway.stop() == 0
+    cloud.close()
+    numbers = sorted(number for _, number in cloud.pack_numbers)
+    missing = set(range(1, numbers[-1] + 1)) - set(numbers)
+    assert len(missing) <= len(cloud.events), "every number that was sent had been durable"
+    assert not cloud.conflicts
 
 
 def test_two_agents_with_one_name_take_turns_slowly_and_say_so(mosquitto_broker):
