@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from processes import Child, console, free_port
+from processes import Child, console, free_port, wait_until
 
 from edge.__main__ import main
 from edge.farms import load_farm
@@ -135,12 +135,17 @@ def test_a_command_drives_the_aerator_once_and_everyone_is_told(tmp_path, mosqui
         assert cloud.wait(lambda c: status_of(c).body["actuators"]["aerator1"]["value"] == 1.0, 5)
 
 
+def records_in(spool):
+    """How many records its data lane holds, by their marker; the agent has the lock."""
+    return sum(path.read_bytes().count(bytes.fromhex("c3d1a75e")) for path in spool.glob("d-*.seg"))
+
+
 def test_a_black_hole_instead_of_a_broker_does_not_stop_the_spooling(tmp_path):
     with socket.socket() as hole:  # accepts connections and never says a word
         hole.bind(("127.0.0.1", 0))
         hole.listen(8)
         with agent(tmp_path, hole.getsockname()[1]) as gateway:
-            time.sleep(2.5)
+            wait_until(lambda: records_in(tmp_path / "pond-1.spool") >= 3, "nothing is spooled")
             os.kill(gateway.pid, signal.SIGTERM)
             deadline = time.monotonic() + 8
             while gateway.alive and time.monotonic() < deadline:
@@ -152,10 +157,8 @@ def test_a_black_hole_instead_of_a_broker_does_not_stop_the_spooling(tmp_path):
 
 def test_a_spool_can_be_exported_and_imported_by_the_command_line(tmp_path, capsys):
     with agent(tmp_path, free_port()) as gateway:
-        time.sleep(1.5)
-        os.kill(gateway.pid, signal.SIGTERM)
-        while gateway.alive:
-            time.sleep(0.05)
+        wait_until(lambda: records_in(tmp_path / "pond-1.spool") >= 3, "nothing is spooled")
+        assert gateway.stop() == 0
 
     def spool(*args):
         assert main(["spool", *map(str, args)]) == 0
