@@ -184,12 +184,16 @@ def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
         known = registry.gateway(gateway)
         return known.site, known.name
 
+    def missing(gateway: str) -> list[tuple[str, int, int]]:
+        ledger = gathering.readings.ledger(gateway)
+        return [(epoch, first, last) for epoch, spans in ledger.items() for first, last in spans.gaps()]
+
     provenance = Provenance(
         office.engine,
         log,
         site=settings.site,
         clock=clock,
-        neighbours=Neighbours(telemetry.daily_mean, stand, office.regions.county_known),
+        neighbours=Neighbours(telemetry.daily_mean, stand, office.regions.county_known, missing),
         serial_key=serial_key(settings.keys_dir / "serials.key"),
     )
     return Services(

@@ -18,6 +18,7 @@ from cloud.pages.chain import lot_row, lot_rows
 from cloud.pages.render import Renderer, Reply, asset, has_asset
 from cloud.pages.words import Language
 from cloud.problems import Invalid, NotFound
+from cloud.provenance.service import LINK_TYPES, VOCABULARY
 from traceability import TraceError
 from traceability.policy import Policy
 from traceability.serials import SerialError
@@ -39,6 +40,8 @@ class Show(Protocol):
         ...
 
 
+# Programs of other sites may read what a resolver answers: nothing here depends on who asks.
+_OPEN = {"Access-Control-Allow-Origin": "*"}
 LINKSET = "application/linkset+json"
 # Who speaks for others' goods rather than for his own.
 INDEPENDENT = frozenset({"vet", "official", "lab", "device"})
@@ -83,7 +86,8 @@ def build_scan(services: "Services", renderer: Renderer, route: type[APIRoute]) 
                 return asked
             found = provenance.consumer(path)
         except (NotFound, TraceError) as error:
-            page = _item(provenance, renderer, request, path) if isinstance(error, NotFound) else None
+            asks_for_page = isinstance(error, NotFound) and "linkType" not in request.query_params
+            page = _item(provenance, renderer, request, path) if asks_for_page else None
             return show(request, "item.html", page) if page is not None else unknown(request, path, error)
         content = _content(found, renderer.speech(request).words)
         folded = request.query_params.get("size") == "large"
@@ -99,11 +103,16 @@ def build_scan(services: "Services", renderer: Renderer, route: type[APIRoute]) 
         back = code + _kept(request) if code.startswith("/01/") else "/"
         return show(request, "report.html", {"receipt": receipt, "back": back})
 
-    _scratch_door(router, provenance, show)
+    _doors_beside(router, services, show)
     return router
 
 
-def _scratch_door(router: APIRouter, provenance: "Provenance", show: Show) -> None:
+def _doors_beside(router: APIRouter, services: "Services", show: Show) -> None:
+    @router.get("/.well-known/gs1resolver")
+    def description() -> Response:
+        """What this resolver is and can resolve (GS1-Conformant Resolver Standard, resolver description file)."""
+        return JSONResponse(_describe(services.settings.site), headers=_OPEN)
+
     @router.post("/scratch")
     def scratch(
         request: Request, code: Annotated[str, Form(max_length=300)], characters: Annotated[str, Form(max_length=40)]
@@ -112,7 +121,7 @@ def _scratch_door(router: APIRouter, provenance: "Provenance", show: Show) -> No
         back = code + _kept(request) if code.startswith("/01/") else "/"
         told: dict[str, Any] = {"back": back, "times": 0, "first_ms": None}
         try:
-            judged = provenance.codes.scratched(code, characters)
+            judged = services.provenance.codes.scratched(code, characters)
         except SerialError:
             return show(request, "scratch.html", told | {"outcome": "bad"}, status=422)
         except (NotFound, Invalid):
@@ -125,8 +134,24 @@ def _resolved(provenance: "Provenance", request: Request, path: str) -> Response
     """The answer to who asks for links instead of the page; None for who does not."""
     wanted = request.query_params.get("linkType")
     if wanted in {"linkset", "all"} or LINKSET in request.headers.get("accept", ""):
-        return JSONResponse(provenance.linkset(path), media_type=LINKSET)
-    return None if wanted is None else RedirectResponse(provenance.link(path, wanted), status_code=307)
+        return JSONResponse(provenance.linkset(path), media_type=LINKSET, headers=_OPEN)
+    if wanted is None:
+        return None
+    more = {"Link": f'<{request.url.path}?linkType=linkset>; rel="linkset"; type="{LINKSET}"'}
+    return RedirectResponse(provenance.link(path, wanted), status_code=307, headers=_OPEN | more)
+
+
+def _describe(site: str) -> dict[str, Any]:
+    return {
+        "name": "田脉 Tianmai",
+        "resolverRoot": site,
+        "supportedPrimaryKeys": ["01"],
+        "linkTypeDefaultCanBeLinkset": False,
+        "supportedLinkType": [
+            {"namespace": VOCABULARY, "prefix": "gs1:", "linkTypes": [name.removeprefix("gs1:") for name in LINK_TYPES]}
+        ],
+        "supportedContextValuesEnumerated": [{"lang": ["zh", "en"]}],
+    }
 
 
 def _item(provenance: "Provenance", renderer: Renderer, request: Request, path: str) -> dict[str, Any] | None:

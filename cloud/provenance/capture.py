@@ -51,12 +51,14 @@ class Neighbours:
     """What the chain asks of other contexts; each may be absent.
 
     `daily_mean`: the pond's own thermometer. `gateway`: site and name of a farm for a gateway's id. `county_known`: as
-    in `traceability.chain_rules.Facts`.
+    in `traceability.chain_rules.Facts`. `missing`: for a gateway's id, closed ranges (epoch, first, last) of messages
+    below its newest that have not come.
     """
 
     daily_mean: DailyMean | None = None
     gateway: Callable[[str], tuple[str, str]] = lambda _name: ("", "")
     county_known: Callable[[str, date | None], bool | None] | None = None
+    missing: Callable[[str], list[tuple[str, int, int]]] = lambda _name: []
 
 
 @dataclass(frozen=True, slots=True)

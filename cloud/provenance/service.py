@@ -9,7 +9,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Engine
@@ -39,17 +39,33 @@ __all__ = ["Provenance"]
 
 _LOG = logging.getLogger(__name__)
 RECORDS_EVERY_S = 2.0
+LATE_MS = 600_000  # a record younger than this is on time: gateways send every few minutes
 Clock = Callable[[], int]
 # Identifiers in events are in GS1's canonical form; only printed codes carry an address of ours.
 CANONICAL = "https://id.gs1.org"
 LONGEST_REPORT = 1_000
 _LOT = ("01", "10")
 _NOBODY = Neighbours()
+VOCABULARY = "https://gs1.org/voc/"
+_PARTS_OF_ITEM = 2  # slashes in the path of a trade item
+
+
+@dataclass(frozen=True, slots=True)
+class _LinkType:
+    target: str
+    title: str
+    media: str
+    of_items: bool = True  # whether a product without lot and serial has it
+
+
 LINK_TYPES = {
-    "gs1:defaultLink": "{path}",
-    "gs1:pip": "{path}",
-    "gs1:traceability": "/api/v1/trace/pack?path={path}",
-    "gs1:recallStatus": "{path}#verdict",
+    "gs1:defaultLink": _LinkType("{path}", "追溯页 Provenance", "text/html"),
+    "gs1:pip": _LinkType("{path}", "商品信息 Product information", "text/html"),
+    "gs1:traceability": _LinkType(
+        "/api/v1/trace/pack?path={path}", "证明包 Proof pack", "application/tianmai-pack+json", of_items=False
+    ),
+    "gs1:certificationInfo": _LinkType("{path}#facts", "承诺达标合格证 Conformity", "text/html", of_items=False),
+    "gs1:recallStatus": _LinkType("{path}#verdict", "召回状态 Recall status", "text/html", of_items=False),
 }
 
 
@@ -68,6 +84,7 @@ class Provenance:
     ) -> None:
         self._store = EventStore(engine)
         self._gateway = neighbours.gateway
+        self._missing = neighbours.missing
         self._rulings = Rulings(engine)
         self.codes = Codes(engine, self._store, clock, serial_key)
         self._intake = Intake(self._store, self._rulings, log, clock, self.codes, neighbours)
@@ -185,8 +202,14 @@ class Provenance:
                 _LOG.exception("farm records wait")
 
     def records(self, limit: int = 50) -> list[dict[str, Any]]:
-        """Farm records, newest first, with the event each became or why it did not."""
-        return [{name: value for name, value in row.items() if name != "payload"} for row in self._store.records(limit)]
+        """Farm records, newest first, with the event each became or why it did not.
+
+        `late_ms`: how long after the deed it arrived, 0 below ten minutes. `missing`: how many messages of its gateway,
+        numbered before it in the same spool, have not come yet.
+        """
+        rows = self._store.records(limit)
+        gaps = {gateway: self._missing(gateway) for gateway in {str(row["gateway"]) for row in rows}}
+        return [_told(row, gaps[str(row["gateway"])]) for row in rows]
 
     # -- questions -------------------------------------------------------------------------------------------------
 
@@ -248,21 +271,48 @@ class Provenance:
         return Item(path, gtin, zh, en, lots)
 
     def linkset(self, path: str) -> dict[str, Any]:
-        """All links of a code as an RFC 9264 linkset."""
-        subject = self._subject(path)
+        """All links of a code as an RFC 9264 linkset; those of its lot or its product where nothing finer is known.
+
+        Raises `NotFound` where none of them is.
+        """
+        known = self._known_as(path)
         links = {
-            f"https://gs1.org/voc/{name.removeprefix('gs1:')}": [{"href": self._site + target.format(path=path)}]
-            for name, target in LINK_TYPES.items()
+            VOCABULARY + name.removeprefix("gs1:"): [
+                {"href": self._site + link.target.format(path=known), "title": link.title, "type": link.media}
+                | {"hreflang": ["zh", "en"]}
+            ]
+            for name, link in LINK_TYPES.items()
+            if link.of_items or known.count("/") > _PARTS_OF_ITEM
         }
-        return {"linkset": [{"anchor": subject, **links}]}
+        return {"linkset": [{"anchor": CANONICAL + known, "itemDescription": self._described(known), **links}]}
 
     def link(self, path: str, link_type: str) -> str:
-        """The address of one kind of link. Raises `NotFound` naming the kinds there are."""
-        self._subject(path)
-        target = LINK_TYPES.get(link_type)
-        if target is None:
-            raise NotFound(f"no link of type {link_type}; there are: {', '.join(LINK_TYPES)}, linkset")
-        return self._site + target.format(path=path)
+        """The address of one kind of link (`gs1:pip`, or its whole address). Raises `NotFound` naming those there are.
+
+        Found as `linkset` finds them.
+        """
+        known = self._known_as(path)
+        name = "gs1:" + link_type.removeprefix("gs1:").rpartition("/voc/")[2]
+        link = LINK_TYPES.get(name)
+        if link is None or not (link.of_items or known.count("/") > _PARTS_OF_ITEM):
+            raise NotFound(f"no link of type {link_type[:80]}; there are: {', '.join(LINK_TYPES)}, linkset, all")
+        return self._site + link.target.format(path=known)
+
+    def _known_as(self, path: str) -> str:
+        """The path itself, or that of its lot or its product: the finest of which anything is known."""
+        asked = self._link(path)
+        subject, rows = self._finest(asked, exactly=False)
+        if rows:
+            return path if subject == canonical_name(asked.canonical) else path.partition("/21/")[0]
+        if self.codes.look(canonical_name(asked.canonical)) is not None:
+            return path
+        item = f"/01/{asked.gtin or ''}"
+        self.item(item)
+        return item
+
+    def _described(self, path: str) -> str:
+        zh, en = self._store.product_names().get(self._link(path).gtin or "", ("", ""))
+        return " / ".join(filter(None, (zh, en)))
 
     def label(self, path: str, *, kind: str, width_mm: float = 25.0, dpi: int = 300) -> bytes:
         """The QR label of a code as `svg` or `png`: link, human-readable line, fingerprint of the log's key.
@@ -364,6 +414,14 @@ class Provenance:
         checkpoint = self._log.checkpoint()
         leaves = [(LeafOf.load(row.entry, row.secrets).shown, row.place) for row in rows]
         return assemble(subject, leaves, checkpoint=checkpoint, prove=self._log.prove)
+
+
+def _told(row: Mapping[str, Any], gaps: Sequence[tuple[str, int, int]]) -> dict[str, Any]:
+    late = int(row["received_ms"]) - int(row["when_ms"])
+    before = [(first, min(last, int(row["seq"]) - 1)) for epoch, first, last in gaps if epoch == row["epoch"]]
+    shown = {name: value for name, value in row.items() if name != "payload"}
+    missing = sum(max(0, last - first + 1) for first, last in before)
+    return shown | {"late_ms": late if late >= LATE_MS else 0, "missing": missing}
 
 
 def _event(row: Stored) -> Event:

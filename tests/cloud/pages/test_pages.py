@@ -425,3 +425,37 @@ def test_the_scratch_code_is_judged_on_a_page_that_says_whether_it_is_the_first_
         "bad",
     ]
     assert stranger.post("/scratch", data=form | {"code": "/01/02000011700010/10/S1/21/NONE"}).status_code == 404
+
+
+def test_the_resolver_describes_itself_and_its_links_lead_somewhere(stranger, egg_pack):
+    about = stranger.get("/.well-known/gs1resolver").json()
+    assert about["resolverRoot"] == SITE
+    assert about["supportedPrimaryKeys"] == ["01"]
+    (supported,) = about["supportedLinkType"]
+    for name in supported["linkTypes"]:
+        for wanted in (f"gs1:{name}", supported["namespace"] + name):
+            answer = stranger.get(egg_pack, params={"linkType": wanted}, follow_redirects=False)
+            assert answer.status_code == 307
+            assert 'rel="linkset"' in answer.headers["link"]
+            assert stranger.get(answer.headers["location"]).status_code == 200
+
+
+def test_a_linkset_is_of_the_finest_thing_that_is_known(stranger, egg_pack):
+    lot, _, _ = egg_pack.partition("/21/")
+    item = "/".join(egg_pack.split("/")[:3])
+    for asked, known in (
+        (egg_pack, egg_pack),
+        (lot + "/21/NOBODY", lot),
+        (lot, lot),
+        (item + "/10/NOLOT", item),
+        (item, item),
+    ):
+        for wanted in ("linkset", "all"):
+            (links,) = stranger.get(asked, params={"linkType": wanted}).json()["linkset"]
+            assert links["anchor"] == "https://id.gs1.org" + known
+            for name, targets in links.items():
+                if name.startswith("https://"):
+                    assert stranger.get(targets[0]["href"]).status_code == 200
+    assert stranger.get("/01/09520123456788/10/A", params={"linkType": "linkset"}).status_code == 404
+    assert stranger.get(egg_pack, params={"linkType": "gs1:nonsense"}).status_code == 404
+    assert stranger.get(item, params={"linkType": "gs1:traceability"}, follow_redirects=False).status_code == 404

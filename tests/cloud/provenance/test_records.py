@@ -44,7 +44,10 @@ def service(database, place):
         log,
         site="http://x",
         clock=lambda: NOW,
-        neighbours=Neighbours(gateway=lambda name: stand.get(name, ("", ""))),
+        neighbours=Neighbours(
+            gateway=lambda name: stand.get(name, ("", "")),
+            missing=lambda name: [("e1", 2, 3), ("e1", 6, 9), ("e2", 1, 50)] if name == "nanan-pond" else [],
+        ),
     )
     yield made
     made.close()
@@ -84,3 +87,13 @@ def test_a_record_nobody_has_words_for_is_kept_with_the_reason_and_the_next_goes
 def test_a_log_has_one_writer_at_a_time(service, database, place):
     with pytest.raises(Unavailable, match="another process"):
         LogBook(database, place, lambda: NOW)
+
+
+def test_a_record_that_came_late_says_so_and_how_many_messages_before_it_are_missing(service, database):
+    keep = record_keeper(database)
+    for seq, late_ms in ((1, 0), (4, 3 * 3_600_000), (8, 1000)):
+        keep(Arrival("weighing", {"kg": 12.5}, seq=seq, epoch="e1", received_ms=NOW + late_ms, time_ms=NOW))
+    told = {row["seq"]: (row["late_ms"], row["missing"]) for row in service.records()}
+    assert told == {1: (0, 0), 4: (3 * 3_600_000, 2), 8: (0, 4)}
+    service.take_records()
+    assert len(service.events(9)) == 3
