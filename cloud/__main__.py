@@ -101,6 +101,10 @@ def _parser() -> argparse.ArgumentParser:
         )
         regions.add_argument(f"--complete-{end}", type=date.fromisoformat, metavar="YYYY-MM-DD", help=about)
     command("fsck", _fsck, "read the whole log again and name the first event that is not as it was signed")
+    roll = command("roll-key", _roll_key, "announce the key that signs the log's heads next, and from when")
+    roll.add_argument(
+        "--in-days", type=float, default=30.0, metavar="N", help="0: the old key was stolen (default: 30)"
+    )
     command("migrate", _migrate, "bring the database to this program's revision (every start does this too)")
     _receivers_command(command("receivers", _receivers, "who is told about alarms: list, add, remove"), shared)
     command("sign-in", _sign_in, "print a one-time sign-in link for the administrator of the whole city")
@@ -325,6 +329,21 @@ def _fsck(_args: argparse.Namespace, settings: Settings) -> int:
     if not findings:
         print("journal, tiles, signed head and the rows of the events agree")
     return 1 if findings else 0
+
+
+def _roll_key(args: argparse.Namespace, settings: Settings) -> int:
+    from cloud.provenance import announce_next_key  # noqa: PLC0415
+    from cloud.wiring import log_place, utc_now_ms  # noqa: PLC0415
+
+    place = log_place(settings)
+    if not 0 <= args.in_days <= 3_660:  # noqa: PLR2004 - ten years
+        raise Invalid(f"--in-days is 0 to 3660, not {args.in_days}")
+    if not place.key_file.exists():
+        raise NotFound(f"there is no log here: {place.key_file} does not exist; name its folder with --var")
+    from_ms = utc_now_ms() + round(args.in_days * 86_400_000)
+    fresh = announce_next_key(place.key_file, place.origin, from_ms=from_ms)
+    print(json.dumps({"vkey": fresh.key.vkey, "from_ms": from_ms, "list": str(place.key_list)}))
+    return 0
 
 
 def _migrate(_args: argparse.Namespace, settings: Settings) -> int:

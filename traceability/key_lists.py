@@ -49,12 +49,13 @@ def is_key_list(entry: bytes) -> bool:
     return entry.startswith(f"{TITLE}\n".encode())
 
 
-def follow(policy: Policy, entry: bytes) -> Policy:
-    """The policy with the keys of a list; the caller has seen the entry in the log (a proof, or a monitor's reading).
+def listed_keys(entry: bytes) -> tuple[str, tuple[Trusted, ...]]:
+    """Origin and keys of a list, its signatures not verified: for who wrote it. Raises `BadKeyList`."""
+    _, origin, listed = _read(entry)
+    return origin, tuple(listed)
 
-    A key the policy has may get a new time, a new one is added; keys of other logs, witnesses and quorum stay. Raises
-    `BadKeyList` if no key trusted for that log signed the list, or a new key did not sign it itself.
-    """
+
+def _read(entry: bytes) -> tuple[Note, str, list[Trusted]]:
     try:
         note = Note.parse(entry.decode())
     except (TraceError, UnicodeDecodeError) as why:
@@ -63,7 +64,16 @@ def follow(policy: Policy, entry: bytes) -> Policy:
     if title != TITLE or len(rest) < len(("origin", "a key")):
         raise BadKeyList(f"not a list of the form {TITLE}")
     origin, *lines = rest
-    listed = [_parse(line) for line in lines]
+    return note, origin, [_parse(line) for line in lines]
+
+
+def follow(policy: Policy, entry: bytes) -> Policy:
+    """The policy with the keys of a list; the caller has seen the entry in the log (a proof, or a monitor's reading).
+
+    A key the policy has may get a new time, a new one is added; keys of other logs, witnesses and quorum stay. Raises
+    `BadKeyList` if no key trusted for that log signed the list, or a new key did not sign it itself.
+    """
+    note, origin, listed = _read(entry)
     known = {log.trusted.key for log in policy.logs if log.origin == origin}
     named = {item.key for item in listed}
     try:

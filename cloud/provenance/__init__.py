@@ -4,6 +4,7 @@ from cloud.provenance.capture import Neighbours
 from cloud.provenance.codes import serial_key
 from cloud.provenance.door import CaptureDoor
 from cloud.provenance.log import LogBook, LogPlace, audit_log, log_key, open_key, read_witnesses
+from cloud.provenance.log_keys import announce_next_key
 from cloud.provenance.records import record_keeper
 from cloud.provenance.router import build_router
 from cloud.provenance.service import Provenance
@@ -14,6 +15,7 @@ __all__ = [
     "LogPlace",
     "Neighbours",
     "Provenance",
+    "announce_next_key",
     "audit_log",
     "build_router",
     "log_key",

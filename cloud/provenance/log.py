@@ -15,12 +15,14 @@ from sqlalchemy import Engine, inspect
 from cloud.problems import Conflict, Invalid, NotFound, Unavailable
 from cloud.provenance.auditing import audit_rows
 from cloud.provenance.journal import Companion, SqlJournal
+from cloud.provenance.log_keys import LogKeys
 from cloud.provenance.schemas import LogState
 from traceability import TraceError
 from traceability.audit import Finding, audit
 from traceability.keys import KeyKind, SigningKey, VerifierKey, load_key, save_key
 from traceability.ledger import Ledger, Receipt
 from traceability.notes import Checkpoint, Note
+from traceability.policy import Trusted
 from traceability.stores import DirectoryTiles, FileHead
 from traceability.witness import Cosigned, WitnessClient, cosign, post_to
 
@@ -30,6 +32,8 @@ __all__ = ["LogBook", "LogPlace", "audit_log", "log_key", "open_key", "read_witn
 PUBLISH_EVERY_S = 0.5
 # A witness that did not answer is not asked again for the same head before this time is over.
 PATIENCE_MS = 30_000
+# How soon a next key that another process announced is seen by the one that owns the log.
+LOOK_EVERY_MS = 1_000
 _MANY = 20
 _PUBLIC_NAME = re.compile(r"checkpoint|tile/[a-z0-9/.]+")
 
@@ -45,6 +49,11 @@ class LogPlace:
     quorum: int = 0
 
     @property
+    def key_list(self) -> Path:
+        """The list of the log's keys, where there ever were several."""
+        return self.key_file.with_suffix(".list")
+
+    @property
     def public(self) -> Path:
         """The part that any web server may hand out."""
         return self.folder / "public"
@@ -56,13 +65,14 @@ class LogBook:
     def __init__(self, engine: Engine, place: LogPlace, clock: Callable[[], int]) -> None:
         self._place = place
         self._clock = clock
-        self._key = log_key(engine, place)
+        self._engine = engine
+        log_key(engine, place)
         self._owned = _own(place.folder)
-        head = FileHead(place.public / "checkpoint")
+        self._turn = threading.Lock()
+        self._looked_ms, self._list_ns = clock(), _changed_ns(place.key_list)
         try:
-            self._ledger = Ledger(
-                SqlJournal(engine), DirectoryTiles(place.public), head, self._key, publish_every_s=PUBLISH_EVERY_S
-            )
+            self._keys = LogKeys.read(place.key_file, clock())
+            self._ledger = self._opened()
         except BaseException:
             self._owned.close()
             raise
@@ -70,13 +80,42 @@ class LogBook:
         self._attested = Cosigned(Note.parse(self._ledger.checkpoint()), {})
         self._asked_ms = 0
 
+    def _opened(self) -> Ledger:
+        keys, public = self._keys, self._place.public
+        ledger = Ledger(
+            SqlJournal(self._engine),
+            DirectoryTiles(public),
+            FileHead(public / "checkpoint"),
+            keys.signing,
+            origin=self._place.origin,
+            former=[each.key for each in keys.listed if each.key != keys.signing.verifier],
+            publish_every_s=PUBLISH_EVERY_S,
+        )
+        if keys.entry is not None:
+            ledger.append([keys.entry])  # in the log it stays; the same list again is found there
+        return ledger
+
+    def _current(self) -> Ledger:
+        """The ledger, signed by the key of this moment. To be called with `_turn` held."""
+        now = self._clock()
+        due = self._keys.next_ms is not None and self._keys.next_ms <= now
+        if not due and 0 <= now - self._looked_ms < LOOK_EVERY_MS:
+            return self._ledger
+        self._looked_ms, list_ns = now, _changed_ns(self._place.key_list)
+        if due or list_ns != self._list_ns:
+            self._ledger.close()
+            self._keys, self._list_ns = LogKeys.read(self._place.key_file, now), list_ns
+            self._ledger = self._opened()
+        return self._ledger
+
     def append(self, entries: Sequence[bytes], companion: Companion) -> list[int]:
         """Put the events' entries into the log; durable and provable when this returns. Raises `Known` for a repeat."""
-        return [receipt.index for receipt in self._ledger.append(entries, companion=companion)]
+        return [receipt.index for receipt in self.submit(entries, companion).result()]
 
     def submit(self, entries: Sequence[bytes], companion: Companion) -> Future[tuple[Receipt, ...]]:
         """As `append`, without waiting: receipts, once the entries are durable and provable."""
-        return self._ledger.submit(entries, companion=companion)
+        with self._turn:
+            return self._current().submit(entries, companion=companion)
 
     @property
     def size(self) -> int:
@@ -100,15 +139,15 @@ class LogBook:
 
     @property
     def policy_text(self) -> str:
-        """A policy file (`traceability.policy`) that trusts this log's key and its witnesses."""
-        log = f'[[logs]]\norigin = "{self._ledger.origin}"\nvkey = "{self._key.verifier.vkey}"\n'
+        """A policy file (`traceability.policy`) that trusts this log's keys, each in its time, and its witnesses."""
+        log = "\n".join(_policy_lines(self._place.origin, each) for each in self._keys.listed)
         seen = "".join(f'\n[[witnesses]]\nvkey = "{witness.key.vkey}"\n' for witness in self._place.witnesses)
         return f'format = "tianmai-policy@1"\nquorum = {self._place.quorum}\n\n{log}{seen}'
 
     @property
     def fingerprint(self) -> str:
         """Eight hexadecimal digits of the log's key, to be compared with a printed label."""
-        return f"{self._key.verifier.key_id:08x}"
+        return f"{self._keys.signing.verifier.key_id:08x}"
 
     def state(self) -> LogState:
         """Size, root and age of the newest head, and which witnesses have signed it."""
@@ -118,7 +157,7 @@ class LogBook:
         written = file.stat().st_mtime_ns // 1_000_000 if file.exists() else self._clock()
         signed = [witness.key.name for witness in self._place.witnesses if witness.key.name not in attested.missing]
         missing = {name: str(why) for name, why in attested.missing.items()}
-        return LogState(self._ledger.origin, head.size, head.root.hex(), written, self.fingerprint, signed, missing)
+        return LogState(self._place.origin, head.size, head.root.hex(), written, self.fingerprint, signed, missing)
 
     def close(self) -> None:
         """Finish what was submitted, and let another process own the log."""
@@ -126,16 +165,31 @@ class LogBook:
         self._owned.close()
 
     def _attest(self) -> Cosigned:
-        newest = self._ledger.checkpoint()
+        with self._turn:
+            ledger = self._current()
+        newest = ledger.checkpoint()
         if not self._place.witnesses:
             return Cosigned(Note.parse(newest), {})
         with self._attesting:
-            fresh = Note.parse(newest).text != self._attested.note.text
+            fresh = not self._attested.note.whole.startswith(newest)
             patient = self._clock() - self._asked_ms < PATIENCE_MS
             if fresh or (len(self._attested.missing) > 0 and not patient) or self._asked_ms == 0:
-                self._attested = cosign(self._ledger, self._place.witnesses)
+                self._attested = cosign(ledger, self._place.witnesses)
                 self._asked_ms = self._clock()
             return self._attested
+
+
+def _policy_lines(origin: str, key: Trusted) -> str:
+    times = (("from", key.from_ms), ("until", key.until_ms))
+    told = "".join(f"{name} = {time_ms}\n" for name, time_ms in times if time_ms is not None)
+    return f'[[logs]]\norigin = "{origin}"\nvkey = "{key.key.vkey}"\n{told}'
+
+
+def _changed_ns(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _own(folder: Path) -> IO[str]:

@@ -5,13 +5,16 @@ import time
 import pytest
 
 from cloud.problems import Conflict, Invalid
-from cloud.provenance import LogBook, LogPlace, Provenance, audit_log, read_witnesses
+from cloud.provenance import LogBook, LogPlace, Provenance, announce_next_key, audit_log, read_witnesses
 from cloud.provenance.store import metadata
 from traceability import TraceError
 from traceability.demo import demo_chains
-from traceability.keys import KeyKind, SigningKey
+from traceability.key_lists import follow_log
+from traceability.keys import KeyKind, SigningKey, load_key
+from traceability.monitor import files_at
+from traceability.notes import Checkpoint, Note
 from traceability.packs import Pack
-from traceability.policy import Policy, Trusted, TrustedLog
+from traceability.policy import NotTrusted, Policy, Trusted, TrustedLog
 from traceability.witness import open_witness, serve
 
 EGGS = next(chain for chain in demo_chains(1_795_300_000_000, domain="https://id.gs1.org") if chain.chain == "eggs")
@@ -191,3 +194,103 @@ def test_a_secret_that_was_erased_is_no_finding(engine, place):
         table = metadata.tables["chain_event"]
         db.execute(table.update().values(secrets=json.dumps(secrets)))
     assert audit_log(engine, place) == ()
+
+
+@pytest.fixture
+def clock():
+    """A clock that a test may push; it starts at the true time, since files and witnesses live in it."""
+    return [now_ms()]
+
+
+def kept(engine, place, clock):
+    metadata.create_all(engine)
+    log = LogBook(engine, place, lambda: clock[0])
+    return log, Provenance(engine, log, site="http://127.0.0.1:1", clock=lambda: clock[0])
+
+
+def published(log, place):
+    """The log's files, once they show its newest head."""
+    wanted, deadline = log.checkpoint().split("\n\n")[0], time.monotonic() + 20
+    while wanted not in (place.public / "checkpoint").read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return files_at(str(place.public))
+
+
+def test_the_next_key_is_announced_in_the_log_and_signs_from_its_hour_on(engine, place, clock):
+    log, service = kept(engine, place, clock)
+    before = Policy.parse(service.policy_text.encode())
+    for event in EGGS.events[:-1]:
+        service.capture(event, chain="eggs", by="me")
+    change = clock[0] + 60_000
+    fresh = announce_next_key(place.key_file, place.origin, from_ms=change)
+    clock[0] += 2_000
+    assert before.accept(Note.parse(log.checkpoint()), now_ms=clock[0]).log == before.logs[0].trusted.key
+    early, _ = follow_log(before, published(log, place), now_ms=clock[0])
+    assert [each.trusted.key for each in early.logs] == [before.logs[0].trusted.key, fresh.key]
+    clock[0] = change
+    service.capture(EGGS.events[-1], chain="eggs", by="me")
+    followed, refused = follow_log(before, published(log, place), now_ms=clock[0])
+    assert (refused, followed) == ((), Policy.parse(service.policy_text.encode()))
+    assert followed.accept(Note.parse(log.checkpoint()), now_ms=clock[0]).log == fresh.key
+    with pytest.raises(TraceError):
+        before.accept(Note.parse(log.checkpoint()), now_ms=clock[0])
+    Pack.parse(service.consumer(PATH).pack.encode()).verify(followed, now_ms=clock[0] + 1_000)
+    service.close()
+    assert audit_log(engine, place) == ()
+    assert not place.key_file.with_suffix(".next").exists()
+
+
+def test_a_log_whose_key_changed_while_it_was_closed_opens_under_the_new_one(engine, place, clock):
+    log, service = kept(engine, place, clock)
+    service.capture(EGGS.events[0], chain="eggs", by="me")
+    root = log.state().root
+    service.close()
+    fresh = announce_next_key(place.key_file, place.origin, from_ms=clock[0] + 1_000)
+    clock[0] += 5_000
+    log, service = kept(engine, place, clock)
+    assert log.fingerprint == f"{fresh.key.key_id:08x}"
+    assert (log.state().size, log.state().root == root) == (2, False)
+    assert service.capture(EGGS.events[0], chain="eggs", by="me")[0].index == 0
+    service.close()
+
+
+def test_what_a_revoked_key_signs_after_its_end_is_refused_and_what_a_witness_saw_before_is_good(
+    engine, place, clock, witness
+):
+    seen = LogPlace(place.folder, place.key_file, place.origin, read_witnesses(witness), 1)
+    stolen = load_key(place.key_file)
+    log, service = kept(engine, seen, clock)
+    for event in EGGS.events:
+        service.capture(event, chain="eggs", by="me")
+    old = Pack.parse(service.consumer(PATH).pack.encode())
+    announce_next_key(place.key_file, place.origin, from_ms=now_ms() + 1_500)
+    time.sleep(2)
+    clock[0] = now_ms()
+    state = log.state()
+    policy = Policy.parse(service.policy_text.encode())
+    old.verify(policy, now_ms=now_ms() + 2_000)
+    forged = Checkpoint(place.origin, state.size, bytes.fromhex(state.root)).sign(stolen)
+    with pytest.raises(NotTrusted, match="not valid at the time"):
+        Policy(policy.logs).accept(forged, now_ms=now_ms())
+    service.close()
+
+
+def test_a_second_next_key_is_refused_while_one_waits(engine, place, clock):
+    _, service = kept(engine, place, clock)
+    announce_next_key(place.key_file, place.origin, from_ms=clock[0] + 60_000)
+    with pytest.raises(Conflict, match="announced already"):
+        announce_next_key(place.key_file, place.origin, from_ms=clock[0] + 90_000)
+    service.close()
+
+
+def test_keys_follow_one_another_twice_and_all_stand_in_the_list(engine, place, clock):
+    log, service = kept(engine, place, clock)
+    for _ in range(2):
+        announce_next_key(place.key_file, place.origin, from_ms=clock[0] + 1_000)
+        clock[0] += 2_000
+        log.state()
+    logs = Policy.parse(service.policy_text.encode()).logs
+    assert len({each.trusted.key for each in logs}) == 3
+    assert [each.trusted.until_ms for each in logs[:-1]] == [each.trusted.from_ms for each in logs[1:]]
+    assert log.state().size == 2
+    service.close()
