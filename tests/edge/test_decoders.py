@@ -66,6 +66,54 @@ def test_sentinels_and_nonsense_are_flagged_and_kept():
     assert {value.name: value.quality for value in npk}["K_SOIL"] is Quality.OUT_OF_RANGE
 
 
+@pytest.mark.parametrize(
+    ("vendor", "model", "payload", "expected"),
+    [
+        (
+            "decentlab",
+            "DL-OPTOD",
+            "02186c000300008862a618836583650c60",
+            {"dissolved_oxygen": 8.69, "oxygen_saturation": 97.52},
+        ),
+        ("decentlab", "DL-LWS", "0211110003409a00860c54", {"leaf_wetness": (0x409A + 0x86 * 65536) / 2**23 - 1}),
+        (
+            "decentlab",
+            "DL-TRS11",
+            "0210d50003463f810b0c79",
+            {"soil_moisture": 1798.3 * 0.0003879 - 0.6956, "soil_temperature": 26.7},
+        ),
+        (
+            "decentlab",
+            "DL-TRS21",
+            "0201920003007580a10c25",
+            {"soil_water_potential": -11_700, "soil_temperature": 16.1},
+        ),
+        ("decentlab", "DL-MBX", "02012f000304d200010bb1", {"distance": 1.234, "battery_voltage": 2.993}),
+        ("decentlab", "DL-5TE", "02031c00030037027100000c60", {"soil_temperature": 22.5, "soil_conductivity": 0}),
+        ("decentlab", "DL-GS3", "0203630003009980e100010c60", {"soil_temperature": 22.5, "soil_conductivity": 0.0001}),
+        ("decentlab", "DL-10HS", "0202df000393710c60", {"battery_voltage": 3.168}),
+        (
+            "decentlab",
+            "DL-ATM22",
+            "0208c900038009812b8014810880027fe8800880040bf5",
+            {"wind_speed": 0.09, "wind_gust": 0.2},
+        ),
+        ("decentlab", "DL-MES5", "024E030003000088e6210800f223650af5", {"water_temperature": 22.78}),
+        ("decentlab", "DL-SHT21", "02030e000364a079b10c60", {"air_temperature": 175.72 * 0x64A0 / 65536 - 46.85}),
+        (
+            "milesight-iot",
+            "EM500-SMTC",
+            "01755c03673401046865057ff000",
+            {"soil_temperature": 30.8, "soil_moisture": 0.505, "soil_conductivity": 0.024},
+        ),
+        ("milesight-iot", "EM500-LGT", "01755c039450000000", {"illuminance": 80}),
+    ],
+)
+def test_the_payloads_their_vendors_print_come_in_our_units(vendor, model, payload, expected):
+    values = {one.series: one.reading for one in find_decoder(vendor, model).decode(1, bytes.fromhex(payload))}
+    assert {key: values[key] for key in expected} == pytest.approx(expected)
+
+
 def test_the_same_bytes_are_ph_for_one_model_and_leaf_wetness_for_another():
     payload = bytes.fromhex("0d230000025400f9000001")
     leaf = {value.series for value in find_decoder("dragino", "LLMS01").decode(2, payload)}
