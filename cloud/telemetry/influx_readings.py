@@ -139,13 +139,13 @@ class InfluxReadings:
         """Write lines; the ones that the server refuses for good, with its reason."""
         if not lines:
             return []
+        self._make_database()
         try:
             self._write_api.write(bucket=self._database, record=b"\n".join(lines), write_precision=_MS)
         except ApiException as why:
             if why.status == _PARTIAL:
                 return self._isolate(lines, str(why.body or why.reason)[:200])
-            if self._missing_database(why):
-                return self._write(lines)
+            self._made = False  # the database may have been dropped: the next try makes it again
             raise StoreUnavailable(f"InfluxDB answered {why.status}: {why.reason}") from why
         except (HTTPError, OSError) as why:
             raise StoreUnavailable(f"InfluxDB does not answer: {type(why).__name__}") from why
@@ -159,13 +159,21 @@ class InfluxReadings:
         middle = len(lines) // 2
         return self._write(lines[:middle]) + self._write(lines[middle:])
 
-    def _missing_database(self, why: ApiException) -> bool:
-        """Make the database on a server that has none of that name; once."""
-        if why.status != httpx.codes.NOT_FOUND or self._made:
-            return False
-        self._ask(f'CREATE DATABASE "{self._database}"', write=True)
+    def _make_database(self) -> None:
+        """Make the database where there is none, at the start and after trouble; what the server says is not judged.
+
+        Not left to the 404 of the first write: the server gives it before it has read the body, and a proxy in between
+        makes of that a 502 as often as not. InfluxDB 2.x and 3 refuse this statement: there the bucket is made by hand.
+        """
+        if self._made:
+            return
+        try:
+            answer = self._http.post("/query", data={"q": f'CREATE DATABASE "{self._database}"'})
+        except httpx.HTTPError as why:
+            raise StoreUnavailable(f"InfluxDB does not answer: {type(why).__name__}") from why
+        if answer.is_server_error:
+            raise StoreUnavailable(f"InfluxDB answered {answer.status_code} when asked for a database")
         self._made = True
-        return True
 
     def _account(self, arrivals: Sequence[Arrival]) -> None:
         rows = []

@@ -49,6 +49,7 @@ def arguments(parser):
     parser.add_argument(
         "--messages", type=int, default=40_000, help="of 10 readings; a quarter with 1 (default: 40000)"
     )
+    parser.add_argument("--only", choices=("ingest", "store"), help="one part (store: with HTTP over it)")
     parser.add_argument("--points", type=float, default=10e6, help="in the store when it is measured (default: 10e6)")
     parser.add_argument("--seconds", type=float, default=8.0, help="of load for each HTTP figure (default: 8)")
 
@@ -364,8 +365,10 @@ def measure(args, report):
     report.environment["versions"]["farm"] = FARM.name
     with tempfile.TemporaryDirectory(prefix="tianmai-telemetry-") as name:
         folder = Path(name)
-        measure_ingest(args, report, folder)
-        measure_http(args, report, folder, *measure_store(args, report, folder))
+        if args.only != "store":
+            measure_ingest(args, report, folder)
+        if args.only != "ingest":
+            measure_http(args, report, folder, *measure_store(args, report, folder))
 
 
 if __name__ == "__main__":

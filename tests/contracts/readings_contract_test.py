@@ -340,6 +340,14 @@ class TestInfluxReadings(ReadingsContract):
         assert "conflict" in done.rejected[0][2]
         assert self.all(store, 1) == [(1, 0.0, 1.0, 0), (1, 1.0, 3.0, 0)]
 
+    def test_a_database_that_is_not_there_is_made_before_much_is_written(self, store):
+        many = [(series, 0, 1.0) for series in range(5000)]
+        assert store.append([pack(1, *many)]).stored == 5000
+        store._ask(f'DROP DATABASE "{store._database}"', write=True)
+        with pytest.raises(StoreUnavailable):
+            store.append([pack(2, *many)])
+        assert store.append([pack(2, *many)]).stored == 5000
+
     def test_two_processes_share_one_ledger(self, store, tmp_path):
         other = open_readings(f"{self.influx.url}/{store._database}", database=store._ledger)
         store.append([pack(1, (1, 0, 1.0)), pack(3, (1, 3, 1.0))])
