@@ -1,6 +1,8 @@
 """The promises of `ReadingsStore`, kept by each adapter."""
 
 import math
+import subprocess
+import sys
 from dataclasses import fields
 from itertools import count
 
@@ -364,9 +366,43 @@ class TestInfluxReadings(ReadingsContract):
         assert store.append([pack(5)]).known
 
 
+# A program that stores packs of fifty readings for ever and says each number once it is durable.
+_WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from cloud.telemetry.duckdb_readings import DuckReadings
+from cloud.telemetry.store import Arrival, PackKey, Points
+store, seq = DuckReadings(Path(sys.argv[1])), int(sys.argv[2])
+while True:
+    seq += 1
+    rows = np.arange(50)
+    points = Points(rows, np.full(50, seq * 1000), rows + seq / 8, np.zeros(50, dtype=np.uint8))
+    store.append([Arrival(PackKey("gw", "aaaaaaaa", seq), points)])
+    print(seq, flush=True)
+"""
+
+
 class TestDuckReadings(ReadingsContract):
     def open(self, place):
         return DuckReadings(place / "readings.duckdb")
+
+    def test_what_was_confirmed_is_whole_after_every_sigkill(self, tmp_path):
+        last = 0
+        for wanted in (5, 12):
+            command = [sys.executable, "-c", _WRITER, tmp_path / "readings.duckdb", str(last)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+                confirmed = [int(writer.stdout.readline()) for _ in range(wanted)]
+                writer.kill()
+            store = self.open(tmp_path)
+            spans = store.ledger("gw")["aaaaaaaa"]
+            assert spans.ranges() == [(1, spans.watermark)]
+            assert confirmed[-1] <= spans.watermark <= confirmed[-1] + 5
+            found = store.range(np.arange(50), *ALL_TIME)
+            assert len(found) == 50 * spans.watermark
+            np.testing.assert_array_equal(found.value, found.series + found.time_ms / 8000)
+            last = spans.watermark
+            store.close()
 
     def test_a_compacted_file_is_smaller_and_says_the_same(self, tmp_path):
         store = self.open(tmp_path)

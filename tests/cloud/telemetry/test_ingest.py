@@ -6,7 +6,9 @@ import time
 import numpy as np
 import paho.mqtt.client as mqtt
 import pytest
+from mqtt_load import prepare, send
 from processes import Child, free_port, wait_until
+from services import Mosquitto
 from sqlalchemy.exc import OperationalError
 
 from cloud.broker import broker_command
@@ -192,4 +194,24 @@ def test_ingest_waits_for_a_broker_that_comes_later(cloud, tmp_path, need_progra
         wait_until(lambda: not ingest.health()["connected"], "the loss was not noticed", within_s=15)
         child.start()
         wait_until(lambda: ingest.health()["connected"], "never reconnected", within_s=15)
+        ingest.stop()
+
+
+def test_while_the_store_is_away_the_rest_waits_at_the_broker(cloud, tmp_path, need_program):
+    need_program("mosquitto")
+    readings, new_ingest = cloud
+    packs = (Pack("pond", (Reading("p1/ph", NOW + seq, 7.0, "pH"),)) for seq in range(1, 10_001))
+    prepare(tmp_path / "load", ((f"tm/1/pond/data/{EPOCH}/{n}", encode_pack(one)) for n, one in enumerate(packs, 1)))
+    with Mosquitto(tmp_path, settings="max_queued_messages 0\nmax_inflight_messages 0\n") as child:
+        ingest = new_ingest(child.port)
+        ingest.start()
+        wait_until(lambda: ingest.health()["connected"], "ingest never connected", within_s=15)
+        readings.down = True
+        send(tmp_path / "load", child.port)
+        wait_until(lambda: ingest.health()["waiting"] > 1500, "nothing came", within_s=30)
+        time.sleep(0.5)
+        assert ingest.health()["waiting"] <= 4000, "more came than the receive-maximum allows"
+        assert count(readings) == 0
+        readings.down = False
+        wait_until(lambda: count(readings) == 10_000, "not all came", within_s=60)
         ingest.stop()
