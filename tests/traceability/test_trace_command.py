@@ -8,26 +8,30 @@ import time
 import pytest
 
 from traceability.__main__ import main
-from traceability.keys import KeyKind, SigningKey
-from traceability.ledger import Ledger
+from traceability.canon import encode
+from traceability.key_lists import key_list
+from traceability.keys import KeyKind, SigningKey, VerifierKey
+from traceability.ledger import Ledger, open_ledger
 from traceability.notes import Note
 from traceability.packs import assemble, commit
 from traceability.policy import Policy, Trusted, TrustedLog
 from traceability.stores import MemoryEntries, MemoryHead, MemoryTiles
+from traceability.witness import WitnessClient, cosign, post_to
 
 KEY, STRANGER = SigningKey.new("log.example"), SigningKey.new("log.example")
 WITNESS = SigningKey.new("witness.example", KeyKind.COSIGNATURE)
 SUBJECT = "https://t.example/01/06901234567892/10/L7"
 
 
-def make_pack(key=KEY, who="王小明"):
+def make_pack(key=KEY, who="王小明", *, before=(), seconds=None):
     egg = commit({"when": 1000, "what": "collecting", "inputs": [], "outputs": ["lot:eggs"]}, {"who": who})
     box = commit(
         {"when": 2000, "what": "packing", "inputs": ["lot:eggs"], "outputs": [SUBJECT]}, {"who": "<李>", "tel": 1}
     )
     with Ledger(MemoryEntries(), MemoryTiles(), MemoryHead(), key) as ledger:
+        ledger.append(list(before))
         places = [ledger.append([leaf.entry])[0].index for leaf in (egg, box)]
-        note = Note.parse(ledger.checkpoint()).with_signature(WITNESS, seconds=int(time.time())).whole
+        note = Note.parse(ledger.checkpoint()).with_signature(WITNESS, seconds=seconds or int(time.time())).whole
         items = zip((egg, box.showing(["who"])), places, strict=True)
         return assemble(SUBJECT, items, checkpoint=note, prove=lambda i, n: ledger.prove(i, n).hashes).encode()
 
@@ -163,3 +167,114 @@ def test_keys_are_made_once_and_shown(tmp_path, capsys):
     assert capsys.readouterr().out == made
     assert main(["keys", "new", "trace.example/2026", str(path)]) == 2
     assert "never overwritten" in capsys.readouterr().err
+
+
+def refused(pack_file, policy_file, capsys):
+    """What `verify` says as it refuses, in one line of JSON."""
+    assert main(["verify", str(pack_file), "--policy", str(policy_file), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["verified"] is False
+    return told["reason"]
+
+
+def test_a_pack_of_another_log_is_refused(tmp_path, policy, capsys):
+    file = tmp_path / "other.json"
+    file.write_bytes(make_pack(SigningKey.new("other.example")))
+    assert "'other.example' is not in the policy" in refused(file, policy, capsys)
+
+
+def test_a_proof_out_of_another_log_of_the_same_key_is_refused(tmp_path, policy, capsys):
+    mine, other = json.loads(make_pack()), json.loads(make_pack(before=[b"x", b"y"]))
+    mine["events"][0]["proof"] = other["events"][0]["proof"]
+    file = tmp_path / "mixed.json"
+    file.write_bytes(encode(mine).replace(b"<", b"\\u003c"))
+    assert refused(file, policy, capsys)
+
+
+def test_a_checkpoint_from_the_future_is_refused(tmp_path, policy, capsys):
+    file = tmp_path / "future.json"
+    file.write_bytes(make_pack(seconds=int(time.time()) + 86_400))
+    assert "in the future" in refused(file, policy, capsys)
+
+
+def test_what_a_revoked_key_signed_is_refused_from_its_end_on_and_good_before(tmp_path, pack, capsys):
+    now = int(time.time() * 1000)
+    file = tmp_path / "revoked.json"
+    for until_ms, verdict in ((now - 3_600_000, 1), (now + 3_600_000, 0)):
+        logs = (TrustedLog("log.example", Trusted(KEY.verifier, until_ms=until_ms)),)
+        file.write_bytes(Policy(logs, (Trusted(WITNESS.verifier),), quorum=1).to_json())
+        assert main(["verify", str(pack), "--policy", str(file)]) == verdict
+    assert "2 条记录" in capsys.readouterr().out
+
+
+@pytest.fixture
+def log(tmp_path):
+    """A log's folder with three entries, and a policy that knows its key."""
+    with open_ledger(tmp_path / "log", KEY) as ledger:
+        ledger.append([b"one", b"two", b"three"])
+    policy = tmp_path / "log-policy.json"
+    policy.write_bytes(Policy((TrustedLog("log.example", Trusted(KEY.verifier)),)).to_json())
+    return tmp_path / "log", policy
+
+
+def look(log, policy, state):
+    return main(["monitor", str(log / "public"), "--policy", str(policy), "--state", str(state), "--once"])
+
+
+def test_a_monitor_reads_a_log_and_finds_it_rolled_back(tmp_path, log, capsys):
+    folder, policy = log
+    old = (folder / "public" / "checkpoint").read_text()
+    with open_ledger(folder, KEY) as ledger:
+        ledger.append([b"four"])
+    assert look(folder, policy, tmp_path / "head") == 0
+    assert "4 entries (4 new)" in capsys.readouterr().out
+    (folder / "public" / "checkpoint").write_text(old)
+    assert look(folder, policy, tmp_path / "head") == 1
+    assert "CONTRADICTION" in capsys.readouterr().out
+
+
+def test_a_monitor_refuses_a_head_that_no_key_of_its_policy_signed(tmp_path, log, capsys):
+    folder, policy = log
+    policy.write_bytes(Policy((TrustedLog("log.example", Trusted(STRANGER.verifier)),)).to_json())
+    assert look(folder, policy, tmp_path / "head") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_keys_follow_prints_the_policy_with_the_key_that_the_log_announced(log, capsys):
+    folder, policy = log
+    following = SigningKey.new("log.example")
+    listed = [Trusted(KEY.verifier, until_ms=9_000_000_000_000), Trusted(following.verifier, 9_000_000_000_000)]
+    with open_ledger(folder, KEY) as ledger:
+        ledger.append([key_list("log.example", listed, [KEY, following]), key_list("log.example", listed, [STRANGER])])
+    assert main(["keys", "follow", str(folder / "public"), "--policy", str(policy)]) == 0
+    told = capsys.readouterr()
+    assert [each.trusted for each in Policy.parse(told.out.encode()).logs] == listed
+    assert told.err.startswith("not followed: entry 4")
+
+
+def test_a_witness_of_the_command_line_cosigns_a_head_and_ends_when_asked(tmp_path, log):
+    folder, policy = log
+    assert main(["keys", "new", "--witness", "w.example", str(tmp_path / "w.key")]) == 0
+    run = [sys.executable, "-m", "traceability", "witness", "--key", str(tmp_path / "w.key"), "--policy", str(policy)]
+    command = [*run, "--state", str(tmp_path / "heads"), "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as witness:
+        try:
+            vkey, url = witness.stdout.readline().strip().split(" at ")
+            send = post_to(url.removesuffix("/add-checkpoint"))
+            with open_ledger(folder, KEY) as ledger:
+                seen = cosign(ledger, [WitnessClient(VerifierKey.parse(vkey), send)])
+            assert seen.missing == {}
+            assert len(seen.note.signatures) == 2
+        finally:
+            witness.terminate()
+    assert witness.returncode == 0
+
+
+@pytest.mark.parametrize("listen", ["nowhere", "127.0.0.1:x", "127.0.0.1"])
+def test_a_witness_without_a_port_or_with_a_log_s_key_is_wrong_use(tmp_path, log, listen, capsys):
+    assert main(["keys", "new", "--witness", "w.example", str(tmp_path / "w.key")]) == 0
+    assert main(["keys", "new", "log.example", str(tmp_path / "l.key")]) == 0
+    for key in ("w.key", "l.key"):
+        asked = ["witness", "--key", str(tmp_path / key), "--policy", str(log[1]), "--state", str(tmp_path / "heads")]
+        assert main([*asked, "--listen", listen]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
