@@ -10,6 +10,7 @@ Everything a run writes lies under `var`; the second start continues from there.
 """
 
 import fcntl
+import gc
 import logging
 import sys
 import threading
@@ -67,6 +68,9 @@ class Server:
     def __enter__(self) -> "Server":  # noqa: PYI034 - not meant to be subclassed
         # Whoever waits for the disk (the log's writer, above all) needs the interpreter back soon, not after 5 ms.
         sys.setswitchinterval(_SWITCH_S)
+        # What exists now stays: without this every full collection walks over all of it while everybody waits.
+        gc.collect()
+        gc.freeze()
         self._thread.start()
         for helper in self._helpers:
             helper.start()

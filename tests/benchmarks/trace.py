@@ -11,6 +11,7 @@ import collections
 import contextlib
 import importlib.util
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -24,6 +25,7 @@ from pathlib import Path
 import httpx
 from measuring import bench
 from processes import Child, ProcessError, console, free_port
+from services import postgres
 
 from cloud.database import open_database
 from cloud.provenance import LogBook, LogPlace, Provenance
@@ -47,7 +49,8 @@ def arguments(parser):
     parser.add_argument("--http-events", type=int, default=10_000, help="events over HTTP, each way (default: 10000)")
     parser.add_argument("--entries", type=int, default=1_000_000, help="size of the log proofs are made of")
     parser.add_argument("--kills", type=int, default=20, help="SIGKILLs during capture (default: 20)")
-    parser.add_argument("--database", help="URL of an empty relational store for the library's part")
+    parser.add_argument("--database", help="URL of an empty relational store for one part (see --only)")
+    parser.add_argument("--postgres", action="store_true", help="library, http, kills on a fresh PostgreSQL (fsync on)")
     parser.add_argument("--only", choices=("library", "http", "kills", "proofs", "events"), help="one part alone")
 
 
@@ -61,8 +64,14 @@ def measure(args, report):
     }
     for name, part in parts.items():
         if args.only in (None, name):
-            with tempfile.TemporaryDirectory(prefix=f"trace-{name}-") as folder:
+            with tempfile.TemporaryDirectory(prefix=f"trace-{name}-") as folder, store(args) as args.database:
+                report.environment["database"] = (args.database or "sqlite").partition(":")[0]
                 part(args, report, Path(folder))
+
+
+def store(args):
+    """The URL of the relational store of a part; None where it is to be SQLite in the part's own folder."""
+    return postgres(durable=True) if args.postgres else contextlib.nullcontext(args.database)
 
 
 def measure_events(args, report, _folder):
@@ -118,7 +127,6 @@ def measure_library(args, report, folder):
     metadata.create_all(engine)
     book = LogBook(engine, LogPlace(folder / "ledger", folder / "log.key", "log.example"), now_ms)
     provenance = Provenance(engine, book, site=SITE, clock=now_ms)
-    report.environment["database"] = engine.dialect.name
     documents, ids = make_documents(args.events, 100)
     try:
         started = time.perf_counter()
@@ -229,8 +237,8 @@ def single_rate(provenance, callers, count):
 
 def measure_http(args, report, folder):
     port = free_port()
-    with Child(api_command(folder, port), log=folder / "api.log") as api:
-        token = start(api, folder, port)
+    with Child(api_command(folder, port), log=folder / "api.log", env=settings(args)) as api:
+        token = start(api, folder, port, settings(args))
         documents, sent = make_documents(args.http_events, 100)
         seconds, _, answers = asyncio.run(post_all(port, token, documents, clients=8))
         report.figure("capture_http_eps", len(answers) / seconds, at_least=3_500)
@@ -246,11 +254,17 @@ def api_command(folder, port):
     return [console("tianmai-cloud"), "api", "--var", str(folder / "var"), "--port", str(port)]
 
 
-def start(api, folder, port):
+def settings(args):
+    """What the service finds in its environment."""
+    return {"TIANMAI_DATABASE": args.database} if args.database else {}
+
+
+def start(api, folder, port, environment):
     """Wait for the door, and sign in once; the token of the session."""
     api.wait_for_port(port, within_s=120)
     command = [console("tianmai-cloud"), "sign-in", "--var", str(folder / "var")]
-    link = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
+    surroundings = os.environ | environment
+    link = subprocess.run(command, capture_output=True, text=True, check=True, env=surroundings).stdout.split()[-1]
     answer = httpx.get(f"http://127.0.0.1:{port}/sign-in/{link.rpartition('/')[2]}", timeout=30)
     token = answer.cookies.get("tm_session")
     if token is None:
@@ -321,8 +335,8 @@ def measure_kills(args, report, folder):
     """SIGKILL at random moments; every client repeats what was not answered, so some events arrive twice."""
     port, chance = free_port(), random.Random()
     documents, sent = make_documents(4_000 * max(1, args.kills // 4), 20)
-    with Child(api_command(folder, port), log=folder / "api.log") as api:
-        token = start(api, folder, port)
+    with Child(api_command(folder, port), log=folder / "api.log", env=settings(args)) as api:
+        token = start(api, folder, port, settings(args))
         answers, left = {}, list(documents)
         for _ in range(args.kills):
             asyncio.run(post_until_killed(port, token, left, answers, api, chance.uniform(0.05, 0.8)))

@@ -52,8 +52,8 @@ class Mosquitto(Child):
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[str]:
-    """A fresh PostgreSQL without durability; yields its SQLAlchemy URL (``postgresql+psycopg://…``)."""
+def postgres(*, durable: bool = False) -> Iterator[str]:
+    """A fresh PostgreSQL, by default without durability; yields its SQLAlchemy URL (``postgresql+psycopg://…``)."""
     initdb, server = find_program("initdb"), find_program("postgres")
     # It refuses root, and every parent folder must be open to the user it runs as: pytest's tmp_path is not.
     who = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
@@ -68,7 +68,12 @@ def postgres() -> Iterator[str]:
         making = [initdb, "-D", data, "-A", "trust", "--no-sync", "--locale=C.UTF-8", "-U", "tianmai"]
         subprocess.run(making, check=True, capture_output=True, cwd=folder, **who, **groups)
         port = free_port()
-        options = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off"}
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": port,
+            "unix_socket_directories": "",
+            "fsync": "on" if durable else "off",
+        }
         settings = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
         with Child([server, "-D", data, *settings], log=folder / "log", cwd=folder, **who) as child:
             child.wait_for_port(port)
