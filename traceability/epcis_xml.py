@@ -122,13 +122,17 @@ class _Tree:
         return self._open[0].children[0]
 
     def prefixes(self) -> dict[str, str]:
-        """A prefix of its own for every namespace that was declared."""
+        """A prefix of its own for every namespace that was declared.
+
+        Never one with which a value begins: what is a whole URI in XML would become a short name in JSON.
+        """
         chosen: dict[str, str] = {}
+        begun = _schemes(self._open[0])
         for prefix, uri in self._namespaces:
             if uri in chosen or uri == _SCHEMA_INSTANCE or uri.startswith("urn:epcglobal:epcis"):
                 continue
             name = "ns" if prefix in _NO_PREFIX else prefix
-            while name in chosen.values():
+            while name in chosen.values() or name in begun:
                 name += "x"
             chosen[uri] = name
         return chosen
@@ -151,6 +155,16 @@ class _Tree:
 
     def _doctype(self, *_: Any) -> None:
         raise XmlError("a document type declaration is not allowed: it can define entities")
+
+
+def _schemes(root: _Element) -> set[str]:
+    """What stands before the first colon of every text and attribute."""
+    found: set[str] = set()
+    todo = [root]
+    for element in todo:
+        found.update(text.strip().partition(":")[0] for text in (element.text, *element.attributes.values()))
+        todo += element.children
+    return found
 
 
 class _Reader:

@@ -10,7 +10,7 @@ The method is GS1 CBV 2.0 §8.9; where its text leaves room, we do what the publ
 - standard fields come first, in a fixed order; inside a list equal names are sorted by their text;
 - own fields inside a standard structure stay at the end of that structure, if their namespace ends in a slash;
 - whatever is left over (the typed lists, ``ilmd``, own fields of the event) follows, sorted by its text;
-- short names of values are spelled out only for GS1's own namespaces, and only where the document declares them;
+- short names (``ex:thing``) are spelled out in values as in names, where the document declares their prefix;
 - numbers lose leading and trailing zeros through an IEEE double, times become UTC with three decimals.
 """
 
@@ -42,7 +42,6 @@ _URN_WORDS: Final = {
     "urn:epcglobal:cbv:sdt:": f"{_CBV}SDT-",
     "urn:epcglobal:cbv:er:": f"{_CBV}ER-",
 }
-_GS1_NAMESPACES: Final = ("https://ref.gs1.org/", "https://gs1.org/")
 
 _EPCS: Final[Order] = {"epc": None}
 _LOTS: Final[Order] = {"quantityElement": {"epcClass": None, "quantity": None, "uom": None}}
@@ -168,10 +167,11 @@ def _nodes(name: str, value: Any, prefixes: Mapping[str, str]) -> list[_Node]:
     if name in _ITEM_NAMES and isinstance(value, list):
         item = _ITEM_NAMES[name]
         if item == "epc":
-            return [_Node(name, "", [_Node("", f"epc={_canonical(str(each).strip())}", []) for each in value if each])]
+            things = [_canonical(_spelled_out(str(each).strip(), prefixes)) for each in value if each]
+            return [_Node(name, "", [_Node("", f"epc={thing}", []) for thing in things])]
         return [_Node(name, "", [node for each in value for node in _nodes(item, each, prefixes)])]
     if name in _TYPED and isinstance(value, list):
-        return [_Node(name, "", [_typed(name, each) for each in value])]
+        return [_Node(name, "", [_typed(name, each, prefixes) for each in value])]
     if isinstance(value, list):
         return [node for each in value for node in _nodes(name, each, prefixes)]
     full = _full(name, prefixes)
@@ -187,14 +187,14 @@ def _full(name: str, prefixes: Mapping[str, str]) -> str:
     return f"{{{prefixes[prefix]}}}{local}" if colon and prefix in prefixes else name
 
 
-def _typed(list_name: str, entry: Mapping[str, Any]) -> _Node:
+def _typed(list_name: str, entry: Mapping[str, Any], prefixes: Mapping[str, str]) -> _Node:
     """A transaction, source or destination as one item whose text is already complete, its type in front."""
     value_name, prefix, known = _TYPED[list_name]
     kind = entry.get("type")
     front = ""
     if kind is not None:
-        front = "type=" + (f"{_CBV}{prefix}{kind}" if kind in known else _canonical(kind))
-    return _Node("", f"{front}{value_name}={_canonical(str(entry[value_name]))}", [])
+        front = "type=" + (f"{_CBV}{prefix}{kind}" if kind in known else _canonical(_spelled_out(kind, prefixes)))
+    return _Node("", f"{front}{value_name}={_canonical(_spelled_out(str(entry[value_name]), prefixes))}", [])
 
 
 def _text(name: str, value: Any, prefixes: Mapping[str, str]) -> str:
@@ -207,10 +207,12 @@ def _text(name: str, value: Any, prefixes: Mapping[str, str]) -> str:
         known, address = _BARE[name]
         if text in known:
             return address + text
+    return _spelled_out(text, prefixes).strip()
+
+
+def _spelled_out(text: str, prefixes: Mapping[str, str]) -> str:
     prefix, colon, local = text.partition(":")
-    if colon and prefix in prefixes and prefixes[prefix].startswith(_GS1_NAMESPACES):
-        return prefixes[prefix] + local
-    return text.strip()
+    return prefixes[prefix] + local if colon and prefix in prefixes else text
 
 
 @lru_cache(maxsize=65_536)

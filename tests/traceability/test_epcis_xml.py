@@ -88,3 +88,13 @@ def test_a_query_is_checked_parameter_by_parameter():
         "/EQ_booleanValue",
     }  # fmt: skip
     assert check_query([]) is not None
+
+
+def test_a_value_that_begins_like_a_prefix_stays_the_address_it_is_in_xml():
+    odd = EVENT.replace("urn:epcglobal:cbv:bizstep:shipping", "ex:own-step")
+    value = read_xml(document(odd))
+    event = parse_document(value).events[0]
+    assert event.step == "ex:own-step"
+    assert "ex" not in value["@context"][1]
+    (prefix,) = (name for name, uri in value["@context"][1].items() if uri == "https://ns.example.cn/")
+    assert event.body[f"{prefix}:box"] == {"size": "3", f"{prefix}:side": ["a", "b"]}

@@ -77,3 +77,26 @@ def test_the_public_json_vectors_agree(shared_data):
     for path in sorted(folder.glob("*.jsonld")):
         document = parse_document(json.loads(path.read_text("utf-8")))
         assert list(document_event_ids(document)) == path.with_suffix(".hashes").read_text().split(), path.name
+
+
+SHORT = [{"ex": "https://ns.example.cn/x/", "gs1": "https://gs1.org/voc/"}]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda name: {"bizStep": name("step")},
+        lambda name: {"disposition": name("kept")},
+        lambda name: {"epcList": [name("thing")]},
+        lambda name: {"quantityList": [{"epcClass": name("lot"), "quantity": 1}]},
+        lambda name: {"readPoint": {"id": name("gate")}},
+        lambda name: {"bizTransactionList": [{"type": name("order"), "bizTransaction": name("1")}]},
+        lambda name: {"sourceList": [{"type": "location", "source": name("place")}]},
+        lambda name: {"ilmd": {"ex:kind": name("kind")}},
+        lambda name: {"sensorElementList": [{"sensorReport": [{"type": name("smell"), "component": name("c")}]}]},
+    ],
+)
+def test_a_short_name_is_the_whole_address_wherever_its_prefix_is_declared(place):
+    short = event_id(EVENT | place(lambda local: f"ex:{local}"), SHORT)
+    assert short == event_id(EVENT | place(lambda local: f"https://ns.example.cn/x/{local}"), SHORT)
+    assert short != event_id(EVENT | place(lambda local: f"ex:{local}"), [])
