@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 _BATCHES = 64  # batches of samples waiting; when they are used up the drivers wait, not the network
 _TICK_S = 0.2
-_LINGER_S, _FEW = 0.05, 8  # drops that fall fast are taken by the handful: a turn costs as much as ten readings
+_LINGER_S, _FEW = 0.1, 8  # drops that fall fast are taken by the handful: a turn costs as much as ten readings
 
 
 @dataclass(frozen=True, slots=True)

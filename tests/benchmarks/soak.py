@@ -172,7 +172,8 @@ class CountingCloud(LoopbackCloud):
 def start_agent(part, folder, port, hours, extra=""):
     (folder / "secret").write_text("0123456789abcdef0123456789abcdef")
     head = f'[gateway]\nid = "{part}-1"\nfarm = "fish_pond"\nsecret_file = "secret"\n'
-    link = f'[uplink]\nurl = "mqtt://127.0.0.1:{port}"\nstall_s = 3600\nbackoff_s = 1\n'
+    stall_s = 3600 if part == "soak" else 5  # of the agent's own clock, which runs at SPEED while it soaks
+    link = f'[uplink]\nurl = "mqtt://127.0.0.1:{port}"\nstall_s = {stall_s}\nbackoff_s = 1\n'
     (folder / f"{part}.toml").write_text(f'{head}{link}[spool]\ndir = "spool"\n{extra}')
     command = [sys.executable, "-P", __file__, "--live", part, folder, str(hours)]
     # One arena and small stacks: what the C library only reserves is no memory, but RLIMIT_AS counts it.
