@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edge.settings import DriverSettings, Settings
 
 _LONGEST = 200
+_SAME_TAG_MS = 10_000
 _WEIGHT = re.compile(r"(?:(ST|US|OL),?)?(?:(GS|NT),?)?\s*([+-]?)\s*(\d+(?:\.\d+)?)\s*(kg|g|t)\b", re.IGNORECASE)
 _TAG = re.compile(r"(?<!\d)(\d{3})[ _-]?(\d{12})(?!\d)")
 _TO_KG = {"kg": 1.0, "g": 0.001, "t": 1000.0}
@@ -48,8 +49,8 @@ class LineProtocol(Protocol):
     series: str
     unit: str
 
-    def line(self, text: str) -> tuple[list[tuple[float, Quality]], list[Report]]:
-        """What this line says."""
+    def line(self, text: str, stamp: int = 0) -> tuple[list[tuple[float, Quality]], list[Report]]:
+        """What this line says; ``stamp`` is when it came, in ms on the clock that never jumps."""
 
 
 @dataclass(slots=True)
@@ -67,8 +68,9 @@ class Weighbridge:
     _last: list[float] = field(default_factory=list)
     _told: bool = False
 
-    def line(self, text: str) -> tuple[list[tuple[float, Quality]], list[Report]]:
+    def line(self, text: str, stamp: int = 0) -> tuple[list[tuple[float, Quality]], list[Report]]:
         """Weights in kg; unstable, overloaded and negative ones are not told."""
+        del stamp
         found = _WEIGHT.search(text)
         if found is None:
             return [], []
@@ -91,28 +93,33 @@ class Weighbridge:
 
 @dataclass(slots=True)
 class TagWand:
-    """Ear tags as reports of kind ``tag``; the same tag twice in a row is one reading."""
+    """Ear tags as reports of kind ``tag``; the same tag again within ten seconds is one reading."""
 
     series: str = ""
     unit: str = ""
     _last: str = ""
+    _last_ms: int = 0
 
-    def line(self, text: str) -> tuple[list[tuple[float, Quality]], list[Report]]:
+    def line(self, text: str, stamp: int = 0) -> tuple[list[tuple[float, Quality]], list[Report]]:
         """Fifteen digits; anything else is no tag."""
         found = _TAG.search(text)
         if found is None:
             return [], []
         tag = found.group(1) + found.group(2)
-        if tag == self._last:
+        repeated = tag == self._last and stamp - self._last_ms < _SAME_TAG_MS
+        self._last, self._last_ms = tag, stamp
+        if repeated:
             return [], []
-        self._last = tag
         maker = int(found.group(1)) >= _MAKERS_FROM
         return [], [("tag", {"tag": tag, "country": None if maker else found.group(1)}, None)]
 
 
 @dataclass(slots=True)
 class PulseCounter:
-    """A running total out of a counter that wraps at ``wrap`` and starts at zero after a power cut."""
+    """A running total out of a counter that wraps at ``wrap`` and starts at zero after a power cut.
+
+    It begins with what the counter shows, so that a restart of the agent is no step.
+    """
 
     series: str
     per_pulse: float = 1.0
@@ -121,13 +128,15 @@ class PulseCounter:
     total: float = 0.0
     _last: int | None = None
 
-    def line(self, text: str) -> tuple[list[tuple[float, Quality]], list[Report]]:
+    def line(self, text: str, stamp: int = 0) -> tuple[list[tuple[float, Quality]], list[Report]]:
         """The first whole number of the line is the counter."""
+        del stamp
         found = re.search(r"\d+", text)
         if found is None:
             return [], []
         now, before, self._last = int(found.group()) % self.wrap, self._last, int(found.group()) % self.wrap
         if before is None:
+            self.total = now * self.per_pulse
             return [(self.total, Quality.GOOD)], []
         quality = Quality.GOOD
         step = now - before
@@ -165,8 +174,8 @@ class SerialDriver:
         self._line.close()
 
     def _take(self, text: str, emit: Emit) -> None:
-        values, reports = self._protocol.line(text)
         stamp = self._clock.stamp()
+        values, reports = self._protocol.line(text, stamp)
         samples = [Sample(self._protocol.series, v, self._protocol.unit, stamp, None, q) for v, q in values]
         if samples or reports:
             self.health.ok += 1

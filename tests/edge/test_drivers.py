@@ -250,16 +250,19 @@ def test_ear_tags_are_fifteen_digits_with_country_or_maker(text, tag, country):
 
 def test_a_wand_says_the_same_tag_once():
     wand = TagWand()
-    assert len(wand.line("156000001234567")[1]) == 1
-    assert wand.line("156000001234567")[1] == []
+    assert len(wand.line("156000001234567", 1_000)[1]) == 1
+    assert wand.line("156000001234567", 9_000)[1] == []
+    assert wand.line("156000001234567", 18_000)[1] == [], "still held to the ear"
+    assert len(wand.line("156000001234567", 86_400_000)[1]) == 1, "weighed again the next day"
 
 
 def test_a_pulse_counter_wraps_and_doubts_after_a_reset():
     counter, told = PulseCounter("belt1/count", wrap=65536), []
     for value in (65000, 65500, 100, 200, 5, 15):
         told += counter.line(f"count={value}")[0]
-    assert [total for total, _ in told] == [0, 500, 636, 736, 741, 751]
+    assert [total for total, _ in told] == [65000, 65500, 65636, 65736, 65741, 65751]
     assert [quality for _, quality in told].count(Quality.UNCERTAIN) == 1
+    assert PulseCounter("belt1/count", 0.5).line("count=130")[0] == [(65.0, Quality.GOOD)], "a restart is no step"
 
 
 def test_a_scale_on_a_real_line_is_heard_and_an_unplugged_one_is_survived():

@@ -22,8 +22,11 @@ from edge.wire import decode_pack
 GUIDE = (ROOT / "docs" / "operating-edge.md").read_text("utf-8")
 
 
-def block(language):
-    return re.search(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL).group(1)
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def block(language, text=GUIDE):
+    return re.search(rf"```{language}\n(.*?)```", text, re.DOTALL).group(1)
 
 
 def test_the_settings_in_the_guide_are_read_as_they_stand(tmp_path):
@@ -39,8 +42,8 @@ def test_the_settings_in_the_guide_are_read_as_they_stand(tmp_path):
     assert "modbus" in out
 
 
-def test_the_ten_line_client_in_the_guide_is_understood(tmp_path, mosquitto_broker):
-    code = block("python")
+def test_the_ten_line_client_in_the_readme_is_understood(tmp_path, mosquitto_broker):
+    code = block("python", README)
     assert len([line for line in code.splitlines() if line]) <= 10
     (tmp_path / "client.py").write_text(code)
     cloud, found = LoopbackCloud("127.0.0.1", mosquitto_broker.port), []
