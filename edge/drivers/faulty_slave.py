@@ -6,6 +6,7 @@ somebody else, or echoes.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -101,7 +102,7 @@ class FaultySlave:
                 line, _ = self._door.accept()
             except TimeoutError:
                 continue
-            with line:
+            with line, contextlib.suppress(ConnectionError):  # a master that was killed hangs up without a word
                 self._serve_client(line)
 
     def _serve_client(self, line: socket.socket) -> None:

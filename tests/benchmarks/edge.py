@@ -199,7 +199,7 @@ def restart(args, report, folder, port):
     for _ in range(3):
         before, began = slave.asked, time.monotonic()
         with agent(folder, settings):
-            while slave.asked == before:
+            while slave.asked == before and time.monotonic() < began + 60:
                 time.sleep(0.005)
             found.append(time.monotonic() - began)
     slave.close()
