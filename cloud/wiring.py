@@ -269,12 +269,16 @@ class Intake:
 def watched(telemetry: Telemetry) -> list[Watched]:
     """Every gateway with those default rules of its farm type whose series it has ever sent."""
     found: list[Watched] = []
+    begun = telemetry.begun()
     for gateway, names in telemetry.heard():
         try:
-            rules = load_farm(gateway.farm).rules.values()
+            farm = load_farm(gateway.farm)
         except FarmError:
             continue  # a farm type of somebody's own, without rules here
-        fit = tuple(rule for rule in rules if all(one.series in names for one in rule.inputs.values()))
+        # Both sides must count the days of the batch from one day: the gateway's own, as it has signed for.
+        if (begun_ms := begun.get(gateway.id)) is not None:
+            farm = farm.begun(begun_ms)
+        fit = tuple(rule for rule in farm.rules.values() if all(one.series in names for one in rule.inputs.values()))
         found.append(Watched(gateway.id, gateway.name, gateway.region, fit))
     return found
 

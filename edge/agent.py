@@ -404,6 +404,7 @@ class Agent:
                 for driver in self._drivers
             },
             "farm": self._settings.farm.name,
+            "begun_ms": self._settings.begun_ms,
             "config": self._slots.revision if self._slots else 0,
             **self._guard.status(),
         }

@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,7 +27,7 @@ from edge.wire import Kind, Topic, WireError
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _MIN_SECRET = 32
 _FROM_AFAR = frozenset({"gateway", "page", "driver", "output"})
-_GATEWAY_FROM_AFAR = frozenset({"farm", "timezone", "status_s"})
+_GATEWAY_FROM_AFAR = frozenset({"farm", "timezone", "status_s", "begun"})
 
 
 class SettingsError(EdgeError):
@@ -199,6 +200,7 @@ class Settings:
     pack_readings: int = 200
     pack_age_s: float = 5.0
     status_s: float = 30.0
+    begun_ms: int | None = None
     probation_s: float = 600.0
 
 
@@ -244,11 +246,14 @@ def _overlaid(document: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[st
 
 def _settings(top: Table, base: Path) -> Settings:
     gateway, spool = top.table("gateway"), top.table("spool")
+    farm, zone = load_farm(gateway.text("farm")), load_zone(gateway.text("timezone", "Asia/Shanghai"))
+    begun_ms = _day(gateway.text("begun"), zone) if "begun" in gateway else None
     uplink = _uplink(top.table("uplink"), base)
     settings = Settings(
         gateway=_gateway_id(gateway.text("id")),
-        farm=load_farm(gateway.text("farm")),
-        zone=load_zone(gateway.text("timezone", "Asia/Shanghai")),
+        farm=farm if begun_ms is None else farm.begun(begun_ms),
+        zone=zone,
+        begun_ms=begun_ms,
         secret=_secret(base / gateway.text("secret_file")),
         status_s=gateway.number("status_s", 30.0, low=0.2, high=3600),
         probation_s=gateway.number("probation_s", 600.0, low=1, high=86_400),
@@ -276,6 +281,14 @@ def _gateway_id(text: str) -> str:
         return Topic(text, Kind.STATUS).gateway
     except WireError as why:
         raise SettingsError(f"gateway.id: {why}") from None
+
+
+def _day(text: str, zone: ZoneInfo) -> int:
+    """The beginning of a day, in ms UTC."""
+    try:
+        return int(datetime.fromisoformat(text).replace(tzinfo=zone).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise SettingsError(f"gateway.begun: {text!r} is not a day such as '2026-05-01'") from None
 
 
 def load_zone(name: str) -> ZoneInfo:

@@ -81,7 +81,7 @@ class Alarms:
         """One alarm with its steps. Raises `NotFound`."""
         rows = self._store.alarms(ids=[alarm])
         if not rows or not self._sees(scope, rows[0]["region"]):
-            raise NotFound(f"there is no alarm {alarm}")
+            raise NotFound(f"there is no alarm {alarm}", pointer="/alarm")
         steps = [
             StepView(**{key: row[key] for key in ("at_ms", "kind", "by", "note")}) for row in self._store.steps(alarm)
         ]
@@ -149,7 +149,7 @@ class Alarms:
     def remove_receiver(self, one: int, scope: Scope = None) -> None:
         """Tell this receiver no more. Raises `NotFound`."""
         if one not in {held.id for held in self.receivers(scope)} or not self._store.remove_receiver(one):
-            raise NotFound(f"there is no receiver {one}")
+            raise NotFound(f"there is no receiver {one}", pointer="/receiver")
 
     def shelve(self, gateway: str, rule: str, minutes: int, by: str, reason: str, scope: Scope = None) -> ShelfView:
         """Keep quiet about a rule of a gateway until the time is over. Raises `NotFound`, `Invalid`."""
@@ -175,7 +175,7 @@ class Alarms:
         for one in self._watched():
             if one.gateway == gateway and self._sees(scope, one.region):
                 return one
-        raise NotFound(f"there is no gateway {gateway[:36]}")
+        raise NotFound(f"there is no gateway {gateway[:36]}", pointer="/gateway")
 
     def _sees(self, scope: Scope, region: str) -> bool:
         return scope is None or self._covers(region, scope)

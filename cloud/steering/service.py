@@ -143,7 +143,7 @@ class Steering:
         """One command. Raises `NotFound`, also where its gateway is out of scope."""
         held = self.store.command(number)
         if held is None or not self._sees(held["gateway"], scope):
-            raise NotFound(f"there is no command {number[:64]}")
+            raise NotFound(f"there is no command {number[:64]}", pointer="/number")
         return CommandView.model_validate(_without(held, "region"))
 
     def commands(self, gateway: str, scope: Scope = None, *, before: str | None = None, limit: int = 50) -> CommandPage:
@@ -237,7 +237,7 @@ class Steering:
     def _own(self, gateway: str, scope: Scope) -> Steered:
         one = self._gateway(gateway)
         if scope is not None and not self._covers(one.region, scope):
-            raise NotFound(f"there is no gateway {gateway[:36]}")
+            raise NotFound(f"there is no gateway {gateway[:36]}", pointer="/gateway")
         return one
 
     def _sees(self, gateway: str, scope: Scope) -> bool:

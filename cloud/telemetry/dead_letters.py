@@ -92,7 +92,7 @@ class DeadLetters:
         with self._engine.connect().execution_options(reading=True) as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
-            raise NotFound(f"there is no dead letter {digest[:64]}")
+            raise NotFound(f"there is no dead letter {digest[:64]}", pointer="/digest")
         return Message(row.topic, row.payload, row.first_ms), not row.truncated
 
     def replayed(self, digest: str, now_ms: int) -> None:

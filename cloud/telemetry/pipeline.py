@@ -354,6 +354,9 @@ class Pipeline:
         before = self._registry.status(gateway.id)
         if said.state == "offline" and before is not None and before["boot"] != said.boot:
             return None  # the will of an earlier life: another start of the agent has spoken since
+        body = dict(said.body)
+        if "begun_ms" not in body and before is not None and "begun_ms" in before["body"]:
+            body["begun_ms"] = before["body"]["begun_ms"]  # a will knows nothing of the batch, which goes on
         self._registry.note_status(
             gateway.id,
             {
@@ -362,7 +365,7 @@ class Pipeline:
                 "version": said.version[:40],
                 "time_ms": said.time_ms,
                 "received_ms": message.received_ms,
-                "body": dict(said.body),
+                "body": body,
             },
         )
         return self._forgotten(said, gateway, message)

@@ -127,7 +127,7 @@ class Registry:
         """One gateway; raises `NotFound`."""
         found = self.known(id)
         if found is None:
-            raise NotFound(f"there is no gateway {id[:36]}")
+            raise NotFound(f"there is no gateway {id[:36]}", pointer="/gateway")
         return found
 
     def known(self, id: str) -> Gateway | None:  # noqa: A002 - as above
@@ -241,7 +241,7 @@ class Registry:
         with self.engine.connect().execution_options(reading=True) as connection:
             row = connection.execute(select(series).where(series.c.id == id)).one_or_none()
         if row is None:
-            raise NotFound(f"there is no series {id}")
+            raise NotFound(f"there is no series {id}", pointer="/series")
         return _series(row)
 
     # --- what gateways say about themselves ---------------------------------------------------------

@@ -126,7 +126,7 @@ class Telemetry:
     def _own(self, gateway: str, scope: Scope) -> Gateway:
         one = self._registry.gateway(gateway)
         if scope is not None and not self._covers(one.region, scope):
-            raise NotFound(f"there is no gateway {gateway[:36]}")
+            raise NotFound(f"there is no gateway {gateway[:36]}", pointer="/gateway")
         return one
 
     def _gateway_view(self, one: Gateway, status: Mapping[str, Any] | None, pulse: "_Pulse") -> GatewayView:
@@ -449,6 +449,11 @@ class Telemetry:
             names.setdefault(one.gateway, set()).add(one.name)
         return [(one, frozenset(names.get(one.id, ()))) for one in self._registry.gateways() if one.disabled_ms is None]
 
+    def begun(self) -> dict[str, int]:
+        """When the present batch or crop of each gateway began (ms UTC), of those whose last status says so."""
+        bodies = {name: row["body"].get("begun_ms") for name, row in self._registry.statuses().items()}
+        return {name: at for name, at in bodies.items() if isinstance(at, int) and not isinstance(at, bool)}
+
     # --- what went wrong ----------------------------------------------------------------------------
 
     def dead_letters(
@@ -487,7 +492,7 @@ class Telemetry:
         message, whole = self._letters.get(digest)
         sender = message.topic.removeprefix(_BY_HTTP).removeprefix(f"{PREFIX}/").partition("/")[0]
         if not self._sees_all(scope) and sender not in self._names(None, scope):
-            raise NotFound(f"there is no dead letter {digest[:64]}")
+            raise NotFound(f"there is no dead letter {digest[:64]}", pointer="/digest")
         if not whole:
             raise Invalid("only the beginning of this message was kept; it cannot be replayed", code="truncated")
         if message.topic.startswith(_BY_HTTP):

@@ -102,7 +102,7 @@ class TakeAway:
             raise Conflict(f"export {number} is not ready", code="not_ready")
         path = self._path(job.body)
         if not path.is_file():
-            raise NotFound(f"there is no export {number}")
+            raise NotFound(f"there is no export {number}", pointer="/number")
         return path
 
     def remove(self, number: str, by: str) -> None:
@@ -114,7 +114,7 @@ class TakeAway:
     def _job(self, number: str, by: str) -> Job:
         job = self._jobs.find(f"{KIND}/{number}")
         if job is None or job.body["by"] != by:
-            raise NotFound(f"there is no export {number[:40]}")
+            raise NotFound(f"there is no export {number[:40]}", pointer="/number")
         return job
 
     def _path(self, body: Mapping[str, Any]) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -82,6 +82,11 @@ class Farm:
     rules: Mapping[str, Rule]
     actuators: tuple[Actuator, ...] = ()
     controls: tuple[Control, ...] = ()
+
+    def begun(self, at_ms: int) -> Farm:
+        """The same farm with a batch or crop that began then: rules that ask for ``age()`` begin to speak."""
+        rules = {name: replace(rule, begun_ms=at_ms) for name, rule in self.rules.items()}
+        return replace(self, rules=MappingProxyType(rules))
 
     @property
     def inputs(self) -> dict[str, Input]:

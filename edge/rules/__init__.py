@@ -6,9 +6,11 @@ they know
 
     ``mean(x, 30min)  min(x, d)  max(x, d)``   over a trailing window, time-weighted, half of it must be covered
     ``hours(condition, 24h)``                  hours of the window in which the condition held: share, duration, sums
+    ``count(condition, 5min)``             samples of the window at which the condition held: n of m
     ``rise(x, 15min)  ago(x, 24h)``            rate of change, comparison with an earlier day
     ``missing(x)``                             intervals since the last good sample: silence is a value, too
     ``between(5h, 21h)  month()  hour()``      schedule and season, in local time
+    ``age()``                              growth stage: days since the batch or crop began, unknown where nobody said
     ``abs exp ln pow10 least greatest``        for derived quantities, named under ``define``
 
 A value holds until the next sample, at most three intervals; after that it is *unknown*, and an unknown

@@ -62,9 +62,11 @@ _FUNCTIONS = {
     "ago": "xt",
     "missing": "x",
     "hours": "ct",
+    "count": "ct",
     "between": "tt",
     "month": "",
     "hour": "",
+    "age": "",
     "abs": "n",
     "exp": "n",
     "ln": "n",
@@ -291,7 +293,12 @@ _COMPARISONS: dict[str, Callable[[float, float], set[bool]]] = {
 
 
 _ANYTHING: Bounds = (-math.inf, math.inf)
-_FIXED: dict[str, Bounds] = {"missing": (0.0, math.inf), "month": (1.0, 12.0), "hour": (0.0, 24.0)}
+_FIXED: dict[str, Bounds] = {
+    "missing": (0.0, math.inf),
+    "month": (1.0, 12.0),
+    "hour": (0.0, 24.0),
+    "age": (-math.inf, math.inf),
+}
 
 
 def _bounds(node: Expression, ranges: Mapping[str, Bounds]) -> Bounds:
@@ -299,6 +306,8 @@ def _bounds(node: Expression, ranges: Mapping[str, Bounds]) -> Bounds:
         return node.value, node.value
     if node.op == "input":
         return ranges.get(node.name, _ANYTHING)
+    if node.op == "count":
+        return 0.0, math.inf
     if node.op == "hours":
         return 0.0, node.args[1].value / _UNIT_MS["h"]
     if node.op in _FIXED:

@@ -29,6 +29,7 @@ class Rule:
         texts: ``zh``, ``en`` (what is wrong), ``action_zh``, ``action_en`` (what to do), ``source``.
         ranges: physical range of each input, for the check that it can go on and off at all.
         offset_ms: local minus UTC time, for schedules.
+        begun_ms: when the present batch or crop began, for growth stages; None: ``age()`` is unknown.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Rule:
     texts: Mapping[str, str] = field(default_factory=dict)
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     offset_ms: int = CHINA_MS
+    begun_ms: int | None = None
 
     def __post_init__(self) -> None:
         for part in (self.on, self.off):
@@ -165,7 +167,7 @@ def step(rule: Rule, state: State, samples: Sequence[Sample], now_ms: int) -> tu
         kept = [mark for mark in trail if mark.at_ms <= start]
         known = list(_transitions(rule, kept[-1] if kept else state.base, trail[len(kept) :], None))
         trail = kept
-    view = View(rule.inputs, tracks, state.born_ms, rule.offset_ms)
+    view = View(rule.inputs, tracks, state.born_ms, rule.offset_ms, rule.begun_ms)
     before = trail[-1] if trail else state.base
     fresh = list(_run(rule, view, before, _instants(rule, tracks, start, now_ms), now_ms))
     found = list(_transitions(rule, before, fresh, view))
@@ -259,7 +261,7 @@ def _shown(rule: Rule, view: View, at_ms: int) -> dict[str, float | None]:
     return {node.text: view.value(node, at_ms) for node in nodes if node.op in _WORTH_SHOWING}
 
 
-_WORTH_SHOWING = frozenset({"input", "mean", "min", "max", "rise", "ago", "missing", "hours"})
+_WORTH_SHOWING = frozenset({"input", "mean", "min", "max", "rise", "ago", "missing", "hours", "count", "age"})
 
 
 def _news(known: list[Transition], found: list[Transition]) -> list[Transition]:
@@ -294,7 +296,7 @@ def _settle(rule: Rule, state: State, tracks: dict[str, Track], trail: list[Mark
 
 def explain(rule: Rule, state: State, at_ms: int | None = None) -> dict[str, float | None]:
     """What inputs and windows show at an instant (default: now); None unknown."""
-    view = View(rule.inputs, state.tracks, state.born_ms, rule.offset_ms)
+    view = View(rule.inputs, state.tracks, state.born_ms, rule.offset_ms, rule.begun_ms)
     return _shown(rule, view, state.tip_ms if at_ms is None else at_ms)
 
 

@@ -84,11 +84,20 @@ Value = float | None
 class View:
     """The values of expressions at instants, over fixed tracks.
 
-    ``born_ms`` is when watching began (for silence of a series never heard), ``offset_ms`` local minus UTC time.
+    ``born_ms`` is when watching began (for silence of a series never heard), ``offset_ms`` local minus UTC time,
+    ``begun_ms`` when the present batch of animals or the present crop began (None: nobody said).
     """
 
-    def __init__(self, inputs: Mapping[str, Input], tracks: Mapping[str, Track], born_ms: int, offset_ms: int) -> None:
+    def __init__(
+        self,
+        inputs: Mapping[str, Input],
+        tracks: Mapping[str, Track],
+        born_ms: int,
+        offset_ms: int,
+        begun_ms: int | None = None,
+    ) -> None:
         self._inputs, self._tracks, self._born_ms, self._offset_ms = inputs, tracks, born_ms, offset_ms
+        self._begun_ms = begun_ms
         self._seen: dict[int, dict[int, Value]] = {}  # by the identity of a node, which the rule keeps alive
 
     def truth(self, node: Expression, at_ms: int) -> bool | None:
@@ -148,6 +157,17 @@ class View:
         total = sum(length for length, value in self._pieces(node, at_ms) if value)
         return total / _HOUR_MS
 
+    def _count(self, node: Expression, at_ms: int) -> Value:
+        """Samples in the window at which the condition held: n of the last m."""
+        inner, start = node.args[0], at_ms - int(node.args[1].value)
+        seen, times = self._seen.setdefault(id(inner), {}), set[int]()
+        for name in inner.inputs():
+            held = self._tracks.get(self._inputs[name].series, _EMPTY).times
+            times.update(held[bisect.bisect_right(held, start) : bisect.bisect_right(held, at_ms)])
+        for time in times - seen.keys():
+            seen[time] = self.value(inner, time)
+        return float(sum(1 for time in times if seen[time]))
+
     def _mean(self, node: Expression, at_ms: int) -> Value:
         pieces = self._covered(node, at_ms)
         return sum(length * value for length, value in pieces) / sum(n for n, _ in pieces) if pieces else None
@@ -186,7 +206,7 @@ class View:
                 cuts.add(max(start, times[at]))
                 if ends < stop and (at + 1 == len(times) or times[at + 1] > ends):
                     cuts.add(max(start, ends))
-        if any(below.op in {"between", "hour", "month"} for below in inner.walk()):
+        if any(below.op in {"between", "hour", "month", "age"} for below in inner.walk()):
             cuts.update(range(start - start % 60_000 + 60_000, stop, 60_000))
         return sorted(cuts)
 
@@ -199,6 +219,10 @@ class View:
     def _hour(self, _node: Expression, at_ms: int) -> Value:
         return (at_ms + self._offset_ms) % _DAY_MS / _HOUR_MS
 
+    def _age(self, _node: Expression, at_ms: int) -> Value:
+        """Days since the batch began; before that it is negative."""
+        return None if self._begun_ms is None else (at_ms - self._begun_ms) / _DAY_MS
+
     def _month(self, _node: Expression, at_ms: int) -> Value:
         return float(_month_of((at_ms + self._offset_ms) // _DAY_MS))
 
@@ -208,6 +232,8 @@ _SPECIAL: dict[str, Callable[[View, Expression, int], Value]] = {
     "ago": View._ago,  # noqa: SLF001
     "rise": View._rise,  # noqa: SLF001
     "hours": View._hours,  # noqa: SLF001
+    "count": View._count,  # noqa: SLF001
+    "age": View._age,  # noqa: SLF001
     "mean": View._mean,  # noqa: SLF001
     "min": View._extreme,  # noqa: SLF001
     "max": View._extreme,  # noqa: SLF001

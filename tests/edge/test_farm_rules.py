@@ -131,3 +131,12 @@ source = "nobody"
 """
     with pytest.raises(FarmError, match=r"bad\.toml: rule always: .*never clear"):
         parse_farm(text, where="bad.toml")
+
+
+def test_silkworms_are_judged_by_the_age_of_their_batch():
+    cold = hold("room1/air_temperature", 24.0, 60)
+    for day, expected in ((3, [15.0]), (8, []), (15, [])):
+        rule = load_farm("silkworm_room").begun(T0 - day * 24 * HOUR).rules["young-cold"]
+        found = replay(rule, cold, T0 + HOUR)[1]
+        assert [(one.at_ms - T0) / MINUTE for one in found] == expected, day
+    assert raised("silkworm_room", "young-cold", cold, 60) == []  # nobody said when the batch began

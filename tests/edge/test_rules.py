@@ -2,6 +2,7 @@
 
 import random
 from bisect import bisect_right
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -274,3 +275,17 @@ def test_a_foreign_document_is_no_state():
     for document in ({}, {"format": 9}, {"format": 1, "born": 1}):
         with pytest.raises(RuleError):
             State.from_json(document)
+
+
+def test_n_of_m_counts_samples_not_time():
+    watch = rule("count(do > 5, 5min) >= 3")
+    transitions = run(watch, oxygen(6, 1, 6, 1, 6, 1, 1, 1, 1, 1), 9)[1]
+    assert said(transitions) == [("raised", 4), ("cleared", 5)]
+    assert transitions[0].values["count(do > 5, 5min)"] == 3
+
+
+def test_a_growth_stage_is_counted_from_the_batch_and_unknown_where_nobody_said():
+    stage = rule("age() >= 1 and do > 5")
+    assert run(stage, oxygen(*[9] * 5), 4)[1] == []
+    begun = replace(stage, begun_ms=T0 + 2 * MINUTE - 24 * HOUR)
+    assert said(run(begun, oxygen(*[9] * 5), 4)[1]) == [("raised", 2)]

@@ -15,8 +15,8 @@ DAY = [
 ]  # 2026-11-22 local midnight = 16:00 UTC the day before
 
 
-def test_four_farm_types_ship():
-    assert farm_names() == ("citrus_orchard", "fish_pond", "layer_house", "pig_barn")
+def test_five_farm_types_ship_one_of_them_added_as_data_alone():
+    assert farm_names() == ("citrus_orchard", "fish_pond", "layer_house", "pig_barn", "silkworm_room")
 
 
 @pytest.mark.parametrize("name", farm_names())

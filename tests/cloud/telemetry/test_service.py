@@ -394,7 +394,12 @@ class TestRoutes:
     def test_problems_are_problem_documents(self, client):
         answer = client.get("/api/v1/series/1/points?from=5&to=5")
         assert (answer.status_code, answer.json()["code"]) == (422, "empty_range")
-        assert client.get("/api/v1/series/99/points?from=5&to=9").status_code == 404
+        for path, pointer in (("/series/99/points?from=5&to=9", "/series"), ("/gateways/nobody", "/gateway")):
+            answer = client.get("/api/v1" + path)
+            assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (404, pointer)
+        answer = client.get(f"/api/v1/series/1/points?from=0&to={NOW}")
+        assert (answer.status_code, answer.json()["code"]) == (413, "range_too_large")
+        assert answer.json()["errors"] == [{"pointer": "/from", "code": "range_too_large"}]
         assert client.get("/api/v1/series/1/points?from=x&to=9").status_code == 422
 
     def test_dead_letters_are_for_operators_and_replays_for_administrators(self, client):
