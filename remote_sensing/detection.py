@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from remote_sensing import states as st
 from remote_sensing.cubes import Calendar, Float, LandError, Stack, searched_days, stack_of
 from remote_sensing.evidence import MIN_LOOKS, gather
-from remote_sensing.parcels import MU_M2, Coverage, checked, coverage, fuse, grid_of, parcel_looks
+from remote_sensing.parcels import MU_M2, Coverage, checked, coverages, fuse, grid_of, parcel_looks
 from remote_sensing.profiles import CN_ADMIN, Profile
 from remote_sensing.reasons import Onset, explain
 from remote_sensing.synthetic.textbook import textbook_model
@@ -228,7 +228,7 @@ def detect(  # noqa: PLR0913 - three things judged, six ways to judge them
 def _laid(parcels: gpd.GeoDataFrame, cube: xr.Dataset) -> tuple[gpd.GeoDataFrame, list[Coverage]]:
     grid = grid_of(cube)
     placed = checked(parcels, grid)
-    return placed, [coverage(shape, grid) for shape in placed.geometry]
+    return placed, coverages(list(placed.geometry), grid)
 
 
 class Workers(Protocol):

@@ -6,12 +6,16 @@ pixels by exact geometry, and such parcels are answered "not observable", never 
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import geopandas as gpd
 import numpy as np
 import shapely
 import xarray as xr
+from exactextract import exact_extract
+from exactextract.raster import NumPyRasterSource
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.transform import Affine
@@ -95,30 +99,32 @@ def _refuse_shifted(frame: gpd.GeoDataFrame) -> None:
 
 
 def coverage(shape: shapely.Geometry, grid: GeoBox) -> Coverage:
-    """Exact share of every pixel inside a polygon, in the grid's CRS.
+    """Exact share of every pixel inside one polygon, see ``coverages``."""
+    return coverages([shape], grid)[0]
 
-    Inner pixels are found by the geometry of their squares, border pixels by exact intersection; squares
-    outside the grid are left out. Equal to brute force over all pixels (tested).
+
+def coverages(shapes: Sequence[shapely.Geometry], grid: GeoBox) -> list[Coverage]:
+    """Exact share of every pixel inside each polygon, in the grid's CRS, by exactextract.
+
+    Squares outside the grid are left out. Equal to brute force over all pixels (tested).
     """
-    rows, columns = grid.shape
-    transform = grid.transform
-    left, bottom, right, top = (float(side) for side in shapely.bounds(shape))
-    first_c, last_c = sorted((side - transform.c) / transform.a for side in (left, right))
-    first_r, last_r = sorted((side - transform.f) / transform.e for side in (top, bottom))
-    c = np.arange(max(0, int(np.floor(first_c))), min(columns, int(np.ceil(last_c))))
-    r = np.arange(max(0, int(np.floor(first_r))), min(rows, int(np.ceil(last_r))))
-    if not c.size or not r.size:
-        return Coverage(np.zeros(0, np.int64), np.zeros(0, np.float32))
-    cc, rr = (part.ravel() for part in np.meshgrid(c, r))
-    x0, y0 = transform.c + cc * transform.a, transform.f + rr * transform.e
-    squares = shapely.box(x0, y0, x0 + transform.a, y0 + transform.e)
-    shapely.prepare(shape)
-    shares = np.where(shapely.contains_properly(shape, squares) | shapely.covers(shape, squares), 1.0, 0.0)
-    border = (shares == 0) & shapely.intersects(shape, squares)
-    area = abs(transform.a * transform.e)
-    shares[border] = shapely.area(shapely.intersection(shape, squares[border])) / area
+    box = grid.extent.boundingbox
+    # exactextract wants values where only the squares count: one zero, seen everywhere
+    nothing = np.broadcast_to(np.zeros((1, 1), np.float32), grid.shape)
+    raster = NumPyRasterSource(nothing, xmin=box.left, ymin=box.bottom, xmax=box.right, ymax=box.top)
+    frame = gpd.GeoDataFrame(geometry=list(shapes), crs=str(grid.crs))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Spatial reference system")
+        found = exact_extract(raster, frame, ["cell_id", "coverage"], output="pandas")
+    return [
+        _touched(np.asarray(cells), np.asarray(shares))
+        for cells, shares in zip(found["cell_id"], found["coverage"], strict=True)
+    ]
+
+
+def _touched(cells: NDArray[np.generic], shares: NDArray[np.generic]) -> Coverage:
     keep = shares > 0
-    return Coverage((rr * columns + cc)[keep], shares[keep].astype(np.float32))
+    return Coverage(cells[keep].astype(np.int64), shares[keep].astype(np.float32))
 
 
 def fuse(looks: Float, cover: Coverage) -> Float:

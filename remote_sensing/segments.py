@@ -21,7 +21,7 @@ from skimage.segmentation import felzenszwalb
 from remote_sensing.cubes import Calendar, Float, LandError, searched_days, stack_of
 from remote_sensing.detection import TILE_ROWS
 from remote_sensing.evidence import gather
-from remote_sensing.parcels import MU_M2, SURE_PIXELS, checked, coverage, grid_of
+from remote_sensing.parcels import MU_M2, SURE_PIXELS, checked, coverage, coverages, grid_of
 
 FEATURES = ("ndvi.low", "ndvi.middle", "ndvi.high", "ndvi.rise", "ndvi.fall")
 CONTRAST = 30.0
@@ -95,8 +95,10 @@ def terrace_clusters(parcels: gpd.GeoDataFrame, cube: xr.Dataset, *, reach_m: fl
     placed = checked(parcels, grid)
     hidden = [
         (str(name), shape)
-        for name, shape in zip(placed["parcel"], placed.geometry, strict=True)
-        if coverage(shape, grid).observability == "not_observable"
+        for name, shape, cover in zip(
+            placed["parcel"], placed.geometry, coverages(list(placed.geometry), grid), strict=True
+        )
+        if cover.observability == "not_observable"
     ]
     shapes = np.array([shape for _, shape in hidden], dtype=object)
     tree = shapely.STRtree(shapes)
