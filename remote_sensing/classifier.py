@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from remote_sensing.cubes import Float, LandError
 from remote_sensing.evidence import Evidence
@@ -38,17 +38,24 @@ class Labelled:
     """Labelled pixel-years.
 
     ``features`` (N, F) as in ``Evidence``; ``looks`` place in ``LOOKS`` (N,); ``clear`` looks a year (N,);
-    ``block`` number of the place (N,): calibration folds keep blocks whole.
+    ``block`` number of the place (N,): calibration folds keep blocks whole; ``kinds`` (N,) finer classes inside
+    the looks (this crop, that crop), each within one look: they are learnt
+    apart and answered together. None given: the looks themselves.
     """
 
     features: Float
     looks: NDArray[np.int64]
     clear: NDArray[np.int64]
     block: NDArray[np.int64]
+    kinds: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __post_init__(self) -> None:
+        if self.kinds.size != self.looks.size:
+            object.__setattr__(self, "kinds", self.looks)
 
     def pick(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Labelled:
         """The same for some rows only."""
-        return Labelled(self.features[rows], self.looks[rows], self.clear[rows], self.block[rows])
+        return Labelled(self.features[rows], self.looks[rows], self.clear[rows], self.block[rows], self.kinds[rows])
 
     @staticmethod
     def join(parts: Sequence[Labelled]) -> Labelled:
@@ -58,20 +65,31 @@ class Labelled:
             np.concatenate([part.looks for part in parts]),
             np.concatenate([part.clear for part in parts]),
             np.concatenate([part.block for part in parts]),
+            np.concatenate([part.kinds for part in parts]),
         )
 
 
-def labelled(evidence: Evidence, looks: NDArray[np.int64], block: NDArray[np.int64]) -> Labelled:
-    """Evidence (F, Y, N) with one label per year and pixel (Y, N) or per pixel (N,); -1 = no label."""
+def labelled(
+    evidence: Evidence,
+    looks: NDArray[np.int64],
+    block: NDArray[np.int64],
+    kinds: NDArray[np.int64] | None = None,
+) -> Labelled:
+    """Evidence (F, Y, N) with one label per year and pixel (Y, N) or per pixel (N,); -1 = no label.
+
+    ``kinds`` like ``looks``: finer classes, see ``Labelled``; None: the looks themselves.
+    """
     years, pixels = evidence.looks.shape
     tall = np.broadcast_to(looks, (years, pixels)).ravel()
+    fine = tall if kinds is None else np.broadcast_to(kinds, (years, pixels)).ravel()
     known = tall >= 0
     features = evidence.values.transpose(1, 2, 0).reshape(years * pixels, -1)
     return Labelled(
         features[known],
         tall[known].astype(np.int64),
-        evidence.looks.ravel()[known].astype(np.int64),
+        evidence.all_looks.ravel()[known].astype(np.int64),
         np.broadcast_to(block, (years, pixels)).ravel()[known].astype(np.int64),
+        fine[known].astype(np.int64),
     )
 
 
@@ -79,17 +97,19 @@ def labelled(evidence: Evidence, looks: NDArray[np.int64], block: NDArray[np.int
 class Recipe:
     """How to train: nets in the ensemble, hidden units, steps of Adam, rows a step, weight decay.
 
-    ``trees`` > 0 adds a forest beside the nets: steadier where labels come from few places, and slower.
+    ``boosts`` > 0 rounds of boosted trees stand beside the nets, ``step`` their learning rate, ``leaf`` the least
+    rows in a leaf: steadier where labels come from few places, and slower.
     """
 
     nets: int = 6
     hidden: int = 64
-    steps: int = 1400
+    steps: int = 1500
     batch: int = 256
     rate: float = 4e-3
-    decay: float = 2e-2
-    trees: int = 0
-    leaf: int = 2
+    decay: float = 6e-2
+    boosts: int = 0
+    step: float = 0.06
+    leaf: int = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +121,8 @@ class _Nets:
     last: Float
     last_bias: Float
 
-    def scores(self, x: Float) -> Float:
-        """Log of the nets' mean probability (N, C) for standardised rows (N, F): where they quarrel, it doubts."""
+    def chances(self, x: Float) -> Float:
+        """The nets' mean probability (N, K) for standardised rows (N, F): where they quarrel, it doubts."""
         count, inputs, hidden = self.first.shape
         wide = np.ascontiguousarray(self.first.transpose(1, 0, 2)).reshape(inputs, -1)
         total = np.empty((x.shape[0], self.last.shape[2]), np.float32)
@@ -112,13 +132,15 @@ class _Nets:
             scores = np.matmul(inner.reshape(-1, count, hidden).transpose(1, 0, 2), self.last)
             less_best(scores, self.last_bias[:, 0])
             mean_share(np.exp(scores, out=scores), total[begin : begin + ROWS])
-        answer: Float = np.log(np.maximum(total, np.float32(1e-6)))
-        return answer
+        return total
 
 
 @dataclass(frozen=True, slots=True)
-class _Forest:
-    """Trees as flat arrays, see ``kernels.forest_shares``; no trees at all is a forest too."""
+class _Boosted:
+    """Boosted trees as flat arrays, see ``kernels.forest_shares``; no trees at all is possible too.
+
+    ``leaves`` (nodes, C): what a leaf adds to the score of each look.
+    """
 
     feature: NDArray[np.int32]
     left: NDArray[np.int32]
@@ -128,38 +150,45 @@ class _Forest:
     roots: NDArray[np.int32]
 
     def scores(self, x: Float) -> Float:
-        """Log of the mean share (N, C), not under ``LEAST_SHARE``: trees never saw a gap they can be sure of."""
-        shares = forest_shares(x, (self.feature, self.left, self.right), self.splits, self.leaves, self.roots)
-        answer: Float = np.log(np.maximum(shares, np.float32(LEAST_SHARE)))
+        """Log-probability (N, C) of looks for rows (N, F), not under log of ``LEAST_SHARE``."""
+        mean = forest_shares(x, (self.feature, self.left, self.right), self.splits, self.leaves, self.roots)
+        answer: Float = np.maximum(_log_softmax(mean * np.float32(self.roots.size)), np.float32(np.log(LEAST_SHARE)))
         return answer
 
 
-def _grow(x: Float, target: NDArray[np.int64], classes: int, recipe: Recipe, seed: int) -> _Forest:
-    """Extremely randomised trees of scikit-learn, flattened."""
-    if not recipe.trees:
+def _boost(x: Float, target: NDArray[np.int64], classes: int, recipe: Recipe, seed: int) -> _Boosted:
+    """Histogram gradient boosting of scikit-learn, flattened; ``target`` place of the look."""
+    if not recipe.boosts:
         none = np.zeros(0, np.int32)
-        return _Forest(none, none, none, np.zeros(0, np.float32), np.zeros((0, classes), np.float32), none)
-    grown = ExtraTreesClassifier(
-        recipe.trees, min_samples_leaf=recipe.leaf, max_features=0.3, random_state=seed, n_jobs=1
+        return _Boosted(none, none, none, np.zeros(0, np.float32), np.zeros((0, classes), np.float32), none)
+    grown = HistGradientBoostingClassifier(
+        max_iter=recipe.boosts,
+        learning_rate=recipe.step,
+        max_leaf_nodes=15,
+        min_samples_leaf=recipe.leaf,
+        l2_regularization=1.0,
+        max_features=0.2,
+        early_stopping=False,
+        random_state=seed,
     ).fit(x, target)
-    sizes = [tree.tree_.node_count for tree in grown.estimators_]
+    # scikit-learn shows its boosted trees nowhere else; a test holds the flat ones to what it says itself
+    trees = [(place, tree.nodes) for row in grown._predictors for place, tree in enumerate(row)]  # noqa: SLF001
+    sizes = [nodes.size for _, nodes in trees]
     roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
-    parts: list[list[NDArray[np.generic]]] = [[], [], [], [], []]
-    for root, tree in zip(roots, (one.tree_ for one in grown.estimators_), strict=True):
-        leaf = tree.children_left < 0
-        share = tree.value[:, 0, :] / tree.value[:, 0, :].sum(axis=1, keepdims=True)
-        parts[0].append(np.where(leaf, -1, tree.feature).astype(np.int32))
-        parts[1].append((tree.children_left + root).astype(np.int32))
-        parts[2].append((tree.children_right + root).astype(np.int32))
-        parts[3].append(tree.threshold.astype(np.float32))
-        parts[4].append(share.astype(np.float32))
-    feature, left, right, splits, leaves = (np.concatenate(part) for part in parts)
-    return _Forest(
-        feature.astype(np.int32),
-        left.astype(np.int32),
-        right.astype(np.int32),
-        splits.astype(np.float32),
-        leaves.astype(np.float32),
+    base = np.asarray(grown._baseline_prediction, np.float32).ravel()  # noqa: SLF001 - as above
+    leaves = np.zeros((sum(sizes), classes), np.float32)
+    for root, (place, nodes) in zip(roots, trees, strict=True):
+        # of two looks only the second has trees of its own; each round carries its part of the starting score
+        adds = np.where(nodes["is_leaf"], nodes["value"] + base[place] / recipe.boosts, 0)
+        leaves[root : root + nodes.size, place + int(classes == 2)] = adds  # noqa: PLR2004 - two looks
+    every = np.concatenate([nodes for _, nodes in trees])
+    start = np.repeat(roots, sizes)
+    return _Boosted(
+        np.where(every["is_leaf"], -1, every["feature_idx"]).astype(np.int32),
+        (every["left"] + start).astype(np.int32),
+        (every["right"] + start).astype(np.int32),
+        every["num_threshold"].astype(np.float32),
+        leaves,
         roots,
     )
 
@@ -195,12 +224,16 @@ def _fit(x: Float, target: NDArray[np.int64], classes: int, recipe: Recipe, seed
     return _Nets(*weights)
 
 
-def _blended(x: Float, nets: _Nets, forest: _Forest) -> Float:
-    """Log-probability (N, C) of nets, or of nets and forest with equal say; ``x`` standardised, NaN = unseen."""
-    scores = nets.scores(np.nan_to_num(x, nan=0.0))
-    if forest.roots.size:
-        scores = np.float32(0.5) * (scores + forest.scores(np.nan_to_num(x, nan=UNSEEN)))
-    return scores
+def _blended(x: Float, nets: _Nets, boosted: _Boosted, together: Float) -> Float:
+    """Log-probability (N, C) of nets, or of nets and boosted trees with equal say; ``x`` standardised, NaN = unseen.
+
+    ``together`` (K, C), 0 or 1, adds the kinds of a look up.
+    """
+    scores = np.log(np.maximum(nets.chances(np.nan_to_num(x, nan=0.0)) @ together, np.float32(1e-6)))
+    if boosted.roots.size:
+        scores = np.float32(0.5) * (scores + boosted.scores(np.nan_to_num(x, nan=UNSEEN)))
+    answer: Float = scores
+    return answer
 
 
 def _gradients(weights: list[Float], x: Float, wanted: Float) -> list[Float]:
@@ -219,19 +252,27 @@ def _gradients(weights: list[Float], x: Float, wanted: Float) -> list[Float]:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained, calibrated emission (see ``states.Emission``). Save and load as npz; nothing is pickled."""
+    """A trained, calibrated emission (see ``states.Emission``). Save and load as npz; nothing is pickled.
+
+    ``kinds``: the look of every class that nets and forest tell apart; ``prior`` per known look.
+    """
 
     layers: tuple[str, ...]
     names: tuple[str, ...]
-    known: tuple[int, ...]
+    kinds: tuple[int, ...]
     nets: _Nets = field(repr=False)
-    forest: _Forest = field(repr=False)
+    boosted: _Boosted = field(repr=False)
     centre: Float = field(repr=False)
     spread: Float = field(repr=False)
     prior: Float = field(repr=False)
     temperature: float = 1.0
     half_looks: float = 0.0
     origin: str = "labels"
+
+    @property
+    def known(self) -> tuple[int, ...]:
+        """Looks it was shown, ascending places in ``LOOKS``."""
+        return tuple(sorted(set(self.kinds)))
 
     @property
     def id(self) -> str:
@@ -248,7 +289,7 @@ class Trained:
         """Calibrated log P(look | evidence) - log P(look) of the known looks: float32 (N, C)."""
         x = np.empty(features.shape, np.float32)
         standardise(features, self.centre, np.reciprocal(self.spread), CLIP, x)
-        seen = _blended(x, self.nets, self.forest)
+        seen = _blended(x, self.nets, self.boosted, _together(self.kinds))
         scores = np.maximum(seen - np.log(self.prior), FLOOR)
         voice = clear / (clear + self.half_looks) if self.half_looks else np.ones(clear.shape)
         answer: Float = (scores * (voice / self.temperature)[:, None]).astype(np.float32)
@@ -260,12 +301,12 @@ class Trained:
             raise LandError("missing_band", f"model {self.id} needs layers {', '.join(self.layers)}")
         count, years, pixels = evidence.values.shape
         flat = np.ascontiguousarray(evidence.values.reshape(count, years * pixels).T)
-        scores = self.log_odds(flat, evidence.looks.ravel())
+        scores = self.log_odds(flat, evidence.all_looks.ravel())
         out = np.full((len(LOOKS), years * pixels), np.float32(0))
         out[:] = scores.min(axis=1) - np.float32(1)
         out[list(self.known)] = scores.T
         shaped: Float = out.reshape(len(LOOKS), years, pixels).transpose(1, 0, 2)
-        return np.where(evidence.looks[:, None, :] > 0, shaped, np.float32(0))
+        return np.where(evidence.heard[:, None, :], shaped, np.float32(0))
 
     def save(self, path: Path) -> None:
         """Write as npz."""
@@ -273,17 +314,17 @@ class Trained:
             path,
             layers=np.array(self.layers),
             names=np.array(self.names),
-            known=np.array(self.known),
+            kinds=np.array(self.kinds),
             first=self.nets.first,
             first_bias=self.nets.first_bias,
             last=self.nets.last,
             last_bias=self.nets.last_bias,
-            feature=self.forest.feature,
-            left=self.forest.left,
-            right=self.forest.right,
-            splits=self.forest.splits,
-            leaves=self.forest.leaves,
-            roots=self.forest.roots,
+            feature=self.boosted.feature,
+            left=self.boosted.left,
+            right=self.boosted.right,
+            splits=self.boosted.splits,
+            leaves=self.boosted.leaves,
+            roots=self.boosted.roots,
             centre=self.centre,
             spread=self.spread,
             prior=self.prior,
@@ -301,9 +342,11 @@ class Trained:
                 return Trained(
                     layers=tuple(held["layers"].tolist()),
                     names=tuple(held["names"].tolist()),
-                    known=tuple(held["known"].tolist()),
+                    kinds=tuple(held["kinds"].tolist()),
                     nets=_Nets(held["first"], held["first_bias"], held["last"], held["last_bias"]),
-                    forest=_Forest(*(held[name] for name in ("feature", "left", "right", "splits", "leaves", "roots"))),
+                    boosted=_Boosted(
+                        *(held[name] for name in ("feature", "left", "right", "splits", "leaves", "roots"))
+                    ),
                     centre=held["centre"],
                     spread=held["spread"],
                     prior=held["prior"],
@@ -346,15 +389,22 @@ def _train_plain(
     seed: int,
     rest: tuple[float, float, str],
 ) -> Trained:
-    known = np.unique(data.looks)
+    kinds, first, target = np.unique(data.kinds, return_index=True, return_inverse=True)
     centre, spread = _standards(data.features)
     x = np.clip((data.features - centre) / spread, -CLIP, CLIP).astype(np.float32)
-    target = np.searchsorted(known, data.looks)
-    share = np.bincount(target, minlength=known.size) / target.size
-    nets = _fit(np.nan_to_num(x, nan=0.0), target, known.size, recipe, seed)
-    forest = _grow(np.nan_to_num(x, nan=UNSEEN), target, known.size, recipe, seed)
-    kept = tuple(int(look) for look in known)
-    return Trained(layers, names, kept, nets, forest, centre, spread, share.astype(np.float32), *rest)
+    share = np.unique(data.looks, return_counts=True)[1] / target.size
+    nets = _fit(np.nan_to_num(x, nan=0.0), target, kinds.size, recipe, seed)
+    looks, place = np.unique(data.looks, return_inverse=True)
+    boosted = _boost(np.nan_to_num(x, nan=UNSEEN), place, looks.size, recipe, seed)
+    look_of = tuple(int(look) for look in data.looks[first])
+    return Trained(layers, names, look_of, nets, boosted, centre, spread, share.astype(np.float32), *rest)
+
+
+def _together(kinds: tuple[int, ...]) -> Float:
+    """Kinds (K,) -> 0/1 (K, C): which kinds make up each look, looks ascending."""
+    looks = np.unique(kinds)
+    answer: Float = (np.asarray(kinds)[:, None] == looks).astype(np.float32)
+    return answer
 
 
 def _standards(features: Float) -> tuple[Float, Float]:
@@ -376,7 +426,9 @@ def _calibrate(
         return 1.5, 2.0
     fold = np.random.default_rng(seed).permutation(blocks.size) % 3
     of_row = fold[np.searchsorted(blocks, data.block)]
-    small = replace(recipe, nets=min(recipe.nets, 4), steps=recipe.steps // 2, trees=recipe.trees // 3)
+    small = replace(
+        recipe, nets=min(recipe.nets, 4), steps=recipe.steps // 2, boosts=recipe.boosts // 2, step=recipe.step * 2
+    )
     held: list[tuple[Float, NDArray[np.int64], NDArray[np.int64]]] = []
     for part in range(3):
         rest = data.pick(of_row != part)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from remote_sensing import states as st
 from remote_sensing.cubes import Calendar, Float, LandError, Stack, searched_days, stack_of
 from remote_sensing.evidence import MIN_LOOKS, gather
+from remote_sensing.neighbours import beside_neighbours
 from remote_sensing.parcels import MU_M2, Coverage, checked, coverages, fuse, grid_of, parcel_looks
 from remote_sensing.profiles import CN_ADMIN, Profile
 from remote_sensing.reasons import Onset, explain
@@ -163,7 +164,7 @@ def judge_pixels(
     season, emission = calendar or Calendar(), model or default_model(cube)
     stack = stack_of(cube)
     years = _years(cube, stack, season)
-    evidence = gather(stack, season, years, emission.layers)
+    evidence = gather(beside_neighbours(stack, emission.layers), season, years, emission.layers)
     links = chain or st.Chain.for_land(known_cropland=False)
     return st.infer(emission.loglik(evidence), st.decided_years(evidence), years, links)
 
@@ -207,7 +208,7 @@ def detect(  # noqa: PLR0913 - three things judged, six ways to judge them
     years = _years(cube, stack, season)
     links = chain or st.Chain.for_land(known_cropland=known_cropland)
     placed, covers = _laid(parcels, cube) if parcels is not None else (None, [])
-    pixels = _Pixels(stack, season, years, emission)
+    pixels = _Pixels(beside_neighbours(stack, emission.layers), season, years, emission)
     pixels.run(links, profile, _Pace(progress, workers, tile_rows))
     synthetic = bool(cube.attrs.get("synthetic", False))
     made = _Maker(years, profile, emission, synthetic)

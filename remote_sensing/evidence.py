@@ -25,6 +25,8 @@ PIXELS = 4096
 """Pixels whose layers are made at a time."""
 MIN_LOOKS = 5
 """A crop year with fewer clear looks (optical and radar dates together) stays undecided."""
+FAINT = 3
+"""A crop year with fewer says nothing at all; from here to ``MIN_LOOKS`` it is heard, faintly, but never judged."""
 
 _PER_LAYER_NAMES = ("mean", "cos1", "sin1", "cos2", "sin2", "cos3", "sin3", "rmse")
 _SPREAD_NAMES = ("low", "middle", "high", "rise", "fall")
@@ -37,7 +39,8 @@ class Evidence:
     """What the years say, one column a pixel.
 
     ``values``: float32 (F, Y, N), named by ``names`` ("looks", "cycles", "soil", "flooded", then
-    "<layer>.<number>"); NaN = not observed. ``looks``, ``radar_looks``: int16 (Y, N), clear dates.
+    "<layer>.<number>"); NaN = not observed. ``looks``, ``radar_looks``: int16 (Y, N), clear dates; radar that is
+    not among the layers was not looked at.
     """
 
     names: tuple[str, ...]
@@ -45,6 +48,16 @@ class Evidence:
     values: Float
     looks: NDArray[np.int16]
     radar_looks: NDArray[np.int16]
+
+    @property
+    def all_looks(self) -> NDArray[np.int16]:
+        """Optical and radar dates together (Y, N)."""
+        return self.looks + self.radar_looks
+
+    @property
+    def heard(self) -> NDArray[np.bool_]:
+        """Years (Y, N) with looks enough to say anything."""
+        return self.all_looks >= FAINT
 
     def get(self, name: str) -> Float:
         """One number (Y, N) by name."""
@@ -89,7 +102,8 @@ def gather(stack: Stack, calendar: Calendar, years: tuple[int, ...], layers: tup
     looks = values[0].astype(np.int16)
     if len(optical) < len(chosen):
         values = np.concatenate([values, _radar_evidence(stack, calendar, years, chosen[len(optical) :])])
-    return Evidence(feature_names(chosen), years, values, looks, _radar_looks(stack, calendar, years))
+    radar = _radar_looks(stack, calendar, years, chosen[len(optical) :])
+    return Evidence(feature_names(chosen), years, values, looks, radar)
 
 
 def _optical_evidence(stack: Stack, calendar: Calendar, years: tuple[int, ...], names: tuple[str, ...]) -> Float:
@@ -126,13 +140,14 @@ def _radar_evidence(stack: Stack, calendar: Calendar, years: tuple[int, ...], na
     return seen[SHARED:]
 
 
-def _radar_looks(stack: Stack, calendar: Calendar, years: tuple[int, ...]) -> NDArray[np.int16]:
+def _radar_looks(stack: Stack, calendar: Calendar, years: tuple[int, ...], names: tuple[str, ...]) -> NDArray[np.int16]:
+    """Dates (Y, N) on which all of the radar layers ``names`` were seen; none asked for, none seen."""
     pixels = stack.clear.shape[1]
-    if not stack.radar:
+    if not names or not set(names) <= stack.radar.keys():
         return np.zeros((len(years), pixels), np.int16)
     borders = calendar.split(stack.radar_days, years)
-    seen: NDArray[np.bool_] = np.logical_and.reduce([band != MISSING for band in stack.radar.values()])
+    seen: NDArray[np.bool_] = np.logical_and.reduce([stack.radar[name] != MISSING for name in names])
     return np.stack([seen[a:b].sum(axis=0) for a, b in itertools.pairwise(borders)]).astype(np.int16)
 
 
-__all__ = ["MIN_LOOKS", "TERMS", "Evidence", "design_matrix", "feature_names", "gather"]
+__all__ = ["FAINT", "MIN_LOOKS", "TERMS", "Evidence", "design_matrix", "feature_names", "gather"]

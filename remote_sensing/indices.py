@@ -52,6 +52,7 @@ LAYERS: Mapping[str, tuple[tuple[frozenset[str], ...], Callable[[Bands], Float]]
     "nir": ((frozenset({"nir"}),), lambda bands: plain(bands["nir"])),
     "blue": ((frozenset({"blue"}),), lambda bands: plain(bands["blue"])),
     "swir2": ((frozenset({"swir2"}),), lambda bands: plain(bands["swir2"])),
+    "contrast": ((frozenset({"contrast"}),), lambda bands: plain(bands["contrast"])),
 }
 """Layer -> (the sets of bands any of which is enough, how to compute it)."""
 

@@ -117,14 +117,14 @@ def coverages(shapes: Sequence[shapely.Geometry], grid: GeoBox) -> list[Coverage
         warnings.filterwarnings("ignore", message="Spatial reference system")
         found = exact_extract(raster, frame, ["cell_id", "coverage"], output="pandas")
     return [
-        _touched(np.asarray(cells), np.asarray(shares))
+        _touched(np.asarray(cells, np.int64), np.asarray(shares, np.float64))
         for cells, shares in zip(found["cell_id"], found["coverage"], strict=True)
     ]
 
 
-def _touched(cells: NDArray[np.generic], shares: NDArray[np.generic]) -> Coverage:
+def _touched(cells: NDArray[np.int64], shares: NDArray[np.float64]) -> Coverage:
     keep = shares > 0
-    return Coverage(cells[keep].astype(np.int64), shares[keep].astype(np.float32))
+    return Coverage(cells[keep], shares[keep].astype(np.float32))
 
 
 def fuse(looks: Float, cover: Coverage) -> Float:

@@ -21,7 +21,7 @@ from remote_sensing.cubes import MISSING, Calendar, Float, pack_values
 from remote_sensing.synthetic import phenology as ph
 from remote_sensing.synthetic.land import PIXEL_M, Land, fates, make_land, polygons
 from remote_sensing.synthetic.paint import FINE, blur_weights, draw
-from remote_sensing.synthetic.spectra import spectra
+from remote_sensing.synthetic.spectra import HAZE, spectra
 from remote_sensing.synthetic.weather import USUAL_LOOKS, Sky, skies, veil
 
 CRS = "EPSG:32648"
@@ -129,13 +129,13 @@ def _observe(land: Land, kept: NDArray[np.int64], looks: _Looks, rng: np.random.
     """Draw every kept date and put clouds, light and noise on it."""
     days, sky, seen, shifts = looks
     size = land.height_m.shape[0]
-    bare = seen[0].mean(axis=1)[land.owners[::FINE, ::FINE]] > 0.16  # noqa: PLR2004 - bright ground
+    bare = seen[0].mean(axis=1)[land.painted[::FINE, ::FINE]] > 0.16  # noqa: PLR2004 - bright ground
     bands = np.empty((len(BANDS), kept.size, size, size), np.int16)
     clear = np.empty((kept.size, size, size), bool)
     weights = blur_weights()
     for place, n in enumerate(kept):
         sun = sun_position(int(days[n]))
-        drawn = draw(land.owners, seen[n], (int(shifts[n, 0]), int(shifts[n, 1])), weights)
+        drawn = draw(land.painted, seen[n], (int(shifts[n, 0]), int(shifts[n, 1])), weights)
         above = veil(size, sky[n], sun, bare, rng)
         drawn *= _light(land, sun, float(rng.uniform(0.1, 0.25)))
         drawn *= 1 - 0.45 * above.shadow
@@ -159,7 +159,7 @@ def _observe(land: Land, kept: NDArray[np.int64], looks: _Looks, rng: np.random.
 
 def _sensor(band: Float, place: int, haze: float, rng: np.random.Generator) -> Float:
     """Haze, residual of the atmospheric correction, view angle and random noise of one band and date."""
-    veiling = haze * (0.10, 0.06, 0.04, 0.015, 0.006, 0.003)[place]
+    veiling = haze * HAZE[place]
     common = rng.normal(1, 0.05 if place == 0 else 0.03) * rng.uniform(0.97, 1.03)
     noise = rng.standard_normal(band.shape, dtype=np.float32) * (np.float32(0.002) + np.float32(0.015) * band)
     seen: Float = np.clip(band * np.float32(common) + np.float32(veiling) + noise, 0.0005, 1.2).astype(np.float32)
@@ -182,7 +182,7 @@ def _radar(land: Land, start: int, plan: ph.Plan, rng: np.random.Generator) -> x
         vv = np.where(built, -6.0, -12 + 2.5 * grown[n] - 7 * water[n] * (1 - grown[n]) + moist)
         vh = np.where(built, -13.0, -21 + 6.5 * grown[n] - 5 * water[n] * (1 - grown[n]) + moist)
         table = (10 ** (np.stack([vv, vh], axis=1) / 10)).astype(np.float32)
-        drawn = draw(land.owners, table, (0, 0), weights)
+        drawn = draw(land.painted, table, (0, 0), weights)
         drawn *= rng.gamma(4.4, 1 / 4.4, drawn.shape).astype(np.float32)
         out[:, n] = pack_values(10 * np.log10(np.maximum(drawn, 1e-5)), 1e-2)
     dims = ("time_radar", "y", "x")

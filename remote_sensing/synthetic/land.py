@@ -19,12 +19,29 @@ from remote_sensing.synthetic.weather import random_field
 
 PIXEL_M = 10.0
 MEDIAN_M2 = 600.0
-FATES = ("stable", "abandoned", "fallow", "seasonal", "recultivated", "orchard", "forest", "built")
+FATES = (
+    "stable",
+    "abandoned",
+    "fallow",
+    "seasonal",
+    "recultivated",
+    "orchard",
+    "forest",
+    "built",
+    "merged",
+    "landslide",
+)
+HEDGED = 0.2
+"""Share of terraces whose edges carry slowly growing shrub while the field inside is worked as ever."""
 
 
 @dataclass(frozen=True, slots=True)
 class Land:
-    """Terrain and cells: ``height_m`` (rows, columns), ``owners`` fine grid of cell numbers, seeds' facts."""
+    """Terrain and cells: ``height_m`` (rows, columns), ``owners`` fine grid of cell numbers, seeds' facts.
+
+    ``painted`` is ``owners`` with the shrubby edges as cells of their own, numbered after all others; ``hedged``
+    the terraces they belong to. ``beside`` (fields,): a field that touches each field, or the field itself.
+    """
 
     height_m: NDArray[np.float64]
     slope_deg: NDArray[np.float64]
@@ -33,6 +50,9 @@ class Land:
     fields: NDArray[np.int64]
     cell_height: NDArray[np.float64]
     cell_slope: NDArray[np.float64]
+    painted: NDArray[np.int32]
+    hedged: NDArray[np.int64]
+    beside: NDArray[np.int64]
 
 
 def make_land(size: int, parcels: int, rng: np.random.Generator) -> Land:
@@ -48,7 +68,33 @@ def make_land(size: int, parcels: int, rng: np.random.Generator) -> Land:
     fine = size * FINE
     owners = terraces(fine, seeds, 48)
     at = tuple(np.clip((seeds[:, k] / FINE).astype(int), 0, size - 1) for k in (1, 0))
-    return Land(height, slope, aspect, owners, fields, height[at], slope[at])
+    painted, hedged = _edges(owners, fields.size, len(seeds), rng)
+    beside = _touching(owners, fields.size)
+    return Land(height, slope, aspect, owners, fields, height[at], slope[at], painted, hedged, beside)
+
+
+def _edges(
+    owners: NDArray[np.int32], fields: int, cells: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The drawing with one fine cell of shrub along the edges of some terraces; and which terraces."""
+    border = np.zeros(owners.shape, bool)
+    for axis in (0, 1):
+        parted = np.diff(owners, axis=axis) != 0
+        border |= np.pad(parted, [(0, int(axis == 0)), (0, int(axis == 1))])
+        border |= np.pad(parted, [(int(axis == 0), 0), (int(axis == 1), 0)])
+    hedged = np.flatnonzero(rng.random(fields) < HEDGED)
+    number = np.full(cells, -1, np.int32)
+    number[hedged] = cells + np.arange(hedged.size)
+    shrub = border & (number[owners] >= 0)
+    return np.where(shrub, number[owners], owners).astype(np.int32), hedged
+
+
+def _touching(owners: NDArray[np.int32], fields: int) -> NDArray[np.int64]:
+    out = np.arange(fields)
+    left, right = owners[:, :-1], owners[:, 1:]
+    both = (left != right) & (left < fields) & (right < fields)
+    out[left[both]] = right[both]
+    return out
 
 
 def _seeds(
@@ -96,20 +142,27 @@ def polygons(land: Land, transform: Affine, crs: str) -> gpd.GeoDataFrame:
 
 def fates(land: Land, years: int, rng: np.random.Generator) -> tuple[ph.Plan, list[str]]:
     """What each cell carries and goes through, year by year, and the fate's name per cell."""
-    cells = land.cell_height.size
-    kinds = np.empty(cells, np.int64)
+    cells, edges = land.cell_height.size, land.hedged.size
+    kinds = np.empty(cells + edges, np.int64)
     low, high = np.quantile(land.cell_height, [0.4, 0.85])
     for cell in range(cells):
         kinds[cell] = _kind(cell < land.fields.size, land.cell_height[cell], (low, high), rng)
+    kinds[cells:] = ph.MAIZE_POTATO
     plan_kinds = np.repeat(kinds[None], years, axis=0)
-    states = np.full((years, cells), st.CULTIVATED)
-    ages = np.zeros((years, cells), np.int64)
+    states = np.full((years, cells + edges), st.CULTIVATED)
+    ages = np.zeros((years, cells + edges), np.int64)
+    states[:, cells:] = st.OLD
+    ages[:, cells:] = np.arange(years)[:, None] // 2 + rng.integers(0, 3, edges)
     names = []
     for cell in range(cells):
         steep = land.cell_slope[cell] > 15 or land.cell_height[cell] > 800  # noqa: PLR2004 - degrees, metres
         fate = _fate(int(kinds[cell]), steep=bool(steep), years=years, rng=rng)
         names.append(fate)
         _live(fate, (plan_kinds[:, cell], states[:, cell], ages[:, cell]), rng)
+    for cell in (cell for cell, fate in enumerate(names) if fate == "merged"):
+        # one farmer works two terraces as one from some year on: the crop changes, the cultivation goes on
+        other = int(kinds[land.beside[cell]])
+        plan_kinds[int(rng.integers(1, years - 1)) :, cell] = other if other in ph.CROPS else kinds[cell]
     drought = (int(rng.integers(1, years)),) if years > 3 else ()  # noqa: PLR2004 - short series keep their rain
     return ph.Plan(plan_kinds, states, ages, drought), names
 
@@ -128,7 +181,7 @@ def _fate(kind: int, *, steep: bool, years: int, rng: np.random.Generator) -> st
     if kind not in ph.CROPS or years < 4:  # noqa: PLR2004 - a story needs four years
         return "stable"
     gone = 0.25 if steep else 0.15
-    shares = np.array([0.53, gone, 0.07, 0.07, 0.05, 0.05, 0.04, 0.03])
+    shares = np.array([0.49, gone, 0.07, 0.07, 0.05, 0.05, 0.04, 0.03, 0.03, 0.01])
     return FATES[int(rng.choice(len(FATES), p=shares / shares.sum()))]
 
 
@@ -149,7 +202,7 @@ def _live(fate: str, column: Column, rng: np.random.Generator) -> None:
         states[:] = fixed[int(kinds[0])]
         ages[:] = 9
         return
-    begin = int(rng.integers(1, years - 1))
+    begin = int(rng.integers(1, max(2, years - 1)))
     if fate == "abandoned":
         _idle(states, ages, begin, years)
     elif fate == "recultivated":
@@ -168,6 +221,10 @@ def _live(fate: str, column: Column, rng: np.random.Generator) -> None:
     elif fate == "built":
         states[begin:] = st.BUILT
         kinds[begin:] = int(rng.choice([ph.BUILT, ph.GREENHOUSE, ph.SOLAR]))
+    elif fate == "landslide":
+        # buried under rubble the land is lost, not left: no owner could work it
+        states[begin:] = st.BUILT
+        kinds[begin:] = ph.RUBBLE
 
 
 def _idle(states: NDArray[np.int64], ages: NDArray[np.int64], begin: int, end: int) -> None:

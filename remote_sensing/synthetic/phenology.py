@@ -30,7 +30,8 @@ YEAR_DAYS = 365.2425
     DECIDUOUS,
     MEADOW,
     WATER,
-) = range(13)
+    RUBBLE,
+) = range(14)
 KINDS = (
     "rice",
     "rape_rice",
@@ -45,6 +46,7 @@ KINDS = (
     "deciduous",
     "meadow",
     "water",
+    "rubble",
 )
 CROPS = (RICE, RAPE_RICE, MAIZE_POTATO, VEGETABLES)
 
@@ -74,6 +76,7 @@ _BASE = {
     DECIDUOUS: 0.45,
     MEADOW: 0.45,
     WATER: 0.16,
+    RUBBLE: 0.13,
 }
 _SEASONS: dict[int, tuple[Season, ...]] = {
     RICE: (Season(221, 326, 0.68),),
@@ -89,6 +92,7 @@ _SEASONS: dict[int, tuple[Season, ...]] = {
     DECIDUOUS: (Season(212, 390, 0.38, 9, 12),),
     MEADOW: (Season(185, 255, 0.32, 14, 4), Season(268, 400, 0.28, 12, 20)),
     WATER: (),
+    RUBBLE: (Season(180, 380, 0.06, 25, 25),),
 }
 WEED_BASE = (0.35, 0.45, 0.50, 0.55, 0.575, 0.60)
 """Lowest NDVI of idle land by years since the last crop; weeds fill quickly in a humid climate."""

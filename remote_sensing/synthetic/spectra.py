@@ -15,6 +15,8 @@ _WATER = np.array([0.060, 0.070, 0.050, 0.03, 0.015, 0.01])
 _BUILT = np.array([0.140, 0.150, 0.160, 0.20, 0.25, 0.23])
 _GREENHOUSE = np.array([0.300, 0.310, 0.310, 0.39, 0.31, 0.26])
 _SOLAR = np.array([0.060, 0.060, 0.065, 0.09, 0.08, 0.07])
+HAZE = np.array([0.20, 0.12, 0.08, 0.03, 0.012, 0.006])
+"""Reflectance that is left in each band per unit of optical depth after a half-done correction."""
 SNOW = np.array([0.65, 0.64, 0.62, 0.56, 0.12, 0.10])
 _COVERS = {ph.BUILT: _BUILT, ph.GREENHOUSE: _GREENHOUSE, ph.SOLAR: _SOLAR, ph.WATER: _WATER}
 

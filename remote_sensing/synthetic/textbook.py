@@ -7,6 +7,7 @@ seen no real pixel, and its id says so ("nets-textbook-...").
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from remote_sensing.classifier import Labelled, Recipe, Trained, labelled, train
 from remote_sensing.cubes import Calendar, Float, Stack, pack_values
 from remote_sensing.evidence import feature_names, gather
 from remote_sensing.synthetic import phenology as ph
-from remote_sensing.synthetic.spectra import SNOW, spectra
+from remote_sensing.synthetic.spectra import HAZE, SNOW, spectra
 
 _HOME = Path(__file__).parent
 _PLOTS, _YEARS, _DRAWS = 420, 3, 6
@@ -59,17 +60,17 @@ def textbook_model(layers: tuple[str, ...] = ("ndvi",), seed: int = 0) -> Traine
 def retrain(layers: tuple[str, ...], seed: int = 0) -> Trained:
     """Train it afresh; ``python -m remote_sensing.synthetic.textbook`` writes the shipped weights this way."""
     names = feature_names(layers)
-    return train(
-        textbook_rows(layers, _DRAWS, seed), names, layers, recipe=Recipe(nets=4), seed=seed, origin="textbook"
-    )
+    rows = Labelled.join([_drawn(layers, seed * 1000 + draw) for draw in range(_DRAWS)])
+    return train(rows, names, layers, recipe=Recipe(nets=4), seed=seed, origin="textbook")
 
 
 def textbook_rows(layers: tuple[str, ...], draws: int = 1, seed: int = 0) -> Labelled:
-    """Labelled plot-years from the textbook, to stand beside the few real labels of a place.
+    """Labelled plot-years from the textbook, to stand beside the few real labels of a place: by looks, not by kinds.
 
     Radar layers are missing in them: what radar says is learnt from real labels only.
     """
-    return Labelled.join([_drawn(layers, seed * 1000 + draw) for draw in range(draws)])
+    rows = Labelled.join([_drawn(layers, seed * 1000 + draw) for draw in range(draws)])
+    return replace(rows, kinds=rows.looks)
 
 
 def _drawn(layers: tuple[str, ...], seed: int) -> Labelled:
@@ -92,7 +93,7 @@ def _drawn(layers: tuple[str, ...], seed: int) -> Labelled:
     evidence = gather(stack, Calendar(), (2001, 2002, 2003), layers)
     looks = _looks(kinds, states)
     looks[evidence.looks < 3] = -1  # noqa: PLR2004 - nothing can be learnt from one or two looks
-    return labelled(evidence, looks, np.arange(_PLOTS) % 9 + 100 * seed)
+    return labelled(evidence, looks, np.arange(_PLOTS) % 9 + 100 * seed, chosen)
 
 
 def _looks(kinds: NDArray[np.int64], states: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -126,7 +127,7 @@ def _noisy(days: NDArray[np.int64], values: Float, rng: np.random.Generator) -> 
     missed = (rng.random((dates, plots)) < 0.04) * rng.uniform(0.1, 0.8, (dates, plots))  # noqa: PLR2004 - mask errors
     out = (1 - missed[..., None]) * out + missed[..., None] * 0.5
     out *= rng.normal(1, 0.04, (dates, 1, 6))
-    out += rng.uniform(0, 0.3, (dates, 1, 1)) * np.array([0.10, 0.06, 0.04, 0.015, 0.006, 0.003])
+    out += rng.uniform(0, 0.3, (dates, 1, 1)) * HAZE
     out += rng.standard_normal(out.shape) * (0.003 + 0.03 * out)
     noisy: Float = np.clip(out, 0.001, 1.2).astype(np.float32)
     return noisy

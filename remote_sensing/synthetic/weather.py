@@ -32,11 +32,11 @@ def skies(
     for n in range(days.size):
         luck = luck if n and rng.random() < LINK else rng.random()
         share = float(np.clip(CLEAR_SHARE[months[n] - 1] * SHADOW_AND_HAZE * thin[n], 0, 0.68))
-        haze = float(rng.uniform(0.02, 0.12))
+        haze = float(rng.uniform(0.05, 0.3))
         if luck < 0.46 * share:
             made.append(Sky(0.0, haze))
         elif luck < 1.46 * share:
-            made.append(Sky(float(np.clip(rng.beta(2.0, 2.3), 0.06, 0.94)), float(rng.uniform(0.05, 0.3))))
+            made.append(Sky(float(np.clip(rng.beta(2.0, 2.3), 0.06, 0.94)), haze))
         else:
             made.append(Sky(1.0, haze))
     return made

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from land_series import MODIS_LAYERS, Samples, first, read_samples, series_cube, train_on
+from land_series import MODIS_LAYERS, Samples, first, read_samples, train_on
 
 from remote_sensing import Calendar
 from remote_sensing import states as st
-from remote_sensing.classifier import Recipe
 from remote_sensing.detection import judge_pixels
 from remote_sensing.labels import read_labels
 from remote_sensing.scenes import open_scene
@@ -76,7 +75,15 @@ def read_fields(path) -> Samples:
         table["label_1"].to_numpy(str),
         {"ndvi": table[columns].to_numpy(float)},
         np.datetime64("2001-01-01") + days - 1,
+        _scenes(table),
     )
+
+
+def _scenes(table):
+    """Fields seen together: of one degree cell and one year. Their common weather is no sign of fallow."""
+    year = table["year"] if "year" in table else pd.to_datetime(table["date"]).dt.year
+    east, north = np.floor(table["lon"]).astype(int), np.floor(table["lat"]).astype(int)
+    return np.array([f"{when}/{x}/{y}" for when, x, y in zip(year, east, north, strict=True)])
 
 
 def score_central_asia(report, train_folder, data_folder):
@@ -107,16 +114,13 @@ def score_central_asia(report, train_folder, data_folder):
 def _fallow_odds(teacher, fields, seed):
     """log P(not worked) of fields through the pixel-series door, after training on the teacher's fields."""
     masks = np.random.default_rng(seed).random((300, teacher.times.size)) < np.linspace(0.5, 1, 300)[:, None]
-    model = train_on(
-        teacher, masks, ("ndvi",), CALENDAR_YEAR, draws=3, seed=seed, recipe=Recipe(nets=6, steps=2500, trees=200)
-    )
-    cube = series_cube(
-        fields.times.astype("datetime64[s]"), fields.bands, np.ones((fields.ids.size, fields.times.size), bool)
-    )
-    cube.attrs["period"] = ["2001-01-01", "2001-12-31"]
-    found = judge_pixels(cube, model=model, calendar=CALENDAR_YEAR)
-    unworked = found.states[0, [*st.IDLE, st.NATURE]].sum(axis=0)
-    return np.log(unworked + 1e-9)
+    model = train_on(teacher, masks, ("ndvi", "contrast"), CALENDAR_YEAR, draws=3, seed=seed)
+    odds = np.zeros(fields.ids.size)
+    for scene in np.unique(fields.scene):
+        here = fields.scene == scene
+        found = judge_pixels(fields.pick(here).cube(CALENDAR_YEAR), model=model, calendar=CALENDAR_YEAR)
+        odds[here] = np.log(found.states[0, [*st.IDLE, st.NATURE]].sum(axis=0) + 1e-9)
+    return odds
 
 
 def average_precision(scores, truth):

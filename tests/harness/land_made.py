@@ -8,11 +8,11 @@ from sklearn.ensemble import RandomForestClassifier
 from remote_sensing import CN_ADMIN, Calendar, detect, synthetic
 from remote_sensing import states as st
 from remote_sensing.accuracy import assess, design_sample, draw_sample
-from remote_sensing.classifier import Labelled, Recipe, labelled, train
 from remote_sensing.cubes import stack_of
 from remote_sensing.evidence import gather
-from remote_sensing.parcels import coverage, grid_of
+from remote_sensing.parcels import coverages, grid_of
 from remote_sensing.synthetic.textbook import textbook_rows
+from remote_sensing.teaching import Lesson, Skies, rows_of, teach
 
 PER_CLASS = 50
 LOOK_OF = {
@@ -30,12 +30,12 @@ LOOK_OF = {
 
 def scene_labels(scene, rng):
     """Fifty labelled years a class of observable parcels: the look of one pure pixel in one year."""
-    grid = grid_of(scene.cube)
-    rows = []
-    for name, shape in zip(scene.parcels["parcel"], scene.parcels.geometry, strict=True):
-        cover = coverage(shape, grid)
-        if cover.pure:
-            rows.append((name, cover.pixels[cover.shares > 0.999]))
+    covers = coverages(list(scene.parcels.geometry), grid_of(scene.cube))
+    rows = [
+        (name, cover.pixels[cover.shares > 0.999])
+        for name, cover in zip(scene.parcels["parcel"], covers, strict=True)
+        if cover.pure
+    ]
     states = scene.truth.set_index("parcel")["states"]
     years = len(states.iloc[0])
     size = scene.cube.sizes["y"] * scene.cube.sizes["x"]
@@ -57,61 +57,32 @@ def judged(scene, layers, seed):
     """Detections by a model from few labels of the scene itself, and the parcels that gave a label."""
     rng = np.random.default_rng(seed)
     looks, trained = scene_labels(scene, rng)
-    stack = stack_of(scene.cube)
-    years = Calendar().whole_years(
-        np.array([Calendar().start(2018), Calendar().start(2018 + looks.shape[0]) - 1], np.int32)
-    )
-    pixels = np.flatnonzero((looks >= 0).any(axis=0))
-    part = _pixels_of(stack, pixels)
-    parts = []
-    for draw in range(8):
-        keep = (
-            np.ones_like(part.clear)
-            if draw == 0
-            else rng.random(part.clear.shape) < rng.uniform(0.4, 1, (1, pixels.size))
-        )
-        thinned = type(part)(part.days, part.bands, part.clear & keep, part.shape, part.radar_days, part.radar)
-        evidence = gather(thinned, Calendar(), years, layers)
-        marks = np.where(evidence.looks >= 2, looks[:, pixels], -1)
-        parts.append(labelled(evidence, marks, np.arange(pixels.size)))
-    rows = Labelled.join(parts)
-    taught = Labelled.join([rows, textbook_rows(layers, 2, seed=9)])
-    model = train(taught, evidence.names, layers, recipe=Recipe(nets=6, hidden=48, steps=1200), seed=seed)
+    lesson = Lesson(scene.cube, looks, np.arange(looks.shape[1]))
+    skies = Skies(8)
+    beside = [textbook_rows(layers, 2, seed=9)]
+    model = teach([lesson], layers, skies=skies, beside=beside, seed=seed)
     found = detect(scene.cube, scene.parcels, CN_ADMIN, model=model)
-    forest = _forest(rows, scene, stack, years, layers)
-    return found, trained, forest
+    return found, trained, _forest(lesson, scene, found.crop_years, layers)
 
 
-def _pixels_of(stack, pixels):
-    return type(stack)(
-        stack.days,
-        {name: np.ascontiguousarray(band[:, pixels]) for name, band in stack.bands.items()},
-        np.ascontiguousarray(stack.clear[:, pixels]),
-        (1, pixels.size),
-        stack.radar_days,
-        {name: np.ascontiguousarray(band[:, pixels]) for name, band in stack.radar.items()},
-    )
+def _forest(lesson, scene, years, layers):
+    """The plain baseline: a per-year forest on the evidence of the very same labels, no masks, no years around.
 
-
-def _forest(rows, scene, stack, years, layers):
-    """The plain baseline: a per-year forest on the same evidence, "abandoned now" = idle or shrub two years."""
-    tidy = np.nan_to_num(rows.features, nan=-1)
-    model = RandomForestClassifier(100, random_state=0, n_jobs=1).fit(tidy, rows.looks)
-    grid = grid_of(scene.cube)
+    "Abandoned now" = idle or shrub in both of the last two years, by the mean chance over the parcel's pixels.
+    """
+    rows = rows_of([lesson], layers, skies=Skies(1))
+    model = RandomForestClassifier(300, random_state=0, n_jobs=1).fit(np.nan_to_num(rows.features, nan=-1), rows.looks)
+    idle = np.isin(model.classes_, [st.LOOKS.index("idle"), st.LOOKS.index("shrub")])
+    evidence = gather(stack_of(scene.cube), Calendar(), years, layers)
     out = {}
-    middle = []
-    for shape in scene.parcels.geometry:
-        cover = coverage(shape, grid)
-        middle.append(cover.pixels[np.argmax(cover.shares)])
-    part = _pixels_of(stack, np.array(middle))
-    evidence = gather(part, Calendar(), years, layers)
-    idle = [st.LOOKS.index("idle"), st.LOOKS.index("shrub")]
-    last = []
-    for year in (-2, -1):
-        said = model.predict(np.nan_to_num(evidence.values[:, year].T, nan=-1))
-        last.append(np.isin(said, idle))
-    for name, both in zip(scene.parcels["parcel"], last[0] & last[1], strict=True):
-        out[name] = bool(both)
+    for name, cover in zip(
+        scene.parcels["parcel"], coverages(list(scene.parcels.geometry), grid_of(scene.cube)), strict=True
+    ):
+        pure = cover.pixels[cover.shares > 0.999] if cover.pure else cover.pixels[[np.argmax(cover.shares)]]
+        seen = np.nan_to_num(evidence.values[:, -2:][:, :, pure], nan=-1)
+        chance = model.predict_proba(seen.reshape(len(seen), -1).T).reshape(2, pure.size, -1).mean(axis=1)
+        said = chance.argmax(axis=1)
+        out[name] = bool(idle[said].all())
     return out
 
 

@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from remote_sensing.classifier import Labelled, Recipe, Trained, labelled, train
-from remote_sensing.cubes import Calendar, LandError, pack_values, stack_of
-from remote_sensing.evidence import gather
+from remote_sensing.classifier import Recipe, Trained
+from remote_sensing.cubes import Calendar, LandError, day_numbers, pack_values
 from remote_sensing.labels import is_cultivated
 from remote_sensing.states import LOOKS
+from remote_sensing.teaching import Lesson, Skies, teach
 
 MODIS_LAYERS = ("ndvi", "evi", "wetness", "red", "nir", "blue", "swir2")
 MODIS_BANDS = ("ndvi", "evi", "red", "nir", "blue", "mir")
 BLOCK_DEGREES = 0.25
-STEADY = Recipe(steps=2000, trees=150)
+STEADY = Recipe(boosts=120)
 
 
 def first(folder: Path, pattern: str) -> Path | None:
@@ -41,7 +41,7 @@ def series_cube(times, bands, clear) -> xr.Dataset:
 
 @dataclass(frozen=True)
 class Samples:
-    """Labelled single years: ids, place, label, values band -> (S, T), the year's dates."""
+    """Labelled single years: ids, place, label, values band -> (S, T), the year's dates, name of the scene."""
 
     ids: np.ndarray
     lon: np.ndarray
@@ -49,6 +49,7 @@ class Samples:
     label: np.ndarray
     bands: dict
     times: np.ndarray
+    scene: np.ndarray
 
     def pick(self, rows):
         return Samples(
@@ -58,7 +59,17 @@ class Samples:
             self.label[rows],
             {name: values[rows] for name, values in self.bands.items()},
             self.times,
+            self.scene[rows],
         )
+
+    def cube(self, calendar):
+        """All of them side by side along x."""
+        cube = series_cube(
+            self.times.astype("datetime64[s]"), self.bands, np.ones((self.ids.size, self.times.size), bool)
+        )
+        if not calendar.whole_years(day_numbers(self.times)):
+            cube.attrs["period"] = [str(self.times[0])[:4] + end for end in ("-01-01", "-12-31")]
+        return cube
 
     @property
     def block(self):
@@ -102,31 +113,16 @@ def read_samples(path: Path, times=None) -> Samples:
         head["label"].to_numpy(str),
         bands,
         start + 16 * np.arange(size),
+        np.zeros(len(head), int),
     )
 
 
-def cloudy_draws(samples: Samples, masks, draws: int, rng) -> xr.Dataset:
-    """The samples ``draws`` times under masks from the pool (M, T); the first draw sees everything."""
-    size = samples.ids.size
-    clear = (
-        masks[rng.integers(0, len(masks), size * draws)]
-        if len(masks)
-        else np.ones((size * draws, samples.times.size), bool)
-    )
-    clear = clear.copy()
-    clear[:size] = True
-    return series_cube(
-        samples.times.astype("datetime64[s]"),
-        {name: np.tile(values, (draws, 1)) for name, values in samples.bands.items()},
-        clear,
-    )
-
-
-def train_on(samples: Samples, masks, layers, calendar: Calendar, *, draws=16, seed=0, recipe=None) -> Trained:
-    """Train on labelled single years under the masks of the pool."""
-    rng = np.random.default_rng(seed)
-    stack = stack_of(cloudy_draws(samples, masks, draws, rng))
-    year = 2002 if (calendar.month, calendar.day) != (1, 1) else 2001
-    evidence = gather(stack, calendar, (year,), layers)
-    rows: Labelled = labelled(evidence, np.tile(samples.looks, draws), np.tile(samples.block, draws))
-    return train(rows, evidence.names, layers, recipe=recipe or STEADY, seed=seed)
+def train_on(samples: Samples, masks, layers, calendar: Calendar, *, draws=8, seed=0) -> Trained:
+    """Train on labelled single years under the masks of the pool, by the product's own door."""
+    lessons = []
+    for scene in np.unique(samples.scene):
+        here = samples.scene == scene
+        part = samples.pick(here)
+        lessons.append(Lesson(part.cube(calendar), part.looks, samples.block[here], part.label))
+    skies = Skies(draws, np.asarray(masks, dtype=bool))
+    return teach(lessons, layers, calendar=calendar, skies=skies, recipe=STEADY, seed=seed)

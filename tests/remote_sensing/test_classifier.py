@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 
-from remote_sensing.classifier import Labelled, Recipe, Trained, train
+from remote_sensing.classifier import LEAST_SHARE, Labelled, Recipe, Trained, _boost, train
 from remote_sensing.cubes import LandError
 from remote_sensing.evidence import Evidence
 
@@ -50,6 +51,26 @@ def test_the_same_seed_gives_the_same_model_and_saving_changes_nothing(model, tm
     test = points(3)
     np.testing.assert_array_equal(loaded.log_odds(test.features, test.clear), model.log_odds(test.features, test.clear))
     assert (loaded.id, loaded.calibration) == (model.id, model.calibration)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_boosted_trees_say_flat_what_scikit_learn_says(classes):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 8)).astype(np.float32)
+    target = np.digitize(x[:, 0] + 0.3 * rng.normal(size=600), [-0.3, 0.4][: classes - 1])
+    plan = Recipe(boosts=15)
+    flat = _boost(x, target, classes, plan, seed=3)
+    trees = HistGradientBoostingClassifier(
+        max_iter=15,
+        learning_rate=plan.step,
+        max_leaf_nodes=15,
+        min_samples_leaf=plan.leaf,
+        l2_regularization=1.0,
+        max_features=0.2,
+        early_stopping=False,
+        random_state=3,
+    ).fit(x, target)
+    np.testing.assert_allclose(np.exp(flat.scores(x)), np.maximum(trees.predict_proba(x), LEAST_SHARE), atol=1e-5)
 
 
 def test_a_year_without_a_look_has_no_likelihood(model):

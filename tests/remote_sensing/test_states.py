@@ -87,3 +87,12 @@ def test_a_chain_taught_by_sequences_leans_to_what_it_saw():
     assert taught.moves[st.CULTIVATED, st.YOUNG] > 0.4
     assert taught.shows[st.YOUNG, st.LOOKS.index("shrub")] > 0.9
     np.testing.assert_allclose(taught.moves.sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_faint_year_helps_its_neighbours_and_is_not_judged_itself():
+    looks, decided = shown("crop", "crop", "crop", "idle", "idle", "idle")
+    decided[2:4] = False
+    looks[2:4] *= 0.4
+    found = st.infer(looks, decided, tuple(range(2001, 2007)), st.Chain.for_land(known_cropland=True))
+    assert found.onset(np.array([5])).argmax() == 3
+    assert not found.decided[2:4].any()

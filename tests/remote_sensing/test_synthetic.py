@@ -1,0 +1,107 @@
+"""What an invented scene must be before anything may be measured on it: no cleaner and no easier than the real."""
+
+import numpy as np
+import pytest
+
+from remote_sensing import Calendar, synthetic
+from remote_sensing import states as st
+from remote_sensing.cubes import LandError, stack_of
+from remote_sensing.evidence import gather
+from remote_sensing.indices import layers_of
+from remote_sensing.parcels import coverages, grid_of
+from remote_sensing.synthetic.land import FATES
+
+YEARS = tuple(range(synthetic.FIRST_CROP_YEAR, synthetic.FIRST_CROP_YEAR + 6))
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return synthetic.county(seed=11, size=96, years=6, parcels=260, dark_year=False)
+
+
+@pytest.fixture(scope="module")
+def seen(scene):
+    """NDVI (T, P), days (T,) and borders of the years, of one pure pixel a parcel; and the parcels' truth."""
+    covers = coverages(list(scene.parcels.geometry), grid_of(scene.cube))
+    chosen = [n for n, cover in enumerate(covers) if cover.pure]
+    pixels = [int(covers[n].pixels[np.argmax(covers[n].shares)]) for n in chosen]
+    stack = stack_of(scene.cube)
+    names = scene.parcels["parcel"].iloc[chosen]
+    green = layers_of(stack, ("ndvi",))[0][:, pixels]
+    return green, stack.days, Calendar().split(stack.days, YEARS), scene.truth.set_index("parcel").loc[names]
+
+
+def test_crops_swing_as_far_in_a_year_as_real_rotations_do(seen):
+    green, _, borders, truth = seen
+    swings = []
+    for year in range(len(YEARS)):
+        worked = np.array([states[year] == "cultivated" for states in truth["states"]])
+        part = green[borders[year] : borders[year + 1]][:, worked]
+        full = np.isfinite(part).sum(axis=0) >= 14
+        low, high = np.nanquantile(part[:, full], [0.05, 0.95], axis=0)
+        swings.extend(high - low)
+    assert 0.55 <= np.median(swings) <= 0.72  # quartiles of real rotations, MODIS, 23 looks a year
+
+
+def test_neighbouring_looks_quarrel_as_much_as_real_ones(seen):
+    green, days, _, _ = seen
+    off = []
+    for series in green.T:
+        known = np.isfinite(series)
+        value, day = series[known], days[known].astype(float)
+        share = (day[1:-1] - day[:-2]) / (day[2:] - day[:-2])
+        off.extend(value[1:-1] - (value[:-2] * (1 - share) + value[2:] * share))
+    spread = 1.4826 * np.median(np.abs(np.array(off) - np.median(off)))
+    assert 0.05 <= spread <= 0.07
+
+
+def test_a_pixel_is_clearly_seen_twelve_to_eighteen_times_a_year(seen):
+    green, _, _, _ = seen
+    assert 12 <= np.isfinite(green).sum(axis=0).mean() / len(YEARS) <= 18
+
+
+def test_most_dates_are_all_or_nothing(scene):
+    cover = scene.weather["cover"]
+    assert ((cover == 0) | (cover >= 0.95)).mean() > 0.70
+
+
+@pytest.mark.parametrize("number", ["ndvi.low", "ndvi.fall", "amplitude"])
+def test_no_constant_threshold_finds_what_is_abandoned(scene, number):
+    covers = coverages(list(scene.parcels.geometry), grid_of(scene.cube))
+    chosen = [n for n, cover in enumerate(covers) if cover.observability == "observable"]
+    pixels = [int(covers[n].pixels[np.argmax(covers[n].shares)]) for n in chosen]
+    truth = scene.truth.set_index("parcel").loc[scene.parcels["parcel"].iloc[chosen], "abandoned_now"].to_numpy()
+    evidence = gather(stack_of(scene.cube), Calendar(), YEARS, ("ndvi",))
+    values = {
+        "ndvi.low": evidence.get("ndvi.low"),
+        "ndvi.fall": evidence.get("ndvi.fall"),
+        "amplitude": evidence.get("ndvi.high") - evidence.get("ndvi.low"),
+    }[number]
+    best = 0.0
+    for mark in np.arange(0.0, 1.0, 0.02):
+        for said in ((values[-2:, pixels] < mark).all(axis=0), (values[-2:, pixels] > mark).all(axis=0)):
+            best = max(best, 2 * (said & truth).sum() / max(said.sum() + truth.sum(), 1))
+    assert truth.any()
+    assert best <= 0.80  # however well the threshold is chosen, with the truth in hand
+
+
+def test_everything_that_is_mistaken_for_abandonment_is_there():
+    fates = set()
+    for seed in range(3):
+        scene = synthetic.county(seed=seed, size=64, years=5, parcels=200)
+        fates |= set(scene.truth["fate"])
+        lost = scene.truth[scene.truth["fate"] == "landslide"]
+        assert not lost["abandoned_now"].any()
+        merged = scene.truth[scene.truth["fate"] == "merged"]
+        assert all(set(states) == {"cultivated"} for states in merged["states"])
+    assert set(FATES) - {"landslide"} <= fates
+
+
+def test_short_series_and_impossible_settings():
+    assert synthetic.county(seed=1, size=32, years=1, parcels=20).truth["states"].map(len).eq(1).all()
+    with pytest.raises(LandError, match="do not fit"):
+        synthetic.county(seed=1, size=16, parcels=1000)
+
+
+def test_truth_names_are_states(scene):
+    assert {state for states in scene.truth["states"] for state in states} <= set(st.STATES)
