@@ -264,6 +264,7 @@ def _write_accuracy(path: Path, parcels: Path, seen: accuracy.Assessment) -> Non
     run = reports.read_run(parcels.parent)
     overall = {"value": seen.overall.value, "low": seen.overall.low, "high": seen.overall.high}
     told = {"profile": run.facts["profile"], "model": run.facts["model"], "samples": seen.samples, "overall": overall}
+    told["matrix"] = seen.matrix
     path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 

@@ -39,13 +39,18 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What a sample says of a map. ``area`` per class in the unit of the strata's sizes; shares 0..1."""
+    """What a sample says of a map. ``area`` per class in the unit of the strata's sizes; shares 0..1.
+
+    ``matrix``: map class -> reference class -> share of the whole area, 0..1, all together 1: the error matrix of
+    Olofsson 2014 in estimated area proportions, not in counts of the sample.
+    """
 
     classes: tuple[str, ...]
     overall: Estimate
     users: Mapping[str, Estimate]
     producers: Mapping[str, Estimate]
     area: Mapping[str, Estimate]
+    matrix: Mapping[str, Mapping[str, float]]
     samples: int
 
     def f1(self, name: str) -> float:
@@ -86,7 +91,11 @@ def assess(
         share = design.mean((true == name).astype(float))
         area[name] = Estimate(share.value * design.total, share.se * design.total)
     overall = design.mean((said == true).astype(float))
-    return Assessment(classes, overall, users, producers, area, len(of_unit))
+    matrix = {
+        row: {name: design.mean(((said == row) & (true == name)).astype(float)).value for name in classes}
+        for row in classes
+    }
+    return Assessment(classes, overall, users, producers, area, matrix, len(of_unit))
 
 
 class _Design:

@@ -1,9 +1,8 @@
 """From few labels to P(look | evidence): a small ensemble of networks, honest about cloud and place.
 
-Trained on the same years many times under different cloud masks, so that a gap is something it has seen;
-calibrated on blocks of places it was not trained on; tempered by the number of clear looks. A small dense
-network because it must keep up with the satellite: a forest of trees answers 15-31 thousand pixel-years a
-second, this some hundred thousand, and it blends many small doubts more smoothly.
+Trained on the same years many times under different cloud masks (``teaching``), so that a gap is something it has
+seen; calibrated on blocks of places it was not trained on; tempered by the number of clear looks. A small dense
+network because it must keep up with the satellite, and, where there is time, boosted trees beside it.
 """
 
 from __future__ import annotations
@@ -101,7 +100,7 @@ class Recipe:
     rows in a leaf: steadier where labels come from few places, and slower.
     """
 
-    nets: int = 6
+    nets: int = 4
     hidden: int = 64
     steps: int = 1500
     batch: int = 256
@@ -427,7 +426,7 @@ def _calibrate(
     fold = np.random.default_rng(seed).permutation(blocks.size) % 3
     of_row = fold[np.searchsorted(blocks, data.block)]
     small = replace(
-        recipe, nets=min(recipe.nets, 4), steps=recipe.steps // 2, boosts=recipe.boosts // 2, step=recipe.step * 2
+        recipe, nets=min(recipe.nets, 2), steps=recipe.steps // 2, boosts=recipe.boosts // 3, step=recipe.step * 3
     )
     held: list[tuple[Float, NDArray[np.int64], NDArray[np.int64]]] = []
     for part in range(3):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, repeat
 from typing import Any, Protocol
 
@@ -22,11 +22,13 @@ from remote_sensing.cubes import Calendar, Float, LandError, Stack, searched_day
 from remote_sensing.evidence import MIN_LOOKS, gather
 from remote_sensing.neighbours import beside_neighbours
 from remote_sensing.parcels import MU_M2, Coverage, checked, coverages, fuse, grid_of, parcel_looks
-from remote_sensing.profiles import CN_ADMIN, Profile
+from remote_sensing.profiles import CN_ADMIN, Profile, Run, years_abandoned
 from remote_sensing.reasons import Onset, explain
 from remote_sensing.synthetic.textbook import textbook_model
 
 CLASSES = ("cultivated", "idle_season", "abandoned", "converted", "natural")
+LEAST_RUN = 5e-4
+"""Idle runs less likely than this are not kept with a parcel."""
 TILE_ROWS = 32
 """Rows handled at a time: working memory stays the same however tall the cube is."""
 
@@ -39,7 +41,8 @@ class Detection:
 
     ``probabilities`` over ``CLASSES`` for ``crop_year``, sum 1, empty when not observable; ``class_name`` one
     of ``CLASSES`` or ``"undecided"``; ``onset`` crop years, None unless abandoned; ``looks`` clear optical
-    dates per crop year; ``p_abandoned``/``p_cultivated`` per crop year, None where the year is undecided.
+    dates per crop year; ``p_abandoned``/``p_cultivated`` per crop year, None where the year is undecided;
+    ``idle_runs`` see ``profiles.Run``: from them every profile is computed again, ``under``.
     """
 
     parcel: str
@@ -58,6 +61,7 @@ class Detection:
     p_cultivated: tuple[float | None, ...]
     reasons_zh: tuple[str, ...]
     reasons_en: tuple[str, ...]
+    idle_runs: tuple[Run, ...]
     profile: str
     model: str
     calibration: str
@@ -67,6 +71,34 @@ class Detection:
     def area_mu(self) -> float:
         """Area in mu (666.67 m2)."""
         return self.area_m2 / MU_M2
+
+    def under(self, profile: Profile) -> Detection:
+        """The same beliefs under another definition of abandonment: no image is looked at again."""
+        chances = years_abandoned(self.idle_runs, self.crop_years, profile)
+        rest = dict(self.probabilities)
+        shares, class_name, onset = {}, "undecided", None
+        if rest:
+            idle = rest["idle_season"] + rest["abandoned"]
+            gone = min(chances[-1], idle)
+            shares = {**rest, "idle_season": round(idle - gone, 4), "abandoned": round(gone, 4)}
+        if shares and self.p_abandoned[-1] is not None:
+            class_name = max(shares, key=lambda key: shares[key])
+            onset = _onset(self.idle_runs, self.crop_years) if class_name == "abandoned" else None
+        seen = self.observability, self.pure_pixels
+        zh, en = explain(class_name, onset, seen, self.looks, profile, shares)
+        yearly = tuple(
+            None if was is None else round(now, 4) for was, now in zip(self.p_abandoned, chances, strict=True)
+        )
+        return replace(
+            self,
+            class_name=class_name,
+            probabilities=shares,
+            onset=onset,
+            p_abandoned=yearly,
+            reasons_zh=zh,
+            reasons_en=en,
+            profile=profile.id,
+        )
 
     def record(self) -> dict[str, Any]:
         """All of it as JSON-able values; areas rounded to 0.1 m2 and 0.01 mu, probabilities to 1e-4."""
@@ -86,6 +118,7 @@ class Detection:
             "radar_looks": list(self.radar_looks),
             "p_abandoned": list(self.p_abandoned),
             "p_cultivated": list(self.p_cultivated),
+            "idle_runs": [list(run) for run in self.idle_runs],
             "reasons_zh": list(self.reasons_zh),
             "reasons_en": list(self.reasons_en),
             "profile": self.profile,
@@ -369,21 +402,15 @@ class _Maker:
         judged: _Judged,
         looks: tuple[NDArray[np.int16], NDArray[np.int16]],
     ) -> Detection:
-        seen = cover.observability != "not_observable"
-        decided = judged.found.decided[:, n] & seen
-        shares = judged.shares(n) if decided.any() else {}
-        last = bool(decided[-1])
-        class_name = max(shares, key=lambda key: shares[key]) if shares and last else "undecided"
-        onset = judged.onset(n) if class_name == "abandoned" else None
-        zh, en = explain(class_name, onset, cover, looks[0][:, n], self.profile, shares)
-        return Detection(
+        decided = judged.found.decided[:, n] & (cover.observability != "not_observable")
+        plain = Detection(
             parcel=name,
             geometry=json.loads(shapely.to_geojson(shapely.set_precision(shape, 1e-7))),
             area_m2=float(area),
-            class_name=class_name,
-            probabilities=shares,
+            class_name="undecided",
+            probabilities=judged.shares(n) if decided.any() else {},
             crop_year=self.years[-1],
-            onset=onset,
+            onset=None,
             observability=cover.observability,
             pure_pixels=cover.pure,
             crop_years=self.years,
@@ -391,13 +418,15 @@ class _Maker:
             radar_looks=tuple(int(count) for count in looks[1][:, n]),
             p_abandoned=_yearly(judged.abandoned[:, n], decided),
             p_cultivated=_yearly(judged.found.states[:, st.CULTIVATED, n], decided),
-            reasons_zh=zh,
-            reasons_en=en,
+            reasons_zh=(),
+            reasons_en=(),
+            idle_runs=judged.runs(n) if decided.any() else (),
             profile=self.profile.id,
             model=self.emission.id,
             calibration=self.emission.calibration,
             synthetic=self.synthetic,
         )
+        return plain.under(self.profile)
 
 
 def _yearly(values: NDArray[np.float32], decided: NDArray[np.bool_]) -> tuple[float | None, ...]:
@@ -423,10 +452,20 @@ class _Judged:
         total = sum(raw.values())
         return {key: round(max(value, 0.0) / total, 4) for key, value in raw.items()}
 
-    def onset(self, n: int) -> Onset:
-        """Years below which 5, 50 and 95 % of the onset posterior lie."""
-        years = self.found.years
-        began = self.found.runs[:, len(years) - 1, n]
-        grown = np.cumsum(began / max(float(began.sum()), 1e-9))
-        cut = [years[int(np.searchsorted(grown, share))] for share in (0.05, 0.5, 0.95 - 1e-6)]
-        return Onset(*cut)
+    def runs(self, n: int) -> tuple[Run, ...]:
+        """Idle runs of parcel ``n`` that are likelier than ``LEAST_RUN``."""
+        years, held = self.found.years, self.found.runs[:, :, n]
+        return tuple(
+            (years[int(i)], years[int(j)], round(float(held[i, j]), 4)) for i, j in np.argwhere(held >= LEAST_RUN)
+        )
+
+
+def _onset(runs: tuple[Run, ...], years: tuple[int, ...]) -> Onset | None:
+    """Years below which 5, 50 and 95 % of the onset posterior of the run lasting in the last year lie."""
+    chance = {begin: share for begin, last, share in runs if last == years[-1]}
+    began = np.array([chance.get(year, 0.0) for year in years])
+    if not began.any():
+        return None
+    grown = np.cumsum(began / began.sum())
+    cut = [years[min(int(np.searchsorted(grown, share)), len(years) - 1)] for share in (0.05, 0.5, 0.95 - 1e-6)]
+    return Onset(*cut)

@@ -6,6 +6,7 @@ of the states into administrative classes, so each can be recomputed without tou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from remote_sensing.cubes import LandError
@@ -48,3 +49,20 @@ YIN2020 = Profile(
     source="Yin et al. 2020, Remote Sensing of Environment 246",
 )
 PROFILES = {profile.id: profile for profile in (CN_ADMIN, ONE_YEAR, YIN2020)}
+
+Run = tuple[int, int, float]
+"""Crop year in which an idle run begins, crop year in which it still lasts, and the probability of that, 0..1."""
+
+
+def years_abandoned(runs: Sequence[Run], crop_years: Sequence[int], profile: Profile) -> tuple[float, ...]:
+    """P(the year lies in a run of at least ``profile.min_years`` idle years) per crop year, 0..1, without an image.
+
+    ``runs`` as kept with every detection: all begins and lasts of one parcel, what is too unlikely left out.
+    """
+    chance = {(begin, last): share for begin, last, share in runs}
+    out = []
+    for year in crop_years:
+        begins = (begin for begin in crop_years if begin <= year)
+        total = sum(chance.get((begin, max(year, begin + profile.min_years - 1)), 0.0) for begin in begins)
+        out.append(min(total, 1.0))
+    return tuple(out)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from remote_sensing.parcels import Coverage
 from remote_sensing.profiles import Profile
 
 
@@ -43,15 +41,15 @@ _WORDS = {
 def explain(
     class_name: str,
     onset: Onset | None,
-    cover: Coverage,
-    looks: NDArray[np.int16],
+    seen: tuple[str, int],
+    looks: Sequence[int],
     profile: Profile,
     shares: Mapping[str, float],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Reasons (Chinese, English), most important first."""
+    """Reasons (Chinese, English), most important first; ``seen``: observability and pure pixels."""
     zh: list[str] = []
     en: list[str] = []
-    if cover.observability == "not_observable":
+    if seen[0] == "not_observable":
         return (
             ("地块过小或过窄，没有完整像元，卫星无法判断",),
             ("too small or too narrow: no pixel lies wholly inside",),
@@ -66,6 +64,6 @@ def explain(
     if onset:
         zh.append(f"约自 {onset.p50} 年度起（{onset.p05}–{onset.p95}），定义：{profile.title_zh}")
         en.append(f"since about crop year {onset.p50} ({onset.p05}-{onset.p95}); {profile.title_en}")
-    zh.append(f"每年有效观测中位数 {int(np.median(looks))} 次；完整像元 {cover.pure} 个")
-    en.append(f"median {int(np.median(looks))} clear looks a year; {cover.pure} pure pixels")
+    zh.append(f"每年有效观测中位数 {int(np.median(looks))} 次；完整像元 {seen[1]} 个")
+    en.append(f"median {int(np.median(looks))} clear looks a year; {seen[1]} pure pixels")
     return tuple(zh), tuple(en)

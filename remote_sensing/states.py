@@ -40,15 +40,23 @@ IDLE = np.array([FALLOW, YOUNG, OLD], np.int64)
 WORKED = np.array([CULTIVATED, SEASONAL, ORCHARD], np.int64)
 """States from which a run of idle years can begin."""
 
-BLUR = 0.2
-"""Odds that a year looks one step further along grass - shrub - forest than its state says, per step.
+BLUR = 0.3
+"""Odds that a year looks one step further along grass - shrub - forest or orchard than its state says, per step.
 
+From the textbook's weeds (``phenology.WEED_BASE``) under ``_PROTOTYPES``: of the first two years after the last crop
+a quarter lie nearer to shrub than to grass (odds 0.33), of the later ones a fifth still nearer to grass (0.27).
 Succession has no borders in nature. Abandoned and natural land of the same cover blur alike, so that only the
 path tells them apart, never a difference in sharpness.
 """
 SLIP = 0.005
 """Share of years that look like anything else: edges, mixed pixels, masks that failed."""
-_SUCCESSION = ("idle", "shrub", "forest")
+_STEPS = {
+    "idle": {"idle": 0, "shrub": 1, "forest": 2, "orchard": 2},
+    "shrub": {"idle": 1, "shrub": 0, "forest": 1, "orchard": 1},
+    "forest": {"idle": 2, "shrub": 1, "forest": 0, "orchard": 2},
+    "orchard": {"idle": 2, "shrub": 1, "forest": 2, "orchard": 0},
+}
+"""Steps between looks that have no border in nature; all other looks are neighbours of none."""
 _HOME = {
     "cultivated": "crop",
     "fallow": "idle",
@@ -86,14 +94,13 @@ class Rates:
 
 
 def _shows() -> Float:
-    """P(look | state): its own look, blurred along the succession, and a slip to anything else."""
+    """P(look | state): its own look, blurred to those without a border, and a slip to anything else."""
     out = np.full((len(STATES), len(LOOKS)), SLIP)
     for name, home in _HOME.items():
         row = out[STATES.index(name)]
         row[LOOKS.index(home)] = 1
-        if home in _SUCCESSION:
-            for look in _SUCCESSION:
-                row[LOOKS.index(look)] = BLUR ** abs(_SUCCESSION.index(look) - _SUCCESSION.index(home))
+        for look, steps in _STEPS.get(home, {}).items():
+            row[LOOKS.index(look)] = BLUR**steps
     # half a year's crops, half a year's weeds: mostly the crop is seen
     out[SEASONAL, [LOOKS.index("crop"), LOOKS.index("idle")]] = 1, BLUR
     out[FOREST, LOOKS.index("water")] = BLUR

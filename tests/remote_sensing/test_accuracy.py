@@ -29,6 +29,10 @@ def test_the_worked_example_of_olofsson_2014():
     for name, user, producer in zip(names, users, producers, strict=True):
         assert found.users[name].value == pytest.approx(user, abs=0.006)
         assert found.producers[name].value == pytest.approx(producer, abs=0.006)
+    # table 9 of the paper: proportions of area, not counts
+    assert found.matrix["deforestation"]["deforestation"] == pytest.approx(0.0176, abs=5e-5)
+    assert found.matrix["stable non-forest"]["stable forest"] == pytest.approx(0.0179, abs=5e-5)
+    assert sum(sum(row.values()) for row in found.matrix.values()) == pytest.approx(1)
     lost = found.area["deforestation"]
     assert lost.value * 0.09 == pytest.approx(21_158, rel=1e-3)
     assert 1.96 * lost.se * 0.09 == pytest.approx(6_158, rel=5e-3)

@@ -89,3 +89,16 @@ def test_dask_gives_the_same_answer(scene, found):
         again = land.detect(scene.cube, scene.parcels, workers=client)
     assert again.maps.identical(found.maps)
     assert again.records() == found.records()
+
+
+def test_every_definition_comes_out_of_the_kept_beliefs_without_an_image(scene, found):
+    for profile in (land.ONE_YEAR, land.YIN2020):
+        again = land.detect(scene.cube, scene.parcels, profile)
+        for kept, fresh in zip(found, again, strict=True):
+            moved = kept.under(profile)
+            assert (moved.class_name, moved.profile) == (fresh.class_name, fresh.profile)
+            for name, share in fresh.probabilities.items():
+                assert moved.probabilities[name] == pytest.approx(share, abs=5e-3)
+            assert [chance is None for chance in moved.p_abandoned] == [chance is None for chance in fresh.p_abandoned]
+            if fresh.onset:
+                assert abs(moved.onset.p50 - fresh.onset.p50) <= 1
