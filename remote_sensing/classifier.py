@@ -102,7 +102,7 @@ class Recipe:
 
     nets: int = 4
     hidden: int = 64
-    steps: int = 1500
+    steps: int = 1000
     batch: int = 256
     rate: float = 4e-3
     decay: float = 6e-2

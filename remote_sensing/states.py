@@ -100,9 +100,10 @@ def _shows() -> Float:
         row = out[STATES.index(name)]
         row[LOOKS.index(home)] = 1
         for look, steps in _STEPS.get(home, {}).items():
-            row[LOOKS.index(look)] = BLUR**steps
+            # a fallow is in its first year, when only one in twelve lies nearer to shrub
+            row[LOOKS.index(look)] = BLUR ** (2 * steps if name == "fallow" else steps)
     # half a year's crops, half a year's weeds: mostly the crop is seen
-    out[SEASONAL, [LOOKS.index("crop"), LOOKS.index("idle")]] = 1, BLUR
+    out[SEASONAL, [LOOKS.index("crop"), LOOKS.index("idle")]] = 1, BLUR / 2
     out[FOREST, LOOKS.index("water")] = BLUR
     answer: Float = (out / out.sum(axis=1, keepdims=True)).astype(np.float32)
     return answer
