@@ -3,10 +3,8 @@
 import contextlib
 import json
 import secrets
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, NoReturn, Protocol
@@ -22,6 +20,7 @@ from cloud.provenance.schemas import Captured, CaptureJob
 from cloud.provenance.store import EventStore
 from traceability import TraceError
 from traceability.chain_rules import CHAINS, Facts, Verdict, judge
+from traceability.custody import CyclicCustody, Genealogy
 from traceability.epc_uris import canonical_name
 from traceability.events import CONTEXT, Document, Event
 from traceability.hashing import event_id
@@ -32,7 +31,6 @@ __all__ = ["DailyMean", "Intake", "Neighbours", "Pending", "Terms"]
 
 Key = tuple[str, int]
 YEAR_MS = 366 * 86_400_000
-_LOCKS = 256
 _NO_CHAIN = "other"
 # Each try fails only because somebody else's succeeded meanwhile.
 _TRIES = 50
@@ -122,7 +120,6 @@ class Intake:
         self._codes = codes
         self._salt = fresh_salts()
         self._ask = neighbours
-        self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
 
     def take(self, document: Document, terms: Terms, job: CaptureJob | None = None) -> list[Captured]:
         """All events of a document or none; `job` is kept with them. Raises what `Provenance.capture` says."""
@@ -135,19 +132,6 @@ class Intake:
             with contextlib.suppress(Known, Stale):  # somebody was faster: look again
                 return self._look_and_take(events, terms, job)
         raise Unavailable("too much happens to these things at once: try again", code="busy")
-
-    @contextmanager
-    def _alone(self, events: Sequence[Event], *, judged: bool) -> Iterator[None]:
-        """Nobody else judges an event about the same things meanwhile.
-
-        Two sales of one pack, or two uses of one lot, must not both find that neither has happened yet. Locks are taken
-        in their order, so that no two wait for one another.
-        """
-        things = {thing for event in events for side in flow(event) for thing in side} if judged else set()
-        with ExitStack() as held:
-            for number in sorted({hash(thing) % _LOCKS for thing in things}):
-                held.enter_context(self._locks[number])
-            yield
 
     def hand_in(self, document: Document, terms: Terms) -> "Pending | None":
         """As `take_whole`, without waiting; None where something must be asked first, and `take_whole` does that.
@@ -166,7 +150,9 @@ class Intake:
         """Whether nothing needs to be looked up for these events, as far as can be seen from them alone."""
         if terms.chain is not None or not events or len({_key(each) for each in events}) < len(events):
             return False
-        return not any(_declares(each) or self._codes.concerned(each) or lots_taken(each) for each in events)
+        return not any(
+            _declares(each) or _packs(each) or self._codes.concerned(each) or lots_taken(each) for each in events
+        )
 
     def _submit(
         self, events: Sequence[Event], terms: Terms, job: CaptureJob | None
@@ -203,6 +189,7 @@ class Intake:
             chain = chain_for(event, rulings, terms.chain)
             if not _declares(event):
                 self._codes.vet(event)
+                judged.things |= self._refuse_cycle(event, events[:number])
                 self._weigh(event, events[:number], chain or _NO_CHAIN, terms)
             if chain is not None and not _declares(event):
                 judged.warned[_key(event)], looked_at = self._judge(event, events[:number], chain, terms)
@@ -267,6 +254,25 @@ class Intake:
         rows = tuple(_row(event, leaf, chain, now, by) for (event, chain), leaf in zip(events, leaves, strict=True))
         return rows, [leaf.entry for leaf in leaves]
 
+    def _refuse_cycle(self, event: Event, earlier: Sequence[Event]) -> set[str]:
+        """The things that were looked at. A thing that would hold itself, however deep, would make its traces wrong.
+
+        Raises `Invalid` for one.
+        """
+        if not _packs(event):
+            return set()
+        rows = self._store.packings([canonical_name(child) for child in event.children])
+        inside = [Event(json.loads(row.body)) for row in rows]
+        known = Genealogy(same=canonical_name)
+        for each in sorted([*inside, *filter(_packs, earlier)], key=lambda one: one.time_ms):
+            with contextlib.suppress(CyclicCustody):  # from a time when nobody asked
+                known.add(each)
+        try:
+            known.add(event)
+        except CyclicCustody as why:
+            raise Invalid(str(why), code=why.code, pointer="/parentID") from why
+        return {thing for each in inside for side in flow(each) for thing in side}
+
     def _weigh(self, event: Event, earlier: Sequence[Event], chain: str, terms: Terms) -> None:
         """No lot gives more than was made of it, over all events."""
         lots = lots_taken(event)
@@ -282,8 +288,7 @@ class Intake:
     ) -> tuple[list[dict[str, Any]], set[str]]:
         """What the rules warn of, and the things whose past they looked at. Raises `Refused` for what they forbid."""
         uses, makes = flow(event)
-        rows = {row.place: row for row in (*self._store.history((*uses, *makes)), *self._store.takers(uses))}
-        history = [Event(json.loads(row.body)) for row in rows.values()]
+        history = [Event(json.loads(row.body)) for row in self._store.history((*uses, *makes))]
         facts = self._with_registers(terms.facts or Facts(), event)
         this, *past = (with_names(each, canonical_name) for each in (event, *history, *earlier))
         verdict = judge(chain, this, past, facts, self._clock())
@@ -352,6 +357,10 @@ def _grounds(event: Event, sides: tuple[tuple[str, ...], tuple[str, ...]]) -> tu
 
 def _declares(event: Event) -> bool:
     return "errorDeclaration" in event.body
+
+
+def _packs(event: Event) -> bool:
+    return event.kind in {"AggregationEvent", "AssociationEvent"} and event.action != "DELETE" and bool(event.parent)
 
 
 def _key(event: Event) -> tuple[str, int]:

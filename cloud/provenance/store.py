@@ -279,11 +279,21 @@ class EventStore:
         rows = {row.place: row for row in self._events(_whole().where(EVENT.c.place.in_(things)))}
         return [(thing, rows[place]) for place, thing in things.items()]
 
-    def takers(self, things: Collection[str]) -> list[Stored]:
-        """Standing events that used any of `things` up, by time."""
-        used = select(THING.c.place).where(THING.c.thing.in_(things), THING.c.role == USED)
-        query = _whole().where(EVENT.c.place.in_(used), _stands(EVENT.c.place))
-        return self._events(query.order_by(EVENT.c.when_ms, EVENT.c.place)) if things else []
+    def packings(self, things: Collection[str]) -> list[Stored]:
+        """Standing events in which `things`, or anything they hold, carry others; by time."""
+        seen: set[str] = set()
+        places: set[int] = set()
+        edge = set(things)
+        with self._engine.connect().execution_options(reading=True) as db:
+            while edge and len(seen) < LARGEST_HISTORY:
+                seen |= edge
+                carried = select(THING.c.place).where(THING.c.thing.in_(edge), THING.c.role == CARRIES)
+                fresh = set(db.execute(carried).scalars()) - places
+                places |= fresh
+                held = select(THING.c.thing).where(THING.c.place.in_(fresh), THING.c.role == LEFT)
+                edge = set(db.execute(held).scalars()) - seen if fresh else set()
+        query = _whole().where(EVENT.c.place.in_(places), _stands(EVENT.c.place))
+        return self._events(query.order_by(EVENT.c.when_ms, EVENT.c.place)) if places else []
 
     def names(self, of: str, after: str, limit: int) -> list[str]:
         """Different names of one kind that stored events hold, in their order: eventTypes, epcs, bizSteps, and so on.

@@ -406,28 +406,3 @@ class TestLife:
         outer = aggregation_event("ADD", "packing", at(4), parent="urn:x:a", epcs=["urn:x:b"])
         assert decide("pork", outer).kind == "allowed"
         assert rules_of(decide("pork", outer, [inner])) == {"life.cycle"}
-
-
-def used(minute, grams):
-    lot, name = "urn:x:whole", f"urn:x:part-{minute}"
-    return transform(
-        STEP + "cutting",
-        at(1) + minute * 60_000,
-        took_lots={lot: (grams, "GRM")},
-        made_lots={name: (grams, "GRM")},
-    )
-
-
-def test_a_lot_gives_no_more_than_it_had_however_many_events_take_from_it():
-    whole = object_event("ADD", "commissioning", at(1, 7), lots={"urn:x:whole": (1000, "GRM")})
-    first, rest, one_more = used(1, 600), used(2, 400), used(3, 1)
-    assert decide("pork", rest, [whole, first]).kind == "allowed"
-    verdict = decide("pork", one_more, [whole, first, rest])
-    assert rules_of(verdict) == {"balance.overdrawn"}
-    assert "1000" in verdict.findings[0].en
-    assert decide("pork", one_more, [first, rest]).kind == "allowed"  # nobody weighed the lot when it came to be
-    lost = object_event("DELETE", "destroying", at(1) + 90_000, lots={"urn:x:whole": (300, "GRM")})
-    assert rules_of(decide("pork", rest, [whole, first, lost])) == {"balance.overdrawn"}
-    assert "balance.overdrawn" in rules_of(
-        decide("pork", {**lost, "eventTime": rest["eventTime"]}, [whole, first, rest])
-    )

@@ -1,11 +1,9 @@
 """Mass does not come from nowhere: what goes into a transformation and what comes out, in whole grams.
 
-A transformation told in several events (one ``transformationID``) is weighed as one, and no lot gives more than it had,
-however many events take from it. Things counted in pieces carry no mass and are left to the head count; where one side
-has no mass at all, there is nothing to compare.
+A transformation told in several events (one ``transformationID``) is weighed as one. Things counted in pieces
+carry no mass and are left to the head count; where one side has no mass at all, there is nothing to compare.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from traceability.chain_rules.certificates import Breach
@@ -17,8 +15,7 @@ __all__ = ["balance_breaches"]
 
 
 def balance_breaches(pack: RulePack, event: Event, history: History) -> Iterator[Breach]:
-    """More out than in, a yield outside its band, a lot used up twice, or a mass finer than a gram."""
-    yield from _overdrawn(event, history)
+    """More out than in, a yield outside its band, or a mass finer than a gram."""
     if event.kind != "TransformationEvent":
         return
     parts = [event, *_other_parts(event, history)]
@@ -42,41 +39,6 @@ def balance_breaches(pack: RulePack, event: Event, history: History) -> Iterator
     elif 1000 * grams_out < band.low_permille * grams_in and event.body.get("transformationID") is None:
         # A transformation told in parts may still be waiting for its outputs.
         yield "balance.yield_low", words, event.outputs
-
-
-def _overdrawn(event: Event, history: History) -> Iterator[Breach]:
-    """Lots of which more is taken than there ever was; one that nobody weighed when it came to be is not judged."""
-    taken = _by_lot(_taken(event))
-    if not taken:
-        return
-    made: Counter[str] = Counter()
-    used: Counter[str] = Counter()
-    for earlier in history.events:
-        made.update(_by_lot(_brought(earlier)))
-        used.update(_by_lot(_taken(earlier)))
-    for lot, grams in taken.items():
-        over = used[lot] + grams - made[lot]
-        if made[lot] and over > 0:
-            words = {"lot": lot, "made": made[lot], "used": used[lot], "grams": grams, "over": over}
-            yield "balance.overdrawn", words, (lot,)
-
-
-def _taken(event: Event) -> tuple[Quantity, ...]:
-    ended = event.quantities if event.kind == "ObjectEvent" and event.action == "DELETE" else ()
-    return (*event.input_quantities, *ended)
-
-
-def _brought(event: Event) -> tuple[Quantity, ...]:
-    born = event.quantities if event.kind == "ObjectEvent" and event.action == "ADD" else ()
-    return (*event.output_quantities, *born)
-
-
-def _by_lot(quantities: Iterable[Quantity]) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for each in quantities:
-        if each.grams:
-            found[each.epc_class] += each.grams
-    return found
 
 
 def _other_parts(event: Event, history: History) -> list[Event]:

@@ -1,11 +1,11 @@
 import pytest
 
 from cloud.database import open_database
-from cloud.problems import NotFound, Refused
+from cloud.problems import Invalid, NotFound, Refused
 from cloud.provenance import LogBook, LogPlace, Provenance
 from cloud.provenance.store import metadata
 from traceability.demo import demo_chains
-from traceability.events import aggregation_event, object_event
+from traceability.events import CONTEXT, aggregation_event, object_event
 
 NOW = 1_795_300_000_000
 CHAINS = {chain.chain: chain for chain in demo_chains(NOW, domain="https://id.gs1.org")}
@@ -68,12 +68,38 @@ def test_a_thing_nobody_named_is_not_found(service):
             ask("urn:nothing")
 
 
-def test_one_event_that_contradicts_itself_does_not_silence_the_others(service):
-    capture(service, "fish")
-    for parent, child in (("urn:c:a", "urn:c:b"), ("urn:c:b", "urn:c:a")):
-        event = aggregation_event("ADD", "packing", NOW - 1000, parent=parent, epcs=[child], place="urn:p")
-        service.capture(event, chain=None, by="me")
-    assert service.tracer.back(CHAINS["fish"].subject).things
+def box(parent, child, minute, action="ADD"):
+    return aggregation_event(action, "packing", NOW - 100_000 + minute, parent=parent, epcs=[child], place="urn:p")
+
+
+def test_a_box_that_would_hold_itself_is_refused_at_any_depth_and_nothing_is_stored(service):
+    for minute, (parent, child) in enumerate((("urn:c:a", "urn:c:b"), ("urn:c:b", "urn:c:c"), ("urn:c:c", "urn:c:d"))):
+        service.capture(box(parent, child, minute), chain=None, by="me")
+    size = service.log_state().size
+    for parent, child in (("urn:c:d", "urn:c:a"), ("urn:c:c", "urn:c:b"), ("urn:c:x", "urn:c:x")):
+        with pytest.raises(Invalid) as refused:
+            service.capture(box(parent, child, 9), chain=None, by="me")
+        assert (refused.value.code, refused.value.pointer) == ("cyclic_custody", "/parentID")
+    assert service.log_state().size == size
+    service.capture(box("urn:c:a", "urn:c:b", 10, "DELETE"), chain=None, by="me")
+    service.capture(box("urn:c:d", "urn:c:a", 11), chain=None, by="me")  # taken out, it may go in
+    assert set(service.tracer.back("urn:c:b").things) >= {"urn:c:a", "urn:c:c", "urn:c:d"}
+
+
+def test_one_document_cannot_make_a_box_hold_itself(service):
+    events = [box("urn:c:a", "urn:c:b", 1), box("urn:c:b", "urn:c:a", 2)]
+    for event in events:
+        del event["@context"]
+    document = {
+        "@context": CONTEXT,
+        "type": "EPCISDocument",
+        "schemaVersion": "2.0",
+        "creationDate": "2026-11-22T10:00:00.000Z",
+        "epcisBody": {"eventList": events},
+    }
+    with pytest.raises(Invalid, match="hold itself"):
+        service.capture(document, chain=None, by="me")
+    assert service.log_state().size == 0
 
 
 def test_a_recall_finds_a_pack_whatever_domain_or_family_of_names_an_event_used(service):
