@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 from starlette.datastructures import FormData
 
+from cloud.pages.gateway_events import sentence
 from cloud.pages.speech import Speech
 from cloud.pages.words import Language
 from cloud.problems import CloudError, Forbidden, Invalid
@@ -31,7 +32,6 @@ _COMMANDS = 10
 _LETTERS = 20
 _EVENTS = 8
 _REVISIONS = 8
-_SHOWN = 160
 _VALID_S = ("60", "120", "600", "3600", "21600")
 
 
@@ -59,6 +59,7 @@ class Actuator:
 class GatewayPanel:
     """Everything below the readings of a gateway's page."""
 
+    speech: Speech
     gateway: "GatewayView"
     missing: int
     actuators: tuple[Actuator, ...]
@@ -91,10 +92,9 @@ class GatewayPanel:
         """An actuator's name for people."""
         return next((one.label for one in self.actuators if one.name == target), target)
 
-    def short(self, body: Mapping[str, Any]) -> str:
-        """The beginning of what an event says."""
-        text = json.dumps(body, ensure_ascii=False)
-        return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    def said(self, event: "EventView") -> str:
+        """An event as a sentence."""
+        return sentence(event, self.label, self.speech)
 
     def typed(self, form: str, name: str, otherwise: str = "") -> str:
         """What was typed into a form that failed."""
@@ -112,6 +112,7 @@ def gateway_panel(services: "Services", who: Who, gateway: str, speech: Speech) 
     revisions = tuple(configuration.history[:_REVISIONS]) if configuration else ()
     people = {one.by for one in commands} | {one.by for one in revisions}
     return GatewayPanel(
+        speech=speech,
         gateway=view,
         missing=sum(last - first + 1 for epoch in view.epochs for first, last in epoch.missing),
         actuators=_actuators(view, speech),

@@ -86,6 +86,8 @@ def test_every_plain_key_is_used_somewhere():
         "steer_error",
         "letter_reason",
         "event_kind",
+        "event_outcome",
+        "gap_reason",
     }
     by_name |= {"alarm", "step", "chain", "part", "verdict", "code", "scratch", "problem", "age", "span"}
     plain = {key for key in KEYS if key.split(".")[0] not in by_name}
