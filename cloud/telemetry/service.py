@@ -581,7 +581,7 @@ def _coverage(n: int, interval_ms: int | None, span_ms: int) -> float | None:
 
 def _backlog(body: Mapping[str, Any]) -> int | None:
     spool = body.get("spool")
-    found = spool.get("packs") if isinstance(spool, Mapping) else None
+    found = spool.get("backlog") if isinstance(spool, Mapping) else None
     return found if isinstance(found, int) else None
 
 

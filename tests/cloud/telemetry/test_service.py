@@ -22,6 +22,9 @@ from cloud.telemetry.dead_letters import Message
 from cloud.telemetry.duckdb_readings import DuckReadings
 from cloud.telemetry.pipeline import Pipeline
 from cloud.who import Grant, Role, Who
+from edge.agent import Agent
+from edge.settings import load_settings
+from edge.spool import Spool
 from edge.wire import Event, Pack, Reading, Status, encode_pack
 
 HOUR = 3_600_000
@@ -147,13 +150,33 @@ def test_a_gateway_shows_its_state_its_backlog_and_what_is_missing(cloud):
     cloud.send("pond", (NOW - 5000, 21.5))
     cloud.seq += 2
     cloud.send("pond", (NOW - 4000, 21.5))
-    payload = Status("degraded", NOW, "b", "1.2", {"spool": {"packs": 17}}).sign(cloud.pond.secret)
+    payload = Status("degraded", NOW, "b", "1.2", {"spool": {"backlog": 17}}).sign(cloud.pond.secret)
     cloud.pipeline.take([Message("tm/1/pond/status", payload, NOW)])
     found = cloud.telemetry.gateway("pond")
     assert (found.state, found.backlog, found.series, found.heard_ms) == ("degraded", 17, 1, NOW)
     (epoch,) = found.epochs
     assert (epoch.watermark, epoch.highest, epoch.missing) == (1, 4, [(2, 3)])
     assert cloud.telemetry.gateway("barn").state == "unheard"
+
+
+def test_what_the_real_agent_says_of_itself_is_understood(cloud, tmp_path):
+    (tmp_path / "pond.secret").write_bytes(cloud.pond.secret.hex().encode())
+    (tmp_path / "pond.toml").write_text(
+        '[gateway]\nid = "pond"\nfarm = "fish_pond"\nsecret_file = "pond.secret"\nbegun = "2023-11-01"\n'
+        '[uplink]\nurl = "mqtt://127.0.0.1:1"\n[spool]\ndir = "spool"\n'
+    )
+    mine = load_settings(tmp_path / "pond.toml")
+    spool = Spool(mine.spool_dir, mine.spool)
+    agent = Agent(mine, spool=spool)
+    for n in range(3):
+        agent.report("test", {"n": n})
+    said = agent.status()
+    spool.close()
+    for status in (said, Status("offline", NOW, said.boot, "", {})):  # the will of the same life
+        cloud.pipeline.take([Message("tm/1/pond/status", status.sign(cloud.pond.secret), NOW)])
+        assert cloud.telemetry.begun() == {"pond": 1_698_768_000_000}  # midnight in China
+        if status is said:
+            assert cloud.telemetry.gateway("pond").backlog == 3
 
 
 def test_daily_means_are_those_of_days_in_china(cloud):
