@@ -31,6 +31,7 @@ from edge.quality import Doubt, judge
 from edge.recent import Recent
 from edge.rules import Sample as RuleSample
 from edge.settings import notify_address
+from edge.silence import Silence
 from edge.spool import Kind as SpoolKind
 from edge.spool import Spool, SpoolError
 from edge.uplink import Connected, Disconnected, Message, Notice, Uplink
@@ -100,6 +101,7 @@ class Agent:
         self._watchdog = Watchdog(notify_address())
         self._doubt = Doubt()
         self._recent = Recent(settings.farm.series)
+        self._silence = Silence(settings.farm.series)
         self._page: Page | None = None
         if (page := settings.page) is not None:
             self._page = Page(page.host, page.port, page.pin, settings.zone, self._inbox.put)
@@ -215,10 +217,14 @@ class Agent:
         except WireError:
             self._rejected += 1
             return
+        self._silence.heard(reading.name, self.clock.stamp())
+        self._keep(reading)
+
+    def _keep(self, reading: Reading) -> None:
         self._recent.note(reading)
         if reading.name in self._guard.heard:
             good = reading.quality < Quality.DEVICE_ERROR
-            self._new.append(RuleSample(reading.name, time_ms, reading.value if good else None))
+            self._new.append(RuleSample(reading.name, reading.time_ms, reading.value if good else None))
         if not self._open:
             self._opened = self._now()
         self._open.append(reading)
@@ -333,6 +339,9 @@ class Agent:
     def _tick(self, now: float) -> None:
         self._next_tick = now + 1.0
         self._clock_moved(self.clock.check())
+        if (now_ms := self.clock.now_ms()) is not None:
+            for stale in self._silence.fallen(self.clock.stamp(), now_ms):
+                self._keep(stale)
         fresh, self._new = self._new, []
         self._guard.tick(fresh)
         self._feed_watchdog(now)

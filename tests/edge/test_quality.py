@@ -2,9 +2,15 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from turned_clock import SteppedGateway, Times
 
+from edge.clock import SOFTWARE_BORN_MS
+from edge.drivers import Sample
+from edge.farms import load_farm
 from edge.quality import Doubt, judge
-from edge.wire import Quality, Reading
+from edge.spool import Kind, Spool
+from edge.spool.tool import messages
+from edge.wire import Quality, Reading, decode_pack
 
 T0, MINUTE = 1_795_276_800_000, 60_000
 DO = "pond1/dissolved_oxygen"
@@ -52,3 +58,24 @@ def test_no_value_is_ever_changed(values):
     doubt = Doubt()
     for n, value in enumerate(values):
         assert doubt.look(judge(DO, T0 + n * MINUTE, value, "mg/L")).value == value
+
+
+def test_a_series_that_falls_silent_is_called_stale_once_and_again_after_it_spoke(tmp_path):
+    times = Times(SOFTWARE_BORN_MS + 10**10)
+    interval_ms = round(load_farm("fish_pond").series["pond1/ph"].interval_s * 1000)
+
+    def speak():
+        gateway.pass_ms(1000, [Sample("pond1/ph", 7.1, "pH", stamp=times.boot + 1000)])
+
+    with SteppedGateway(tmp_path, times) as gateway:
+        speak()
+        for _ in range(8):
+            gateway.pass_ms(interval_ms)
+        speak()
+        for _ in range(2):
+            gateway.pass_ms(interval_ms)
+    spool = Spool(tmp_path / "spool")
+    packs = [decode_pack(item.payload) for item in messages(spool) if item.kind is Kind.DATA]
+    spool.close()
+    found = [(one.value, one.quality) for pack in packs for one in pack.readings]
+    assert found == [(7.1, Quality.GOOD), (None, Quality.STALE), (7.1, Quality.GOOD)]
