@@ -114,6 +114,7 @@ class DuckReadings:
         self._queue = Lock()
         self._numbers = Lock()  # over `_spans` alone: whoever asks for a watermark must not wait for a disk
         self._waiting: list[_Ticket] = []
+        self._broken = False  # the database has given itself up; it must be opened anew
         with self._write:
             for statement in _SCHEMA:
                 self._writer.execute(statement).fetchall()
@@ -152,13 +153,28 @@ class DuckReadings:
 
     def _commit(self, tickets: list[_Ticket]) -> None:
         try:
+            if self._broken:
+                self._reopen()
             outcomes = self._store([ticket.arrivals for ticket in tickets])
-        except duckdb.Error as why:
+        except (duckdb.Error, StoreUnavailable) as why:
+            self._broken |= isinstance(why, duckdb.FatalException)
             for ticket in tickets:
                 ticket.error = why
             return
         for ticket, outcome in zip(tickets, outcomes, strict=True):
             ticket.outcome = outcome
+
+    def _reopen(self) -> None:
+        """Open the file anew: after a checkpoint that found the disk full, DuckDB answers nothing until then."""
+        with self._gate.alone():
+            with suppress(duckdb.Error):
+                self._writer.close()
+                self._database.close()
+            self._database = _open(self._path, *self._limits)
+            self._writer = self._database.cursor()
+        self._remember()
+        self._broken = False
+        _LOG.warning("%s was opened anew", self._path)
 
     def _store(self, batches: list[Sequence[Arrival]]) -> list[Appended]:
         fresh, reused = self._screen([arrival for batch in batches for arrival in batch])
@@ -429,6 +445,9 @@ class DuckReadings:
                 raise StoreUnavailable(f"the readings store is closed: {why}") from why
             try:
                 yield cursor
+            except duckdb.FatalException as why:
+                self._broken = True
+                raise StoreUnavailable(f"the readings store must be opened anew: {why}") from why
             finally:
                 cursor.close()
 

@@ -1,5 +1,6 @@
 """The promises of `ReadingsStore`, kept by each adapter."""
 
+import json
 import math
 import subprocess
 import sys
@@ -383,6 +384,33 @@ while True:
 """
 
 
+# Files may grow to 1.5 MB until a checkpoint has failed for it; then to any size. Prints packs confirmed and refusals.
+_FULL_DISK = """
+import json, resource, signal, sys
+from pathlib import Path
+import numpy as np
+from cloud.telemetry.duckdb_readings import DuckReadings
+from cloud.telemetry.store import Arrival, PackKey, Points, StoreUnavailable
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+store, chance = DuckReadings(Path(sys.argv[1])), np.random.default_rng(1)
+store._writer.execute("pragma wal_autocheckpoint='600KB'").fetchall()
+rows = np.arange(20_000)
+refused, seq = 0, 1
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, resource.RLIM_INFINITY))
+while seq <= 12:
+    points = Points(rows % 1000, rows // 1000 + seq * 1000, chance.random(20_000), np.zeros(20_000, dtype=np.uint8))
+    try:
+        store.append([Arrival(PackKey("gw", "aaaaaaaa", seq), points)])
+        seq += 1
+    except StoreUnavailable:
+        refused += 1
+        assert refused < 20 and store.health().ok is (not store._broken)
+        if refused == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(json.dumps([store.ledger("gw")["aaaaaaaa"].watermark, refused]))
+"""
+
+
 class TestDuckReadings(ReadingsContract):
     def open(self, place):
         return DuckReadings(place / "readings.duckdb")
@@ -403,6 +431,17 @@ class TestDuckReadings(ReadingsContract):
             np.testing.assert_array_equal(found.value, found.series + found.time_ms / 8000)
             last = spans.watermark
             store.close()
+
+    def test_a_disk_that_was_full_for_a_while_is_survived_and_nothing_confirmed_is_lost(self, tmp_path):
+        command = [sys.executable, "-c", _FULL_DISK, tmp_path / "readings.duckdb"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        confirmed, refused = json.loads(done.stdout)
+        assert refused > 0, "the disk was never full"
+        store = self.open(tmp_path)
+        assert store.ledger("gw")["aaaaaaaa"].ranges() == [(1, confirmed)]
+        assert store.health().readings == 20_000 * confirmed
+        store.close()
 
     def test_a_compacted_file_is_smaller_and_says_the_same(self, tmp_path):
         store = self.open(tmp_path)
