@@ -7,6 +7,7 @@ URNs or short forms become bare words. What comes out still has to pass `traceab
 Of the header only the master data is read.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -47,6 +48,9 @@ _STANDARD_PREFIXES: Final = (
     *(f"https://ref.gs1.org/cbv/{kind}-" for kind in ("BizStep", "Disp", "BTT", "SDT", "ER", "Comp")),
     "https://gs1.org/voc/", "https://ref.gs1.org/voc/",
 )  # fmt: skip
+# XML Schema's decimal and double; Python's own reading would also take underscores and digits of other scripts.
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII).fullmatch
+_WHOLE = re.compile(r"[+-]?\d{1,40}", re.ASCII).fullmatch
 _GS1: Final = {"gs1": "https://gs1.org/voc/", "cbv": "https://ref.gs1.org/cbv/"}
 _NO_PREFIX: Final = frozenset({"http", "https", "urn", "ni", ""})
 _SCHEMA_INSTANCE: Final = "http://www.w3.org/2001/XMLSchema-instance"
@@ -349,9 +353,6 @@ def _typed_text(name: str, text: str) -> Any:
         return _bare(text, _WORDS[name])
     if name == "booleanValue":
         return {"true": True, "1": True, "false": False, "0": False}.get(text, text)
-    if name in _NUMBERS:
-        try:
-            return int(text) if text.lstrip("+-").isdigit() else float(text)
-        except ValueError:
-            return text  # the check that follows names it
-    return text
+    if name in _NUMBERS and _NUMBER(text):
+        return int(text) if _WHOLE(text) else float(text)
+    return text  # the check that follows names what is no number

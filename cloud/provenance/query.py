@@ -36,6 +36,7 @@ _LIMITS: Final = frozenset({"eventCountLimit", "maxEventCount"})
 # The REST binding and the query language write these two differently.
 _SPELLINGS: Final = {f"{c}_errorDeclarationTime": f"{c}_errorDeclaration_Time" for c in ("GE", "LT")}
 _WHOLE: Final = re.compile(r"-?\d+", re.ASCII)
+_NUMBER: Final = re.compile(r"[+-]?(?:\d{1,40}\.?\d{0,40}|\.\d{1,40})(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _LONGEST: Final = 18  # digits of a number that every database holds
 _TIMES: Final = {
     "GE_eventTime": ("when_ms", 1),
@@ -158,11 +159,7 @@ def _typed(name: str, values: Sequence[str]) -> Any:
 
 
 def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return text.strip("+-").lower() not in {"nan", "inf", "infinity"}
+    return _NUMBER.fullmatch(text) is not None
 
 
 def _number(text: str) -> int | float:

@@ -4,7 +4,7 @@ import pytest
 
 from traceability.epcis_shape import check_query
 from traceability.epcis_xml import MAX_DEPTH, XmlError, read_xml
-from traceability.events import parse_document
+from traceability.events import EventError, parse_document
 from traceability.hashing import document_event_ids
 
 HEAD = '<?xml version="1.0"?>\n'
@@ -98,3 +98,21 @@ def test_a_value_that_begins_like_a_prefix_stays_the_address_it_is_in_xml():
     assert "ex" not in value["@context"][1]
     (prefix,) = (name for name, uri in value["@context"][1].items() if uri == "https://ns.example.cn/")
     assert event.body[f"{prefix}:box"] == {"size": "3", f"{prefix}:side": ["a", "b"]}
+
+
+def weighed(amount):
+    element = f"<quantityElement><epcClass>urn:x:l</epcClass><quantity>{amount}</quantity></quantityElement>"
+    return document(EVENT.replace("<action>", f"<quantityList>{element}</quantityList><action>"))
+
+
+@pytest.mark.parametrize("amount", ["NaN", "INF", "1e999", "1_000", "１２", "0x10", "", "1 2", "9" * 60 + "x"])
+def test_an_amount_that_is_no_number_is_refused_with_its_pointer(amount):
+    with pytest.raises(EventError) as refused:
+        parse_document(read_xml(weighed(amount)))
+    assert refused.value.problems[0].pointer == "/epcisBody/eventList/0/quantityList/0/quantity"
+
+
+@pytest.mark.parametrize("amount", ["12", "+5", "-0.5", ".5", "5.", "1e3", "1E-3"])
+def test_an_amount_in_any_spelling_of_xml_is_read(amount):
+    (event,) = parse_document(read_xml(weighed(amount))).events
+    assert event.quantities[0].amount == float(amount)

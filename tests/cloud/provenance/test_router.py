@@ -440,3 +440,29 @@ def test_a_named_query_keeps_every_kind_of_value(client):
     assert found(client, "queries/typed/events") == []
     bad = {"name": "bad", "query": {"EQ_booleanValue": "perhaps"}}
     assert client.post("/epcis/v2/queries", json=bad, headers={"x-who": "tracer"}).status_code == 422
+
+
+BOMB = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;">]><x>&b;</x>'
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (BOMB, "bad_xml"),
+        (b"<a>" * 100 + b"</a>" * 100, "bad_xml"),
+        (b"<EPCISDocument/>", "bad_xml"),
+        (b"<a", "bad_xml"),
+    ],
+)
+@pytest.mark.parametrize("door", ["events", "capture"])
+def test_a_hostile_xml_body_is_refused_at_every_door_and_nothing_is_stored(client, door, body, code):
+    headers = {"x-who": "tracer", "content-type": "application/xml"}
+    answer = client.post(f"/epcis/v2/{door}", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert client.get("/api/v1/trace/log").json()["log"]["size"] == 0
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_read(client):
+    body = b'{"a":"' + b"x" * (8 * 1024 * 1024) + b'"}'
+    answer = client.post("/epcis/v2/capture", content=body, headers={"x-who": "tracer"})
+    assert answer.status_code == 413
