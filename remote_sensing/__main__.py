@@ -23,6 +23,7 @@ from tqdm import tqdm
 from remote_sensing import accuracy, masks, products, reports
 from remote_sensing.cubes import Calendar, LandError
 from remote_sensing.detection import Detections, Progress, Workers, detect
+from remote_sensing.kept import FinishedTiles
 from remote_sensing.labels import Labels, read_labels, yearly_accuracy
 from remote_sensing.profiles import CN_ADMIN, PROFILES, Profile
 from remote_sensing.scenes import open_scene
@@ -153,6 +154,11 @@ def _detect(args: argparse.Namespace) -> int:
     parcels = read_parcels(args.parcels) if args.parcels else None
     if parcels is None and args.segment is not None:
         parcels = draw_fields(opened.cube, args.segment, _calendar(args.year_start, labels))
+    finished = FinishedTiles(args.out / "unfinished")
+    if finished.count():
+        print(
+            f"note: an unfinished run lies in {args.out}: {finished.count()} tiles are there already", file=sys.stderr
+        )
     step, bar = _bar("detect", quiet=args.quiet)
     with bar, _workers(args.dask) as workers:
         found = detect(
@@ -163,12 +169,14 @@ def _detect(args: argparse.Namespace) -> int:
             known_cropland=args.parcels is not None,
             progress=step,
             workers=workers,
+            finished=finished,
         )
     for path in products.write_all(found, args.out):
         print(path)
     shifts = masks.registration(opened.cube)
     shifts.to_csv(args.out / "registration.csv", index=False)
     print(args.out / "registration.csv")
+    finished.clear()
     print(f"crop years {found.crop_years[0]}..{found.crop_years[-1]}; model {found.model}; {_summary(found)}")
     if labels:
         _print_accuracy(labels, found)
@@ -277,8 +285,8 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _simulate(args: argparse.Namespace) -> int:
-    if args.size < 16 or args.years < 1 or args.parcels < 1 or not 0 < args.looks <= 60:  # noqa: PLR2004 - sane settings
-        raise LandError("bad_setting", "size >= 16, years >= 1, parcels >= 1 and 0 < looks <= 60")
+    if args.size < 48 or args.years < 3 or args.parcels < 1 or not 0 < args.looks <= 60:  # noqa: PLR2004 - sane settings
+        raise LandError("bad_setting", "size >= 48, years >= 3, parcels >= 1 and 0 < looks <= 60")
     scene = county(args.seed, args.size, args.years, args.parcels, looks=args.looks, radar=args.radar)
     try:
         args.out.mkdir(parents=True, exist_ok=True)

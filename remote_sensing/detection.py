@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from itertools import islice, repeat
+from dataclasses import dataclass, fields, replace
+from itertools import islice
 from typing import Any, Protocol
 
 import geopandas as gpd
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from remote_sensing import states as st
 from remote_sensing.cubes import Calendar, Float, LandError, Stack, searched_days, stack_of
 from remote_sensing.evidence import MIN_LOOKS, gather
+from remote_sensing.kept import FinishedTiles
 from remote_sensing.neighbours import beside_neighbours
 from remote_sensing.parcels import MU_M2, Coverage, checked, coverages, fuse, grid_of, parcel_looks
 from remote_sensing.profiles import CN_ADMIN, Profile, Run, years_abandoned
@@ -31,6 +32,9 @@ LEAST_RUN = 5e-4
 """Idle runs less likely than this are not kept with a parcel."""
 TILE_ROWS = 32
 """Rows handled at a time: working memory stays the same however tall the cube is."""
+
+IN_FLIGHT = 8
+"""Tiles sent to workers at a time."""
 
 Progress = Callable[[int, int], None]
 
@@ -222,6 +226,7 @@ def detect(  # noqa: PLR0913 - three things judged, six ways to judge them
     progress: Progress | None = None,
     workers: Workers | None = None,
     tile_rows: int = TILE_ROWS,
+    finished: FinishedTiles | None = None,
 ) -> Detections:
     """Judge every parcel (and pixel) of a cube for its last whole crop year.
 
@@ -232,6 +237,8 @@ def detect(  # noqa: PLR0913 - three things judged, six ways to judge them
     series may begin as abandoned. ``progress(done, total)`` is called after each band of rows.
     ``workers``: a ``dask.distributed.Client``; tiles of rows go to it and the answer is the same.
     ``tile_rows``: rows judged at a time; it decides memory, not the answer.
+    ``finished``: where finished tiles are kept, so that a run that was killed goes on where it was; ``clear`` it when
+    all is written.
     A year with fewer than five clear looks says nothing and is undecided; gaps are never filled.
     Raises ``LandError`` with one line that names the file, band, parcel or value at fault.
     """
@@ -242,7 +249,7 @@ def detect(  # noqa: PLR0913 - three things judged, six ways to judge them
     links = chain or st.Chain.for_land(known_cropland=known_cropland)
     placed, covers = _laid(parcels, cube) if parcels is not None else (None, [])
     pixels = _Pixels(beside_neighbours(stack, emission.layers), season, years, emission)
-    pixels.run(links, profile, _Pace(progress, workers, tile_rows))
+    pixels.run(links, profile, _Pace(progress, workers, tile_rows, finished))
     synthetic = bool(cube.attrs.get("synthetic", False))
     made = _Maker(years, profile, emission, synthetic)
     items: tuple[Detection, ...] = ()
@@ -306,19 +313,36 @@ def _judge_tile(stack: Stack, settings: _Settings) -> _Tile:
     )
 
 
-def _spread(workers: Workers, tiles: Iterator[Stack], settings: _Settings) -> Iterator[_Tile]:
-    """A few tiles in flight at a time, so that the sender's memory does not grow with the area."""
-    while batch := list(islice(tiles, 8)):
-        yield from workers.gather(workers.map(_judge_tile, batch, settings=settings, pure=False))
-
-
 @dataclass(frozen=True, slots=True)
 class _Pace:
-    """How the work is cut and who does it; none of it changes the answer."""
+    """How the work is cut, who does it and what of it is done already; none of it changes the answer."""
 
     progress: Progress | None
     workers: Workers | None
     tile_rows: int
+    finished: FinishedTiles | None
+
+    def judged(self, tiles: Iterator[Stack], settings: _Settings) -> Iterator[_Tile]:
+        """The tiles in order; with workers a few in flight at a time, so that memory does not grow with the area."""
+        while batch := list(islice(tiles, IN_FLIGHT if self.workers else 1)):
+            names = [self.finished.name(tile, settings) for tile in batch] if self.finished else []
+            found = [_kept(self.finished, name) for name in names] or [None] * len(batch)
+            left = [n for n, tile in enumerate(found) if tile is None]
+            for n, fresh in zip(left, self._fresh([batch[n] for n in left], settings), strict=True):
+                if self.finished:
+                    self.finished.put(names[n], {part.name: getattr(fresh, part.name) for part in fields(fresh)})
+                found[n] = fresh
+            yield from (tile for tile in found if tile is not None)
+
+    def _fresh(self, tiles: list[Stack], settings: _Settings) -> list[_Tile]:
+        if self.workers is None:
+            return [_judge_tile(tile, settings) for tile in tiles]
+        return self.workers.gather(self.workers.map(_judge_tile, tiles, settings=settings, pure=False))
+
+
+def _kept(finished: FinishedTiles | None, name: str) -> _Tile | None:
+    held = finished.get(name) if finished else None
+    return _Tile(**held) if held else None
 
 
 class _Pixels:
@@ -337,12 +361,11 @@ class _Pixels:
     def run(self, chain: st.Chain, profile: Profile, pace: _Pace) -> None:
         """Judge tile by tile, here or on workers; the answer is the same."""
         rows, columns = self.stack.shape
-        height, workers, progress = pace.tile_rows, pace.workers, pace.progress
+        height, progress = pace.tile_rows, pace.progress
         starts = range(0, rows, height)
         tiles = (self.stack.rows(first, min(first + height, rows)) for first in starts)
         rest = (self.calendar, self.years, self.emission, chain, profile)
-        done = map(_judge_tile, tiles, repeat(rest)) if workers is None else _spread(workers, tiles, rest)
-        for first, tile in zip(starts, done, strict=True):
+        for first, tile in zip(starts, pace.judged(tiles, rest), strict=True):
             last = min(first + height, rows)
             here = slice(first * columns, last * columns)
             self.loglik[:, :, here] = tile.loglik

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 
 from remote_sensing.cubes import Calendar, LandError, stack_of
 from remote_sensing.detection import default_model
+from remote_sensing.kept import read_arrays, write_arrays
 from remote_sensing.monitor import LEVELS, Monitor, OneScene, Updated
 
 STATE_FILE = "state.npz"
@@ -40,7 +39,7 @@ class FolderArchive:
         """See ``SceneArchive``."""
         self.folder.mkdir(parents=True, exist_ok=True)
         arrays = {f"band_{name}": band for name, band in scene.bands.items()}
-        _write(self.folder / f"{scene.day:06d}.npz", {"clear": scene.clear, **arrays})
+        write_arrays(self.folder / f"{scene.day:06d}.npz", {"clear": scene.clear, **arrays})
 
     def between(self, begin: int, end: int) -> list[OneScene]:
         """See ``SceneArchive``."""
@@ -48,7 +47,7 @@ class FolderArchive:
         return [self._read(day) for day in days if begin <= day < end]
 
     def _read(self, day: int) -> OneScene:
-        held = _read(self.folder / f"{day:06d}.npz")
+        held = read_arrays(self.folder / f"{day:06d}.npz")
         bands = {name[5:]: values for name, values in held.items() if name.startswith("band_")}
         return OneScene(day, bands, held["clear"])
 
@@ -88,7 +87,7 @@ class Watched:
         }
         for year in years:
             arrays[f"look_{year}"], arrays[f"decided_{year}"] = monitor.history[year]
-        _write(self.folder / STATE_FILE, arrays)
+        write_arrays(self.folder / STATE_FILE, arrays)
 
     def counts(self) -> dict[str, int]:
         """Pixels at each alert level, by name."""
@@ -142,7 +141,7 @@ def open_area(
 
 
 def _resumed(folder: Path, cube: xr.Dataset, calendar: Calendar | None, first_year: int | None) -> Watched:
-    held = _read(folder / STATE_FILE)
+    held = read_arrays(folder / STATE_FILE)
     try:
         facts = json.loads(held["facts"].tobytes())
         season = Calendar(*facts["calendar"])
@@ -191,20 +190,3 @@ def _grid(cube: xr.Dataset) -> str:
         digest.update(np.round(cube[axis].to_numpy().astype(np.float64), 6).tobytes())
     digest.update(",".join(sorted(stack_of(cube.isel(time=slice(0, 1))).bands)).encode())
     return digest.hexdigest()
-
-
-def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    draft = path.with_suffix(".part")
-    with draft.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-
-
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-            return {str(name): held[name] for name in held.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as why:
-        raise LandError("damaged_state", f"{path}: cannot be read ({str(why)[:80]}); put back a copy") from why
