@@ -92,7 +92,7 @@ class Agent:
         self._opened = 0.0
         self._held = Held(settings.spool_dir / "held.jsonl", boot_id())
         self._trouble = ""
-        self._turned = 0.0
+        self._turned, self._born = 0.0, self.clock.stamp()
         self._next_status = self._next_tick = self._next_save = 0.0  # seconds as of `_now`
         self._rejected = 0
         self._guard = Guard(settings, self.clock, report=self.report)
@@ -401,6 +401,10 @@ class Agent:
                 "cap_bytes": stat.cap_bytes,
                 "lost_readings": stat.lost_readings,
                 "written_bytes": stat.written_bytes,
+                # What wears the card out; of the first minute nothing can be said.
+                "written_bytes_a_day": round(
+                    stat.written_bytes * 86_400_000 / max(60_000, self.clock.stamp() - self._born)
+                ),
             },
             "clock": self.clock.quality.value,
             "held": self._held.count,

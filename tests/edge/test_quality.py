@@ -1,5 +1,6 @@
 """What cannot be believed is marked, and nothing is ever thrown away."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from turned_clock import SteppedGateway, Times
@@ -74,6 +75,9 @@ def test_a_series_that_falls_silent_is_called_stale_once_and_again_after_it_spok
         speak()
         for _ in range(2):
             gateway.pass_ms(interval_ms)
+        wear = gateway.agent.status().body["spool"]
+        days = 11 * interval_ms / 86_400_000
+        assert wear["written_bytes_a_day"] == pytest.approx(wear["written_bytes"] / days, rel=0.2)
     spool = Spool(tmp_path / "spool")
     packs = [decode_pack(item.payload) for item in messages(spool) if item.kind is Kind.DATA]
     spool.close()
