@@ -38,7 +38,7 @@ from edge.outputs import MemoryOutput
 from edge.settings import load_settings
 from edge.simulator import SimulatedFarm
 from edge.spool import Spool
-from edge.wire import Kind, decode_pack
+from edge.wire import Kind, Quality, decode_pack
 
 HARNESS = Path(__file__).parents[1] / "harness"
 LIMIT_MB = 96
@@ -157,7 +157,7 @@ class CountingCloud(LoopbackCloud):
     """Counts readings and adds them up instead of keeping them: ten millions would not fit."""
 
     def __init__(self, port):
-        self.count = self.hundredths = self.times = 0
+        self.count = self.hundredths = 0
         super().__init__("127.0.0.1", port)
 
     def _keep(self, topic, payload, sequence):
@@ -165,6 +165,8 @@ class CountingCloud(LoopbackCloud):
             super()._keep(topic, payload, sequence)
             return
         for reading in decode_pack(payload).readings:
+            if reading.quality is Quality.STALE:  # of the agent itself, once the drivers have ended
+                continue
             self.count += 1
             self.hundredths += round((reading.value or 0.0) * 100)
 
