@@ -217,7 +217,8 @@ class Agent:
         except WireError:
             self._rejected += 1
             return
-        self._silence.heard(reading.name, self.clock.stamp())
+        if sample.stamp is not None:  # a recorded log that ends is no sensor that fell silent
+            self._silence.heard(reading.name, sample.stamp)
         self._keep(reading)
 
     def _keep(self, reading: Reading) -> None:
