@@ -22,9 +22,10 @@ from cloud.steering.schemas import (
     RevisionView,
 )
 from cloud.steering.store import SteeringStore
+from cloud.who import Audit
 from edge.wire import Applied, Result
 
-__all__ = ["Audit", "Steered", "Steering"]
+__all__ = ["Steered", "Steering"]
 
 Scope = frozenset[str] | None
 MAX_OPEN = 20
@@ -50,20 +51,6 @@ class Steered(Protocol):
     def secret(self) -> bytes: ...  # noqa: D102
     @property
     def disabled_ms(self) -> int | None: ...  # noqa: D102
-
-
-class Audit(Protocol):
-    """Writes one entry of the audit trail on the caller's connection."""
-
-    def __call__(  # noqa: D102 - the class says it
-        self,
-        connection: Connection,
-        who: str,
-        what: str,
-        subject: str,
-        detail: Mapping[str, Any] | None = None,
-        region: str | None = None,
-    ) -> None: ...
 
 
 class Steering:

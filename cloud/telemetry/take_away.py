@@ -9,9 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
-
-from sqlalchemy import Connection
+from typing import Any
 
 from cloud.jobs import Job, Jobs, work
 from cloud.problems import CloudError, Conflict, NotFound, TooLarge, TooMany
@@ -20,6 +18,7 @@ from cloud.telemetry.registry import Registry, Series
 from cloud.telemetry.schemas import ExportView, ExportWish
 from cloud.telemetry.service import Scope, Telemetry
 from cloud.telemetry.store import ReadingsStore
+from cloud.who import Audit
 
 __all__ = ["TakeAway"]
 
@@ -29,14 +28,6 @@ MAX_BYTES = 2 * 1024**3
 MAX_WAITING = 3  # of one person
 KEPT_MS = 24 * 3_600_000
 _IDLE_S = 2.0
-
-
-class Audit(Protocol):
-    """Writes one entry of the audit trail on the caller's connection."""
-
-    def __call__(
-        self, connection: Connection, who: str, what: str, subject: str, detail: Mapping[str, Any] | None = None
-    ) -> None: ...
 
 
 class TakeAway:
