@@ -28,6 +28,11 @@ UNSEEN = -6.0
 LEAST_SHARE = 0.004
 ROWS = 2048
 """Rows the nets look at in one product: what is between their layers stays in the cache."""
+RAREST = 0.02
+"""With a look rarer than this the nets judge alone: boosted trees, which know looks and no kinds, drown it.
+
+Measured on Central Asian fallow, one field in seventy: average precision 0.57 with them.
+"""
 FLOOR = -7.0
 """Log-probability floor: no year is ever more than 1 : 1100 sure of itself."""
 
@@ -157,7 +162,7 @@ class _Boosted:
 
 def _boost(x: Float, target: NDArray[np.int64], classes: int, recipe: Recipe, seed: int) -> _Boosted:
     """Histogram gradient boosting of scikit-learn, flattened; ``target`` place of the look."""
-    if not recipe.boosts:
+    if not recipe.boosts or np.bincount(target, minlength=classes).min() < RAREST * target.size:
         none = np.zeros(0, np.int32)
         return _Boosted(none, none, none, np.zeros(0, np.float32), np.zeros((0, classes), np.float32), none)
     grown = HistGradientBoostingClassifier(

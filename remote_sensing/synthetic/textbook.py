@@ -17,6 +17,7 @@ from remote_sensing import states as st
 from remote_sensing.classifier import Labelled, Recipe, Trained, labelled, train
 from remote_sensing.cubes import Calendar, Float, Stack, pack_values
 from remote_sensing.evidence import feature_names, gather
+from remote_sensing.neighbours import beside_neighbours
 from remote_sensing.synthetic import phenology as ph
 from remote_sensing.synthetic.spectra import HAZE, SNOW, spectra
 
@@ -88,7 +89,7 @@ def _drawn(layers: tuple[str, ...], seed: int) -> Labelled:
     clear = _glimpses(values.shape[:2], rng)
     bands = {name: pack_values(values[:, :, place]) for place, name in enumerate(_BANDS)}
     stack = Stack((days + start).astype(np.int32), bands, clear, (1, _PLOTS), np.zeros(0, np.int32), {})
-    evidence = gather(stack, Calendar(), (2001, 2002, 2003), layers)
+    evidence = gather(beside_neighbours(stack, layers), Calendar(), (2001, 2002, 2003), layers)
     looks = _looks(kinds, states)
     looks[evidence.looks < 3] = -1  # noqa: PLR2004 - nothing can be learnt from one or two looks
     return labelled(evidence, looks, np.arange(_PLOTS) % 9 + 100 * seed)

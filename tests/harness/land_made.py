@@ -10,6 +10,7 @@ from remote_sensing import states as st
 from remote_sensing.accuracy import assess, design_sample, draw_sample
 from remote_sensing.cubes import stack_of
 from remote_sensing.evidence import gather
+from remote_sensing.neighbours import beside_neighbours
 from remote_sensing.parcels import coverages, grid_of
 from remote_sensing.synthetic.textbook import textbook_rows
 from remote_sensing.teaching import Lesson, Skies, rows_of, teach
@@ -73,7 +74,7 @@ def _forest(lesson, scene, years, layers):
     rows = rows_of([lesson], layers, skies=Skies(1))
     model = RandomForestClassifier(300, random_state=0, n_jobs=1).fit(np.nan_to_num(rows.features, nan=-1), rows.looks)
     idle = np.isin(model.classes_, [st.LOOKS.index("idle"), st.LOOKS.index("shrub")])
-    evidence = gather(stack_of(scene.cube), Calendar(), years, layers)
+    evidence = gather(beside_neighbours(stack_of(scene.cube), layers), Calendar(), years, layers)
     out = {}
     for name, cover in zip(
         scene.parcels["parcel"], coverages(list(scene.parcels.geometry), grid_of(scene.cube)), strict=True
@@ -95,9 +96,9 @@ def score_made(report):
     """Every synthetic figure; scenes of one seed are trained and judged alone, other parcels than those labelled."""
     onset_errors, paddies = [], []
     for looks, layers, target in (
-        (15, ("ndvi", "wetness"), 0.95),
-        (8, ("ndvi", "wetness"), 0.88),
-        (4, ("ndvi", "wetness", "vv", "vh"), 0.75),
+        (15, ("ndvi", "wetness", "contrast"), 0.95),
+        (8, ("ndvi", "wetness", "contrast"), 0.88),
+        (4, ("ndvi", "wetness", "contrast", "vv", "vh"), 0.75),
     ):
         said, true, plain = [], [], []
         for seed in (101, 202):
