@@ -97,7 +97,7 @@ def score_central_asia(report, train_folder, data_folder):
     fallow = fields.label == "fallow"
     block = np.floor(fields.lon / 0.1) * 1e4 + np.floor(fields.lat / 0.1)
     places = np.unique(block)
-    fold = np.random.default_rng(0).permutation(places.size) % 3
+    fold = np.random.default_rng(0).permutation(places.size) % 4
     of_field = fold[np.searchsorted(places, block)] if same else np.zeros(fields.ids.size, int)
     scores = np.zeros((SEEDS, fields.ids.size))
     for seed in range(SEEDS):
