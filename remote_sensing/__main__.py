@@ -17,10 +17,12 @@ import geopandas as gpd
 import pandas as pd
 import pyogrio
 import shapely
+import xarray as xr
 from distributed import Client
 from tqdm import tqdm
 
 from remote_sensing import accuracy, masks, products, reports
+from remote_sensing.catalogues import Wanted
 from remote_sensing.cubes import Calendar, LandError
 from remote_sensing.detection import Detections, Progress, Workers, detect
 from remote_sensing.kept import FinishedTiles
@@ -46,11 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tianmai-land", description="Abandoned farmland from space.")
     jobs = parser.add_subparsers(required=True, metavar="COMMAND")
     find = jobs.add_parser("detect", help="judge every parcel and pixel of a cube")
-    find.add_argument("source", type=Path, help="netCDF file, zarr store or STAC catalogue")
+    _add_source(find)
     find.add_argument("--out", type=Path, required=True, help="folder for maps and parcels")
     find.add_argument("--parcels", type=Path, help="polygons: GeoJSON, GeoPackage or GeoParquet")
     find.add_argument("--segment", type=float, metavar="MU", help="no polygons: draw fields of at least MU mu")
-    find.add_argument("--dem", type=Path, help="height model: looks in the cast shadow of hills are masked")
     find.add_argument("--profile", default=CN_ADMIN.id, help=f"definition: {', '.join(PROFILES)} or years=N")
     find.add_argument("--year-start", default=None, help="first day of the agricultural year, MM-DD (10-01)")
     find.add_argument("--labels", type=Path, help="CSV of yearly field labels: print the accuracy")
@@ -58,11 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     find.add_argument("--quiet", action="store_true", help="no progress bar")
     find.set_defaults(job=_detect)
     watch = jobs.add_parser("monitor", help="take new scenes into the watch of an area, one at a time")
-    watch.add_argument("source", type=Path, help="netCDF file, zarr store or STAC catalogue of one date or more")
+    _add_source(watch)
     watch.add_argument("--state", type=Path, required=True, help="folder of the area: its state file and scenes")
     watch.add_argument("--year-start", default=None, help="first day of the agricultural year, MM-DD (10-01)")
     watch.add_argument("--first-year", type=int, help="first crop year watched (by the first scene)")
-    watch.add_argument("--dem", type=Path, help="height model: looks in the cast shadow of hills are masked")
     watch.set_defaults(job=_monitor)
     draw = jobs.add_parser("sample", help="draw the parcels that people should judge, by map class")
     draw.add_argument("parcels", type=Path, help="parcels.geojson of a detect run")
@@ -90,6 +90,38 @@ def _parser() -> argparse.ArgumentParser:
     invent.add_argument("--radar", action="store_true", help="add speckled VV/VH")
     invent.set_defaults(job=_simulate)
     return parser
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    """Where scenes come from and which of them; the same for every command that reads them."""
+    parser.add_argument("source", help="netCDF file, zarr store, STAC catalogue, or https:// address of a STAC API")
+    parser.add_argument("--collection", action="append", default=[], metavar="ID", help="STAC collection; repeatable")
+    parser.add_argument("--bbox", type=_box, metavar="W,S,E,N", help="degrees; --bbox=-55,... if it begins with minus")
+    parser.add_argument("--from", dest="first", type=dt.date.fromisoformat, metavar="DATE", help="first day wanted")
+    parser.add_argument("--to", dest="last", type=dt.date.fromisoformat, metavar="DATE", help="last day wanted")
+    parser.add_argument("--dem", type=Path, help="height model: looks in the cast shadow of hills are masked")
+
+
+def _box(text: str) -> tuple[float, float, float, float]:
+    """West, south, east, north of a box in WGS84 degrees."""
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+    except ValueError as why:
+        raise argparse.ArgumentTypeError(f"{text!r}: give W,S,E,N in degrees") from why
+    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):  # noqa: PLR2004 - the globe
+        raise argparse.ArgumentTypeError(f"{text!r}: W < E within 180 and S < N within 90 degrees")
+    return west, south, east, north
+
+
+def _open(args: argparse.Namespace) -> xr.Dataset:
+    """The cube a command asked for; what was left out or noticed goes to stderr, one line each."""
+    wanted = Wanted(tuple(args.collection), args.bbox, args.first, args.last)
+    if "://" in args.source and not (wanted.bbox and (wanted.first or wanted.last)):
+        raise LandError("bad_setting", f"{args.source}: say which place and time: --bbox W,S,E,N and --from or --to")
+    opened = open_scene(args.source, args.dem, wanted)
+    for note in opened.notes:
+        print(f"note: {Path(args.source).name}: {note}", file=sys.stderr)
+    return opened.cube
 
 
 def _profile(text: str) -> Profile:
@@ -147,13 +179,11 @@ def _workers(address: str | None) -> Iterator[Workers | None]:
 
 
 def _detect(args: argparse.Namespace) -> int:
-    opened = open_scene(args.source, args.dem)
-    for note in opened.notes:
-        print(f"note: {args.source.name}: {note}", file=sys.stderr)
-    labels = read_labels(args.labels, opened.cube) if args.labels else None
+    cube = _open(args)
+    labels = read_labels(args.labels, cube) if args.labels else None
     parcels = read_parcels(args.parcels) if args.parcels else None
     if parcels is None and args.segment is not None:
-        parcels = draw_fields(opened.cube, args.segment, _calendar(args.year_start, labels))
+        parcels = draw_fields(cube, args.segment, _calendar(args.year_start, labels))
     finished = FinishedTiles(args.out / "unfinished")
     if finished.count():
         print(
@@ -162,7 +192,7 @@ def _detect(args: argparse.Namespace) -> int:
     step, bar = _bar("detect", quiet=args.quiet)
     with bar, _workers(args.dask) as workers:
         found = detect(
-            opened.cube,
+            cube,
             parcels,
             _profile(args.profile),
             calendar=_calendar(args.year_start, labels),
@@ -173,7 +203,7 @@ def _detect(args: argparse.Namespace) -> int:
         )
     for path in products.write_all(found, args.out):
         print(path)
-    shifts = masks.registration(opened.cube)
+    shifts = masks.registration(cube)
     shifts.to_csv(args.out / "registration.csv", index=False)
     print(args.out / "registration.csv")
     finished.clear()
@@ -184,13 +214,11 @@ def _detect(args: argparse.Namespace) -> int:
 
 
 def _monitor(args: argparse.Namespace) -> int:
-    opened = open_scene(args.source, args.dem)
-    for note in opened.notes:
-        print(f"note: {args.source.name}: {note}", file=sys.stderr)
+    cube = _open(args)
     season = _calendar(args.year_start, None) if args.year_start else None
-    area = open_area(args.state, opened.cube, season, args.first_year)
+    area = open_area(args.state, cube, season, args.first_year)
     taken = 0
-    for day, done in area.feed(opened.cube):
+    for day, done in area.feed(cube):
         date = dt.date(1970, 1, 1) + dt.timedelta(days=day)
         if isinstance(done, LandError):
             print(f"left out {date}: {done}", file=sys.stderr)
@@ -199,7 +227,7 @@ def _monitor(args: argparse.Namespace) -> int:
             print(f"{date}: taken in, crop year {done.year}, {done.reread_bytes} bytes read again")
         else:
             print(f"{date}: already in")
-    print(products.write_alerts(opened.cube, area.monitor.alerts(), args.state / "alerts.tif"))
+    print(products.write_alerts(cube, area.monitor.alerts(), args.state / "alerts.tif"))
     levels = ", ".join(f"{name} {count}" for name, count in area.counts().items())
     words = "SYNTHETIC 合成; " if area.synthetic else ""
     print(f"{words}{taken} taken in; pixels by level: {levels}; not validated 未验证")

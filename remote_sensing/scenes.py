@@ -17,23 +17,12 @@ import pyproj
 import xarray as xr
 from numpy.typing import NDArray
 
-from remote_sensing.catalogues import is_catalogue, load_items, local_items
+from remote_sensing.catalogues import Wanted, is_catalogue, load_items, local_items, search
 from remote_sensing.cubes import MISSING, OPTICAL, RADAR, SCALE, LandError, pack_values
 from remote_sensing.masks import MASK_CLEAR, clear_sky, heights_on, shade_hidden
 from remote_sensing.parcels import grid_of
+from remote_sensing.sensors import ALIASES, inside
 
-_ALIASES: Mapping[str, tuple[str, ...]] = {
-    "blue": ("blue", "b02", "b2", "sr_b2_blue"),
-    "green": ("green", "b03", "b3"),
-    "red": ("red", "b04", "b4"),
-    "nir": ("nir", "b08", "b8", "nir08", "b8a"),
-    "swir1": ("swir1", "b11", "swir16", "swir"),
-    "swir2": ("swir2", "b12", "swir22", "mir"),
-    "ndvi": ("ndvi",),
-    "evi": ("evi",),
-    "vv": ("vv",),
-    "vh": ("vh",),
-}
 _DIMS: Mapping[str, tuple[str, ...]] = {
     "time": ("t", "date"),
     "y": ("lat", "latitude", "row"),
@@ -41,8 +30,6 @@ _DIMS: Mapping[str, tuple[str, ...]] = {
 }
 CLOUD_PROBABILITY = ("cloud_probability", "clp", "cloudprob")
 CLOUDY_FROM = 0.4
-_RANGE: Mapping[str, tuple[float, float]] = {"ndvi": (-1.0, 1.0), "evi": (-1.0, 1.5)}
-_REFLECTANCE = (-0.2, 1.6)
 _ABSURD_SHARE = 0.5
 
 
@@ -54,29 +41,53 @@ class Opened:
     notes: tuple[str, ...] = ()
 
 
-def open_scene(path: Path, dem: Path | None = None) -> Opened:
-    """Open a netCDF file, a zarr store or a STAC catalogue as one cube.
+def open_scene(source: Path | str, dem: Path | None = None, wanted: Wanted | None = None) -> Opened:
+    """Open a netCDF file, a zarr store, a STAC catalogue on disk or a STAC API (``https://...``) as one cube.
 
     ``dem``: a height model (metres, any grid with a CRS); looks in the cast shadow of its hills are not clear.
+    ``wanted``: what to take from a catalogue; of a file, its dates alone are heeded.
 
     Raises ``LandError``: ``no_file``, ``truncated``, ``unknown_format``, ``bad_dims``, ``missing_band``,
-    ``absurd_values``, ``duplicate_dates``, ``wrong_crs``; the text names the file, the band and the value.
+    ``absurd_values``, ``wrong_crs``, ``no_catalogue``, ``no_dates``; the text names the file, the band and the value.
     """
-    if not path.exists():
-        raise LandError("no_file", f"{path}: no such file")
-    left_out: tuple[str, ...] = ()
-    if is_catalogue(path):
-        loaded, left_out = load_items(local_items(path))
-        opened = read_dataset(loaded, path.name)
+    asked = wanted or Wanted()
+    if re.match(r"https?://", str(source)):
+        opened = Opened(*load_items(search(str(source), asked), asked))
     else:
-        with _opened(path) as raw:
-            opened = read_dataset(raw, str(path.name))
+        opened = _from_disk(Path(source), asked)
     cube = opened.cube
     shaded: tuple[str, ...] = ()
     if dem is not None:
         grid = grid_of(cube)
         cube, shaded = shade_hidden(cube, heights_on(dem, grid), abs(float(grid.transform.a)))
-    return Opened(cube, (*left_out, *opened.notes, *shaded))
+    return Opened(cube, (*opened.notes, *shaded))
+
+
+def _from_disk(path: Path, wanted: Wanted) -> Opened:
+    if not path.exists():
+        raise LandError("no_file", f"{path}: no such file")
+    if is_catalogue(path):
+        return Opened(*load_items(local_items(path, wanted), wanted))
+    if wanted.collections or wanted.bbox:
+        raise LandError("bad_setting", f"{path.name}: --collection and --bbox are for STAC catalogues; this is a file")
+    with _opened(path) as raw:
+        return read_dataset(_of_dates(raw, wanted, path.name), path.name)
+
+
+def _of_dates(raw: xr.Dataset, wanted: Wanted, name: str) -> xr.Dataset:
+    """The dates of a file between the first and the last that are wanted."""
+    dim = next((dim for dim in ("time", *_DIMS["time"]) if dim in raw.dims), "")
+    if not dim or not (wanted.first or wanted.last):
+        return raw
+    days = raw[dim].to_numpy().astype("datetime64[D]")
+    keep = np.ones(days.shape, bool)
+    if wanted.first:
+        keep &= days >= np.datetime64(wanted.first)
+    if wanted.last:
+        keep &= days <= np.datetime64(wanted.last)
+    if not keep.any():
+        raise LandError("no_dates", f"{name}: no date between {wanted.first or '..'} and {wanted.last or '..'}")
+    return raw.isel({dim: keep})
 
 
 def _opened(path: Path) -> xr.Dataset:
@@ -97,7 +108,7 @@ def read_dataset(raw: xr.Dataset, name: str) -> Opened:
     notes: list[str] = []
     shaped = _shaped(raw, name)
     file_scale = str(raw.attrs.get("scale", ""))
-    found = {band: _find(shaped, aliases) for band, aliases in _ALIASES.items()}
+    found = {band: _find(shaped, aliases) for band, aliases in ALIASES.items()}
     optical = [band for band in OPTICAL if found[band]]
     if not found["ndvi"] and not (found["red"] and found["nir"]):
         have = ", ".join(sorted(str(v) for v in shaped.data_vars)) or "none"
@@ -207,8 +218,8 @@ def _band(raw: xr.DataArray, reading: _Reading) -> NDArray[np.int16]:
     if fill is not None and np.isfinite(fill):
         known &= values != fill
     if not np.issubdtype(values.dtype, np.floating):
-        known &= ~np.isin(values, _NEVER_REAL) & ~(np.isin(values, _USUAL_FILLS) & ~_inside(real, band))
-    good = known & _inside(real, band)
+        known &= ~np.isin(values, _NEVER_REAL) & ~(np.isin(values, _USUAL_FILLS) & ~inside(real, band))
+    good = known & inside(real, band)
     strange = known & ~good
     share = float(strange.sum()) / max(int(known.sum()), 1)
     if share > _ABSURD_SHARE:
@@ -228,12 +239,6 @@ def _refuse_strange_dims(raw: xr.DataArray, what: str) -> None:
     if strange:
         usual = " and ".join("/".join((dim, *_DIMS[dim])) for dim in ("y", "x"))
         raise LandError("bad_dims", f"{what} has a dim '{strange[0]}' that is not known: call the space dims {usual}")
-
-
-def _inside(real: NDArray[np.float32], band: str) -> NDArray[np.bool_]:
-    low, high = _RANGE.get(band, _REFLECTANCE)
-    inside: NDArray[np.bool_] = (real >= low) & (real <= high)
-    return inside
 
 
 def _zeros_are_nothing(
