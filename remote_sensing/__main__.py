@@ -27,6 +27,7 @@ from remote_sensing.cubes import Calendar, LandError
 from remote_sensing.detection import Detections, Progress, Workers, detect
 from remote_sensing.kept import FinishedTiles
 from remote_sensing.labels import Labels, read_labels, yearly_accuracy
+from remote_sensing.parcels import grid_of, sorted_out
 from remote_sensing.profiles import CN_ADMIN, PROFILES, Profile
 from remote_sensing.scenes import open_scene
 from remote_sensing.segments import draw_fields
@@ -155,6 +156,19 @@ def read_parcels(path: Path) -> gpd.GeoDataFrame:
         raise LandError("truncated", f"{path.name}: cannot be read ({str(why).splitlines()[0][:120]})") from why
 
 
+def _usable_parcels(path: Path, cube: xr.Dataset) -> gpd.GeoDataFrame:
+    """The parcels that can be judged; each of the others is one line on stderr. Raises ``LandError`` if none can."""
+    try:
+        usable, faults = sorted_out(read_parcels(path), grid_of(cube))
+    except LandError as why:
+        raise LandError(why.code, f"{path.name}: {why}") from why
+    if faults and usable.empty:
+        raise LandError(faults[0].code, f"{path.name}: {faults[0]}")
+    for fault in faults:
+        print(f"left out of {path.name}: {fault}", file=sys.stderr)
+    return usable
+
+
 def _bar(title: str, *, quiet: bool) -> tuple[Progress, tqdm[NoReturn]]:
     bar = tqdm(total=0, desc=title, unit="row", disable=quiet, file=sys.stderr)
 
@@ -181,7 +195,7 @@ def _workers(address: str | None) -> Iterator[Workers | None]:
 def _detect(args: argparse.Namespace) -> int:
     cube = _open(args)
     labels = read_labels(args.labels, cube) if args.labels else None
-    parcels = read_parcels(args.parcels) if args.parcels else None
+    parcels = _usable_parcels(args.parcels, cube) if args.parcels else None
     if parcels is None and args.segment is not None:
         parcels = draw_fields(cube, args.segment, _calendar(args.year_start, labels))
     finished = FinishedTiles(args.out / "unfinished")
@@ -275,7 +289,10 @@ def _evaluate(args: argparse.Namespace) -> int:
     frame = _judged_parcels(args.parcels).set_index("parcel")
     if not args.sample.exists():
         raise LandError("no_file", f"{args.sample}: no such file")
-    told = pd.read_csv(args.sample, dtype=str)
+    try:
+        told = pd.read_csv(args.sample, dtype=str)
+    except ValueError as why:
+        raise LandError("bad_sample", f"{args.sample.name}: cannot be read as a CSV ({str(why)[:80]})") from why
     if not {"parcel", "reference"} <= set(told.columns) or told["reference"].isna().any():
         raise LandError("bad_sample", f"{args.sample.name}: needs parcel and a reference for every one")
     unknown = set(told["parcel"]) - set(frame.index)

@@ -65,6 +65,17 @@ def checked(parcels: gpd.GeoDataFrame, grid: GeoBox) -> gpd.GeoDataFrame:
     Raises ``LandError``: ``wrong_crs`` (none given, or GCJ-02/BD-09 declared), ``bad_polygon`` (self-crossing,
     empty, not a polygon), ``duplicate_parcel``, ``outside`` (does not touch the cube).
     """
+    placed, faults = sorted_out(parcels, grid)
+    if faults:
+        raise faults[0]
+    return placed
+
+
+def sorted_out(parcels: gpd.GeoDataFrame, grid: GeoBox) -> tuple[gpd.GeoDataFrame, tuple[LandError, ...]]:
+    """The parcels that can be used, as ``checked`` returns them, and what is wrong with each of the others.
+
+    Raises ``LandError("wrong_crs")`` when the whole layer does not say where it lies.
+    """
     if parcels.crs is None:
         raise LandError("wrong_crs", "parcels have no CRS: WGS84 or CGCS2000 must be declared")
     frame = parcels.copy()
@@ -72,20 +83,22 @@ def checked(parcels: gpd.GeoDataFrame, grid: GeoBox) -> gpd.GeoDataFrame:
         frame["parcel"] = frame.index
     frame["parcel"] = frame["parcel"].astype(str)
     _refuse_shifted(frame)
-    twice = frame["parcel"][frame["parcel"].duplicated()]
-    if len(twice):
-        raise LandError("duplicate_parcel", f"parcel {twice.iloc[0]} appears twice")
-    for name, shape in zip(frame["parcel"], frame.geometry, strict=True):
-        if shapely.is_empty(shape) or not isinstance(shape, shapely.Polygon | shapely.MultiPolygon):
-            raise LandError("bad_polygon", f"parcel {name}: not a polygon")
-        if not shape.is_valid:
-            raise LandError("bad_polygon", f"parcel {name}: {shapely.is_valid_reason(shape)}")
-    placed = frame.to_crs(str(grid.crs))
-    inside = placed.intersects(shapely.box(*grid.extent.boundingbox.bbox))
-    if not inside.all():
-        name = placed["parcel"][~inside].iloc[0]
-        raise LandError("outside", f"parcel {name} lies outside the cube ({int((~inside).sum())} such)")
-    return placed
+    twice = frame["parcel"].duplicated(keep=False)
+    faults: dict[int, LandError] = {}
+    for n, (name, shape) in enumerate(zip(frame["parcel"], frame.geometry, strict=True)):
+        if twice.iloc[n]:
+            faults[n] = LandError("duplicate_parcel", f"parcel {name} appears twice")
+        elif shapely.is_empty(shape) or not isinstance(shape, shapely.Polygon | shapely.MultiPolygon):
+            faults[n] = LandError("bad_polygon", f"parcel {name}: not a polygon")
+        elif not shape.is_valid:
+            faults[n] = LandError("bad_polygon", f"parcel {name}: {shapely.is_valid_reason(shape)}")
+    sound = [n for n in range(len(frame)) if n not in faults]
+    placed = frame.iloc[sound].to_crs(str(grid.crs))
+    inside = placed.intersects(shapely.box(*grid.extent.boundingbox.bbox)).to_numpy()
+    for n, name, touches in zip(sound, placed["parcel"], inside, strict=True):
+        if not touches:
+            faults[n] = LandError("outside", f"parcel {name} lies outside the cube ({int((~inside).sum())} such)")
+    return placed[inside], tuple(faults[n] for n in sorted(faults))
 
 
 def _refuse_shifted(frame: gpd.GeoDataFrame) -> None:

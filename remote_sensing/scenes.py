@@ -31,6 +31,7 @@ _DIMS: Mapping[str, tuple[str, ...]] = {
 CLOUD_PROBABILITY = ("cloud_probability", "clp", "cloudprob")
 CLOUDY_FROM = 0.4
 _ABSURD_SHARE = 0.5
+_FIRST_IMAGES = np.datetime64("1970-01-01")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ def open_scene(source: Path | str, dem: Path | None = None, wanted: Wanted | Non
     ``wanted``: what to take from a catalogue; of a file, its dates alone are heeded.
 
     Raises ``LandError``: ``no_file``, ``truncated``, ``unknown_format``, ``bad_dims``, ``missing_band``,
-    ``absurd_values``, ``wrong_crs``, ``no_catalogue``, ``no_dates``; the text names the file, the band and the value.
+    ``absurd_values``, ``duplicate_dates``, ``wrong_crs``, ``no_catalogue``, ``no_dates``; the text
+    names the file, the band and the value.
     """
     asked = wanted or Wanted()
     if re.match(r"https?://", str(source)):
@@ -106,7 +108,7 @@ def _opened(path: Path) -> xr.Dataset:
 def read_dataset(raw: xr.Dataset, name: str) -> Opened:
     """A dataset as found (undecoded integers) -> a checked cube; ``name`` goes into every message."""
     notes: list[str] = []
-    shaped = _shaped(raw, name)
+    shaped = _shaped(raw, name, notes)
     file_scale = str(raw.attrs.get("scale", ""))
     found = {band: _find(shaped, aliases) for band, aliases in ALIASES.items()}
     optical = [band for band in OPTICAL if found[band]]
@@ -132,7 +134,7 @@ def read_dataset(raw: xr.Dataset, name: str) -> Opened:
     return Opened(cube, tuple(notes))
 
 
-def _shaped(raw: xr.Dataset, name: str) -> xr.Dataset:
+def _shaped(raw: xr.Dataset, name: str, notes: list[str]) -> xr.Dataset:
     """Rename dims to (time, y, x), add a missing space dim, check the dates."""
     shaped = raw.rename(
         {
@@ -154,20 +156,44 @@ def _shaped(raw: xr.Dataset, name: str) -> xr.Dataset:
             raise LandError(
                 "no_dates" if dim == "time" else "bad_dims", f"{name}: dim '{dim}' is empty, nothing to see"
             )
-    return _in_order(shaped, name)
+    return _in_order(shaped, name, notes)
 
 
-def _in_order(shaped: xr.Dataset, name: str) -> xr.Dataset:
+def _in_order(shaped: xr.Dataset, name: str, notes: list[str]) -> xr.Dataset:
     times = shaped["time"].to_numpy()
     if not np.issubdtype(times.dtype, np.datetime64):
         raise LandError("bad_dims", f"{name}: time is {times.dtype}, not dates")
     seconds = times.astype("datetime64[s]")
+    wrong = np.isnat(seconds) | (seconds < _FIRST_IMAGES)
+    if wrong.all():
+        raise LandError("absurd_values", f"{name}: date {seconds[0]} is not the date of a satellite image")
+    notes += [f"left out date {second}: not the date of a satellite image" for second in np.unique(seconds[wrong])]
+    keep = ~wrong & ~_told_twice(shaped, seconds, notes)
+    if not keep.any():
+        raise LandError("duplicate_dates", f"{name}: date {seconds[~wrong][0]} appears twice with different values")
+    shaped = shaped if keep.all() else shaped.isel(time=keep)
+    return shaped if (np.diff(seconds[keep]) > np.timedelta64(0, "s")).all() else shaped.sortby("time")
+
+
+def _told_twice(shaped: xr.Dataset, seconds: NDArray[np.datetime64], notes: list[str]) -> NDArray[np.bool_]:
+    """Dates (T,) to leave out: the copies of a scene, and all that contradict each other of one date."""
+    out = np.zeros(seconds.shape, bool)
     unique, counts = np.unique(seconds, return_counts=True)
-    if (counts > 1).any():
-        raise LandError("duplicate_dates", f"{name}: date {unique[counts > 1][0]} appears {counts.max()} times")
-    if unique.size and (np.isnat(unique).any() or unique[0] < np.datetime64("1970-01-01")):
-        raise LandError("absurd_values", f"{name}: date {unique[0]} is not the date of a satellite image")
-    return shaped if (np.diff(seconds) > np.timedelta64(0, "s")).all() else shaped.sortby("time")
+    for second in unique[counts > 1]:
+        places = np.flatnonzero(seconds == second)
+        first, *rest = (shaped.isel(time=place).drop_vars("time") for place in places)
+        other = next((band for one in rest for band in _differing(first, one)), "")
+        out[places if other else places[1:]] = True
+        if other:
+            notes.append(f"left out date {second}: {places.size} scenes of it differ in {other}; which is right?")
+        else:
+            notes.append(f"date {second} is there {places.size} times, the same each time: one is kept")
+    return out
+
+
+def _differing(first: xr.Dataset, second: xr.Dataset) -> list[str]:
+    """Variables in which two scenes differ."""
+    return [str(name) for name in first.data_vars if not first[name].equals(second[name])]
 
 
 def _find(data: xr.Dataset, aliases: tuple[str, ...]) -> str:
@@ -221,16 +247,25 @@ def _band(raw: xr.DataArray, reading: _Reading) -> NDArray[np.int16]:
         known &= ~np.isin(values, _NEVER_REAL) & ~(np.isin(values, _USUAL_FILLS) & ~inside(real, band))
     good = known & inside(real, band)
     strange = known & ~good
-    share = float(strange.sum()) / max(int(known.sum()), 1)
-    if share > _ABSURD_SHARE:
+    whole = strange.sum(axis=(1, 2)) > _ABSURD_SHARE * known.sum(axis=(1, 2))
+    if strange.any() and not good[~whole].any():
+        share = float(strange.sum()) / int(known.sum())
         raise LandError(
             "absurd_values",
             f"{name}: band {band}: value {values[strange][0]} (scale {scale:g}) and {share:.0%} of all are no {band}",
         )
     if not good.any():
         raise LandError("absurd_values", f"{name}: band {band}: nothing but fill values ({values.flat[0]})")
-    if strange.any():
-        reading.notes.append(f"band {band}: {int(strange.sum())} absurd values set to missing")
+    dates = raw["time"].to_numpy().astype("datetime64[D]")
+    for place in np.flatnonzero(whole):
+        value = values[place][strange[place]][0]
+        reading.notes.append(f"left out date {dates[place]}: band {band}: value {value} (scale {scale:g})")
+        good[place] = False
+    some = strange & ~whole[:, None, None]
+    if some.any():
+        date = dates[int(np.argmax(some.any(axis=(1, 2))))]
+        first = f"the first {values[some][0]} on {date}"
+        reading.notes.append(f"band {band}: {int(some.sum())} absurd values set to missing, {first}")
     return pack_values(np.where(good, real, np.float32(np.nan)))
 
 
