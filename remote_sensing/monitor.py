@@ -3,8 +3,8 @@
 Between scenes a pixel carries small integers (counts, a histogram, its cycle state) and its state posterior as
 bytes. The open year's scenes lie in an archive: when a scene comes late or out of order, or the year closes, the
 year is read again and judged by the very code that judges batches, so the end is the same whatever the order.
-While the year is open, alerts compare a pixel with the active fields around it in the same weeks: a drought hits
-both and cancels out.
+While the year is open, alerts compare a pixel with the active fields around it in the same week: a drought hits
+both and cancels out. Levels follow from what is carried alone, so the order of scenes does not show in them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from remote_sensing import states as st
 from remote_sensing.cubes import Calendar, Int16, LandError, Stack
-from remote_sensing.evidence import HIGH, LOW, MIN_LOOKS, SOIL, gather
+from remote_sensing.evidence import HIGH, LOW, MIN_LOOKS, SOIL, Evidence, gather
 from remote_sensing.indices import layers_of
 from remote_sensing.kernels import COUNTERS, update_counters
 from remote_sensing.profiles import CN_ADMIN, Profile
@@ -31,7 +31,13 @@ SURE = 0.8
 ACTIVE = 0.6
 """P(cultivated) last year from which a pixel counts as an active neighbour."""
 MANY = 0.6
-"""Share of active neighbours seen bare or flooded this year from which a pixel never seen so is watched."""
+"""Share of active neighbours seen at work this year from which a pixel never seen so stands out.
+
+Bare or flooded by now: it is watched. A crop harvested by now: its season passed without it, it is seasonally idle.
+"""
+NEAR = 25
+"""Neighbours are the pixels at most so many rows and columns away; fewer than ``FEWEST`` active ones say nothing."""
+FEWEST = 10
 _MARKS = np.array([LOW, HIGH, SOIL], np.float32)
 
 
@@ -87,7 +93,10 @@ class Updated:
 
 
 class Monitor:
-    """Watches one tile of N pixels. Feed scenes in any order; ``posterior`` equals batch over the closed years."""
+    """Watches one tile of N pixels. Feed scenes in any order; ``posterior`` equals batch over the closed years.
+
+    ``shape``: rows and columns, N = rows x columns, so that neighbours are known (else one row).
+    """
 
     def __init__(
         self,
@@ -98,7 +107,9 @@ class Monitor:
         chain: st.Chain | None = None,
         calendar: Calendar | None = None,
         archive: SceneArchive | None = None,
+        shape: tuple[int, int] | None = None,
     ) -> None:
+        self.shape = shape or (1, pixels)
         self.pixels, self.first_year, self.model = pixels, first_year, model
         self.chain = chain or st.Chain.for_land(known_cropland=True)
         self.calendar = calendar or Calendar()
@@ -109,12 +120,13 @@ class Monitor:
         self.last_day = -1
         self.forward = np.zeros((len(st.STATES), pixels), np.uint8)
         self.level = np.zeros(pixels, np.uint8)
+        self.settled = np.zeros(pixels, np.uint8)
         self.history: dict[int, tuple[NDArray[np.float16], NDArray[np.bool_]]] = {}
 
     @property
     def bytes_per_pixel(self) -> float:
         """Bytes carried between scenes, the archive of scenes and of closed years not counted."""
-        return (self.counters.nbytes + self.forward.nbytes + self.level.nbytes) / self.pixels
+        return sum(held.nbytes for held in (self.counters, self.forward, self.level, self.settled)) / self.pixels
 
     def update(self, scene: OneScene) -> Updated:
         """Take one scene in.
@@ -164,6 +176,11 @@ class Monitor:
         """Level per pixel (N,): place in ``LEVELS``."""
         return self.level.copy()
 
+    def evidence(self, year: int) -> Evidence | None:
+        """Annual evidence of a year's scenes, read again from the archive; None when it holds none of that year."""
+        scenes = self._year_scenes(year)
+        return self._seen_in(scenes, year) if scenes else None
+
     def _year_of(self, day: int) -> int:
         year = self.first_year
         if day < self.calendar.start(year):
@@ -174,6 +191,9 @@ class Monitor:
 
     def _year_scenes(self, year: int) -> list[OneScene]:
         return self.archive.between(self.calendar.start(year), self.calendar.start(year + 1))
+
+    def _seen_in(self, scenes: list[OneScene], year: int) -> Evidence:
+        return gather(_stack(scenes), self.calendar, (year,), self.model.layers)
 
     def _open(self, year: int) -> None:
         self.open_year, self.counters, self.last_day = year, _fresh(self.pixels), -1
@@ -193,15 +213,16 @@ class Monitor:
     def _close(self, year: int) -> int:
         """Judge a whole year by the batch code and keep its look log-likelihoods; then the state moves on."""
         scenes = self._year_scenes(year)
+        reread = sum(_size(scene) for scene in scenes)
         if scenes:
-            evidence = gather(_stack(scenes), self.calendar, (year,), self.model.layers)
+            evidence = self._seen_in(scenes, year)
             decided = st.decided_years(evidence)[0]
             self.history[year] = (self.model.loglik(evidence)[0].astype(np.float16), decided)
         else:
             nothing = np.zeros((len(st.LOOKS), self.pixels), np.float16)
             self.history[year] = (nothing, np.zeros(self.pixels, bool))
         self._settle(CN_ADMIN)
-        return sum(_size(scene) for scene in scenes)
+        return reread
 
     def _settle(self, profile: Profile) -> None:
         """Posterior of the newest closed year into bytes, and its alert level."""
@@ -211,19 +232,38 @@ class Monitor:
         idle = found.states[-1, st.IDLE].sum(axis=0)
         level = np.where(idle >= 0.5, SEASONAL_IDLE, 0)  # noqa: PLR2004 - more likely than not
         level = np.where(gone >= SURE, ABANDONED, level)
-        self.level = np.where(found.decided[-1], level, 0).astype(np.uint8)
+        self.settled = np.where(found.decided[-1], level, 0).astype(np.uint8)
+        self.level = self.settled.copy()
 
     def _watch(self) -> None:
-        """Watch pixels never seen bare or flooded this year while most active neighbours were."""
-        looks = self.counters[0]
+        """Raise pixels never seen at work this year while most active neighbours were, by the same date."""
+        looks, cycles = self.counters[0], self.counters[1]
         worked = (self.counters[2] + self.counters[3]) > 0
-        active = (self.forward[st.CULTIVATED] >= ACTIVE * 255) & (looks >= MIN_LOOKS)
-        if active.sum() < 10:  # noqa: PLR2004 - too few neighbours to compare with
-            return
-        busy = float(worked[active].mean()) >= MANY
-        quiet = ~worked & (looks >= MIN_LOOKS) & (self.forward[st.CULTIVATED] >= 128)  # noqa: PLR2004 - half of 255
-        calm = self.level <= WATCH
-        self.level = np.where(calm, np.where(quiet & busy, WATCH, 0), self.level).astype(np.uint8)
+        seen = looks >= MIN_LOOKS
+        active = (self.forward[st.CULTIVATED] >= ACTIVE * 255) & seen
+        begun = self._most_near(worked, active)
+        harvested = self._most_near(cycles > 0, active)
+        quiet = ~worked & (cycles == 0) & seen & (self.forward[st.CULTIVATED] >= 128)  # noqa: PLR2004 - half of 255
+        raised = np.where(quiet & harvested, SEASONAL_IDLE, np.where(quiet & begun, WATCH, 0))
+        self.level = np.maximum(self.settled, raised).astype(np.uint8)
+
+    def _most_near(self, said: NDArray[np.bool_], active: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Where at least ``MANY`` of the active pixels around, itself among them, were seen so; (N,)."""
+        voters = _around(active.reshape(self.shape))
+        yes = _around((said & active).reshape(self.shape))
+        most: NDArray[np.bool_] = ((voters >= FEWEST) & (yes >= MANY * voters)).ravel()
+        return most
+
+
+def _around(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many are true within ``NEAR`` rows and columns of every pixel (y, x)."""
+    counts = flags.astype(np.int64)
+    for axis in (0, 1):
+        sums = np.insert(np.cumsum(counts, axis=axis), 0, 0, axis=axis)
+        here = np.arange(counts.shape[axis])
+        last = np.minimum(here + NEAR + 1, counts.shape[axis])
+        counts = np.take(sums, last, axis=axis) - np.take(sums, np.maximum(here - NEAR, 0), axis=axis)
+    return counts
 
 
 def _fresh(pixels: int) -> NDArray[np.int16]:

@@ -24,7 +24,7 @@ from remote_sensing.kept import read_arrays, write_arrays
 from remote_sensing.monitor import LEVELS, Monitor, OneScene, Updated
 
 STATE_FILE = "state.npz"
-FORMAT = "tianmai-land-state@1"
+FORMAT = "tianmai-land-state@2"
 START_SLACK_DAYS = 31
 """A first scene so late in its crop year leaves that year unwatched: the first year is the next one."""
 
@@ -84,6 +84,7 @@ class Watched:
             "counters": monitor.counters,
             "forward": monitor.forward,
             "level": monitor.level,
+            "settled": monitor.settled,
         }
         for year in years:
             arrays[f"look_{year}"], arrays[f"decided_{year}"] = monitor.history[year]
@@ -136,6 +137,7 @@ def open_area(
         model=default_model(cube),
         calendar=season,
         archive=FolderArchive(folder / "scenes"),
+        shape=stack.shape,
     )
     return Watched(folder, made, _grid(cube), stack.shape, bool(cube.attrs.get("synthetic", False)))
 
@@ -159,10 +161,12 @@ def _resumed(folder: Path, cube: xr.Dataset, calendar: Calendar | None, first_ye
             model=model,
             calendar=season,
             archive=FolderArchive(folder / "scenes"),
+            shape=(rows, columns),
         )
         monitor.ledger = {int(day): print_ for day, print_ in facts["ledger"].items()}
         monitor.open_year, monitor.last_day = facts["open_year"], facts["last_day"]
-        monitor.counters, monitor.forward, monitor.level = held["counters"], held["forward"], held["level"]
+        monitor.counters, monitor.forward = held["counters"], held["forward"]
+        monitor.level, monitor.settled = held["level"], held["settled"]
         monitor.history = {year: (held[f"look_{year}"], held[f"decided_{year}"]) for year in facts["years"]}
     except (KeyError, ValueError, TypeError) as why:
         raise LandError("damaged_state", f"{folder / STATE_FILE}: not a state of tianmai-land ({why})") from why

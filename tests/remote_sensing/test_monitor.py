@@ -7,7 +7,7 @@ from remote_sensing import CN_ADMIN, Calendar, LandError, synthetic
 from remote_sensing import states as st
 from remote_sensing.cubes import stack_of
 from remote_sensing.evidence import gather
-from remote_sensing.monitor import ABANDONED, Monitor, OneScene
+from remote_sensing.monitor import ABANDONED, NEAR, SEASONAL_IDLE, WATCH, Monitor, OneScene
 
 YEARS = tuple(range(2018, 2022))
 
@@ -67,6 +67,29 @@ def test_the_integers_of_the_open_year_equal_batch_exactly(stack):
     np.testing.assert_array_equal(monitor.counters[:4], values.astype(np.int16))
 
 
+@pytest.mark.parametrize("seed", [3, 4])
+def test_refit_coefficients_after_replayed_late_and_mixed_scenes_are_those_of_batch(stack, seed):
+    monitor = watching(stack)
+    for scene in shuffled_late(scenes(stack), seed):
+        monitor.update(scene)
+    wanted = gather(stack, Calendar(), YEARS, monitor.model.layers)
+    for place, year in enumerate(YEARS):
+        found = monitor.evidence(year)
+        np.testing.assert_array_equal(found.values[:4, 0], wanted.values[:4, place])
+        for term in ("mean", "cos1", "sin1", "cos2", "sin2", "cos3", "sin3"):
+            np.testing.assert_allclose(found.get(f"ndvi.{term}")[0], wanted.get(f"ndvi.{term}")[place], atol=1e-5)
+
+
+def test_levels_do_not_tell_in_which_order_scenes_came(stack):
+    straight, mixed = watching(stack), watching(stack)
+    feed = scenes(stack)
+    for scene in feed:
+        straight.update(scene)
+    for scene in shuffled_late(feed, 5):
+        mixed.update(scene)
+    np.testing.assert_array_equal(straight.alerts(), mixed.alerts())
+
+
 def test_a_pixel_carries_at_most_eighty_bytes(stack):
     assert watching(stack).bytes_per_pixel <= 80
 
@@ -94,3 +117,44 @@ def test_it_goes_on_after_abandonment_and_finds_recultivation():
         levels.append(int(monitor.alerts()[0]))
     assert ABANDONED in levels[3:5]
     assert levels[-1] == 0
+
+
+CROP = np.tile([0.15, 0.15, 0.2, 0.3, 0.45, 0.6, 0.7, 0.76, 0.78, 0.76, 0.3, 0.16], 2)
+WEEDS = 0.57 + 0.17 * np.sin(np.arange(24) / 24 * 2 * np.pi)
+
+
+def levels_of_a_year(curves, shape):
+    """Two years of crops everywhere, then a year of these curves (24, N); the levels after each of its scenes."""
+    pixels = curves.shape[1]
+    monitor = Monitor(pixels, 2018, model=st.WeakRules(), shape=shape)
+    whole = np.repeat(CROP[:, None], pixels, axis=1)
+    levels = []
+    for place, values in enumerate([whole, whole, curves]):
+        for step, row in enumerate(values):
+            day = Calendar().start(2018 + place) + 15 * step + 2
+            monitor.update(OneScene(day, {"ndvi": np.round(row * 1e4).astype(np.int16)}, np.ones(pixels, bool)))
+            if place == 2:
+                levels.append(monitor.alerts())
+    monitor.close_open_year()
+    levels.append(monitor.alerts())
+    return np.stack(levels)
+
+
+def test_a_field_left_among_worked_ones_is_watched_then_idle():
+    curves = np.repeat(CROP[:, None], 16, axis=1)
+    curves[:, 5] = WEEDS
+    levels = levels_of_a_year(curves, (4, 4))
+    assert WATCH in levels[:10, 5]
+    assert (np.diff(levels[:24, 5].astype(int)) >= 0).all()
+    assert levels[-1, 5] >= SEASONAL_IDLE
+    assert not np.delete(levels, 5, axis=1).any()
+
+
+def test_a_drought_that_keeps_a_whole_valley_from_sowing_watches_nobody_there():
+    wide = 4 * NEAR
+    curves = np.repeat(CROP[:, None], 2 * wide, axis=1).reshape(24, 2, wide)
+    curves[:, :, : 2 * NEAR] = WEEDS[:, None, None]  # nobody sows in the west
+    curves[:, 0, -5] = WEEDS  # one field stays behind in the east, where all others work
+    levels = levels_of_a_year(curves.reshape(24, -1), (2, wide))[:24].reshape(24, 2, wide)
+    assert not levels[:, :, : NEAR - 1].any()
+    assert levels[-1, 0, -5] == SEASONAL_IDLE

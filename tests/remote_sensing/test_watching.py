@@ -92,3 +92,11 @@ def test_the_command_takes_scenes_in_and_lists_what_it_refuses(tmp_path, capsys,
     assert "another scene of this day" in answer.err
     assert "1 taken in" in answer.out
     assert (tmp_path / "area" / "alerts.tif").exists()
+
+
+def test_the_command_says_how_many_bytes_a_late_scene_made_it_read_again(tmp_path, capsys, cube):
+    for name, part in (("first", cube.isel(time=[0, 1, 3])), ("late", cube.isel(time=[2]))):
+        assert main(["monitor", str(write_cube(part, tmp_path / f"{name}.nc")), "--state", str(tmp_path / "area")]) == 0
+    late = capsys.readouterr().out.splitlines()[-3]
+    pixels, scenes, bytes_each = 12, 4, 3
+    assert f"crop year 2019, {pixels * scenes * bytes_each} bytes read again" in late
