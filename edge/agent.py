@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge import EdgeError
+from edge.about import sensor_notes
 from edge.clock import Clock, ClockQuality, Step, SystemTime, boot_id
 from edge.commands import Desk
 from edge.drivers import Driver, DriverHealth, Report, Sample
@@ -77,7 +78,7 @@ class Agent:
         self, settings: Settings, *, spool: Spool, clock: Clock | None = None, slots: Slots | None = None
     ) -> None:
         self._settings, self._spool, self._slots = settings, spool, slots
-        self._again = self._applied_told = False
+        self._again = self._applied_told = self._sensors_told = False
         self.clock = clock or Clock(SystemTime())
         self.boot = secrets.token_hex(8)
         # Never full: paho holds a lock while it calls back, and we hold none while we publish.
@@ -198,7 +199,7 @@ class Agent:
             self._uplink.hear(item, now=self._now())
             if isinstance(item, Connected):
                 self._next_status = 0.0
-                self._applied_told = False
+                self._applied_told = self._sensors_told = False
             elif isinstance(item, Disconnected) and item.duplicate:
                 self.report("duplicate_id", {"reason": item.reason})
 
@@ -362,6 +363,9 @@ class Agent:
                 Topic(self._settings.gateway, Kind.STATUS), self.status().sign(self._settings.secret), retain=True
             )
             self._next_status = now + (self._settings.status_s if sent else 1.0)
+            if sent and not self._sensors_told:
+                notes = sensor_notes(self._settings.gateway, self._settings.farm)
+                self._sensors_told = all(self._uplink.send(topic, body, retain=True) for topic, body in notes)
 
     def _feed_watchdog(self, now: float) -> None:
         """Fed by real progress: this loop turned, and each driver's thread lives and reads or rests on purpose.

@@ -42,6 +42,7 @@ class LoopbackCloud:
         conflicts: readings whose place was taken by another value.
         events: in the order of arrival, each once, with its gateway.
         statuses: last status payload of each gateway.
+        sensors: what each gateway says of each of its sensors.
         refused: topics and reasons of what was not understood.
     """
 
@@ -51,6 +52,7 @@ class LoopbackCloud:
         self.events: list[tuple[str, Event]] = []
         self.records: list[tuple[str, bytes]] = []
         self.statuses: dict[str, bytes] = {}
+        self.sensors: dict[tuple[str, str], bytes] = {}
         self.results: list[tuple[str, bytes]] = []
         self.refused: list[tuple[str, str]] = []
         self.pack_numbers: set[tuple[str, int]] = set()  # (epoch, number) of every pack kept
@@ -86,7 +88,9 @@ class LoopbackCloud:
         return True
 
     def _subscribe(self, client: mqtt.Client, *_: Any) -> None:
-        client.subscribe([(f"{PREFIX}/+/{kind}", 1) for kind in ("data/#", "event/#", "record/#", "status", "result")])
+        client.subscribe(
+            [(f"{PREFIX}/+/{kind}", 1) for kind in ("data/#", "event/#", "record/#", "status", "result", "meta/#")]
+        )
         for (gateway, epoch), sequence in self._seen.items():
             self._confirm(gateway, epoch, sequence)
 
@@ -103,6 +107,8 @@ class LoopbackCloud:
             self.statuses[topic.gateway] = payload
         elif topic.kind is Kind.RESULT:
             self.results.append((topic.gateway, payload))
+        elif topic.kind is Kind.META:
+            self.sensors[topic.gateway, str(topic.name)] = payload
         if topic.epoch is None or topic.seq is None:
             return
         sequence = self._seen.setdefault((topic.gateway, topic.epoch), _Sequence())

@@ -15,7 +15,7 @@ the gateway's secret. The signature covers the exact bytes of the JSON text insi
 
 from edge.wire.exports import export_head, export_line, read_export
 from edge.wire.messages import Ack, Applied, Command, Event, Record, Result, Status, Wanted
-from edge.wire.packs import DEFAULT_LIMITS, Limits, Pack, Quality, Reading, decode_pack, encode_pack
+from edge.wire.packs import DEFAULT_LIMITS, Limits, Pack, Quality, Reading, decode_pack, encode_pack, identity
 from edge.wire.texts import MAX_SEQ, WireError
 from edge.wire.topics import PREFIX, Kind, Topic, parse_topic
 
@@ -42,6 +42,7 @@ __all__ = [
     "encode_pack",
     "export_head",
     "export_line",
+    "identity",
     "parse_topic",
     "read_export",
 ]

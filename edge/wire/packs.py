@@ -22,6 +22,11 @@ _MAX_MS = 4_102_444_800_000  # the year 2100
 _NO_VALUE_FROM = 4
 
 
+def identity(gateway: str, name: str = "") -> str:
+    """The URN of a gateway's sensor or series (RFC 9039); without a name, the start that all of them share."""
+    return f"{_URN}{gateway}:{name}"
+
+
 class Quality(IntEnum):
     """How far a reading may be trusted; from 4 on the value is bad and may be missing."""
 
@@ -106,7 +111,7 @@ def encode_pack(pack: Pack, *, deflate: bool = True) -> bytes:
         raise WireError("empty", "a pack needs at least one reading")
     base = pack.readings[0].time_ms
     records: list[dict[str, Any]] = [_record_of(reading, base) for reading in pack.readings]
-    records[0] = {"bn": f"{_URN}{pack.gateway}:", "bt": base / 1000, **records[0]}
+    records[0] = {"bn": identity(pack.gateway), "bt": base / 1000, **records[0]}
     text = json.dumps(records, separators=(",", ":"), allow_nan=False).encode()
     return zlib.compress(text, 6) if deflate else text
 

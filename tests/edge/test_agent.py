@@ -69,6 +69,10 @@ def test_every_series_of_the_farm_is_in_the_cloud_within_seconds_with_a_signed_s
         status = status_of(cloud)
         assert status.body["spool"]["lost_readings"] == 0
         assert 5e6 < status.body["rss_bytes"] < 60e6
+        assert cloud.wait(lambda c: ("pond-1", "pond1") in c.sensors, 5)
+        probe = json.loads(cloud.sensors["pond-1", "pond1"])
+        assert probe["urn"] == "urn:dev:org:32473-pond-1:pond1"
+        assert probe["series"]["pond1/dissolved_oxygen"]["unit"] == "mg/L"
         os.kill(gateway.pid, signal.SIGTERM)
         assert cloud.wait(lambda c: status_of(c).state == "offline", 5)
     assert all(r.quality is Quality.GOOD for r in cloud.readings.values())
