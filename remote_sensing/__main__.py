@@ -24,7 +24,7 @@ from tqdm import tqdm
 from remote_sensing import accuracy, masks, products, reports
 from remote_sensing.catalogues import Wanted
 from remote_sensing.cubes import Calendar, LandError
-from remote_sensing.detection import Detections, Progress, Workers, detect
+from remote_sensing.detection import Detections, detect
 from remote_sensing.kept import FinishedTiles
 from remote_sensing.labels import Labels, read_labels, yearly_accuracy
 from remote_sensing.parcels import grid_of, sorted_out
@@ -32,6 +32,7 @@ from remote_sensing.profiles import CN_ADMIN, PROFILES, Profile
 from remote_sensing.scenes import open_scene
 from remote_sensing.segments import draw_fields
 from remote_sensing.synthetic import county
+from remote_sensing.tiles import Progress, Workers
 from remote_sensing.watching import open_area
 
 
@@ -214,6 +215,7 @@ def _detect(args: argparse.Namespace) -> int:
             progress=step,
             workers=workers,
             finished=finished,
+            scratch=args.out / "unfinished",
         )
     for path in products.write_all(found, args.out):
         print(path)

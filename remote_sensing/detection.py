@@ -6,10 +6,10 @@ A ``Detection`` is a clue for a person, never a finding of fact: it has no field
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from itertools import islice
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -26,17 +26,11 @@ from remote_sensing.parcels import MU_M2, Coverage, checked, coverages, fuse, gr
 from remote_sensing.profiles import CN_ADMIN, Profile, Run, years_abandoned
 from remote_sensing.reasons import Onset, explain
 from remote_sensing.synthetic.textbook import textbook_model
+from remote_sensing.tiles import TILE_ROWS, Pace, Progress, Task, Workers
 
 CLASSES = ("cultivated", "idle_season", "abandoned", "converted", "natural")
 LEAST_RUN = 5e-4
 """Idle runs less likely than this are not kept with a parcel."""
-TILE_ROWS = 32
-"""Rows handled at a time: working memory stays the same however tall the cube is."""
-
-IN_FLIGHT = 8
-"""Tiles sent to workers at a time."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +208,7 @@ def _years(cube: xr.Dataset, stack: Stack, season: Calendar) -> tuple[int, ...]:
     return years
 
 
-def detect(  # noqa: PLR0913 - three things judged, six ways to judge them
+def detect(  # noqa: PLR0913 - three things judged, seven ways to judge them
     cube: xr.Dataset,
     parcels: gpd.GeoDataFrame | None = None,
     profile: Profile = CN_ADMIN,
@@ -227,6 +221,7 @@ def detect(  # noqa: PLR0913 - three things judged, six ways to judge them
     workers: Workers | None = None,
     tile_rows: int = TILE_ROWS,
     finished: FinishedTiles | None = None,
+    scratch: Path | None = None,
 ) -> Detections:
     """Judge every parcel (and pixel) of a cube for its last whole crop year.
 
@@ -235,7 +230,9 @@ def detect(  # noqa: PLR0913 - three things judged, six ways to judge them
     (no labels). ``calendar``:
     agricultural year, default 1 October. ``known_cropland``: the parcels come from a cropland register, so a
     series may begin as abandoned. ``progress(done, total)`` is called after each band of rows.
-    ``workers``: a ``dask.distributed.Client``; tiles of rows go to it and the answer is the same.
+    ``workers``: a ``dask.distributed.Client``; tiles of rows go to it and the answer is the same. The cube is laid down
+    once in ``scratch`` (default: a temporary folder of this machine) and workers that see that folder read their rows
+    there themselves; to others the rows are sent.
     ``tile_rows``: rows judged at a time; it decides memory, not the answer.
     ``finished``: where finished tiles are kept, so that a run that was killed goes on where it was; ``clear`` it when
     all is written.
@@ -248,8 +245,9 @@ def detect(  # noqa: PLR0913 - three things judged, six ways to judge them
     years = _years(cube, stack, season)
     links = chain or st.Chain.for_land(known_cropland=known_cropland)
     placed, covers = _laid(parcels, cube) if parcels is not None else (None, [])
-    pixels = _Pixels(beside_neighbours(stack, emission.layers), season, years, emission)
-    pixels.run(links, profile, _Pace(progress, workers, tile_rows, finished))
+    task = Task(season, years, emission, links, profile, fused=bool(covers))
+    pixels = _Pixels(beside_neighbours(stack, emission.layers), task)
+    pixels.run(Pace(progress, workers, tile_rows, finished, scratch))
     synthetic = bool(cube.attrs.get("synthetic", False))
     made = _Maker(years, profile, emission, synthetic)
     items: tuple[Detection, ...] = ()
@@ -272,108 +270,32 @@ def _laid(parcels: gpd.GeoDataFrame, cube: xr.Dataset) -> tuple[gpd.GeoDataFrame
     return placed, coverages(list(placed.geometry), grid)
 
 
-class Workers(Protocol):
-    """What is needed of ``dask.distributed.Client``: work is sent out, results come back in order."""
-
-    def map(self, function: Any, *parts: Any, **how: Any) -> list[Any]:
-        """Send one call per part; futures."""
-
-    def gather(self, futures: list[Any]) -> list[Any]:
-        """Their results."""
-
-
-_Settings = tuple[Calendar, tuple[int, ...], st.Emission, st.Chain, Profile]
-
-
-@dataclass(frozen=True, slots=True)
-class _Tile:
-    """One band of rows, judged."""
-
-    loglik: Float
-    looks: NDArray[np.int16]
-    radar_looks: NDArray[np.int16]
-    abandoned: NDArray[np.uint8]
-    cultivated: NDArray[np.uint8]
-    state: NDArray[np.uint8]
-
-
-def _judge_tile(stack: Stack, settings: _Settings) -> _Tile:
-    calendar, years, emission, chain, profile = settings
-    evidence = gather(stack, calendar, years, emission.layers)
-    loglik = emission.loglik(evidence)
-    decided = st.decided_years(evidence)
-    found = st.infer(loglik, decided, years, chain)
-    return _Tile(
-        loglik,
-        evidence.looks,
-        evidence.radar_looks,
-        _as_bytes(found.abandoned(profile), decided),
-        _as_bytes(found.states[:, st.CULTIVATED], decided),
-        np.where(decided, found.path, 255).astype(np.uint8),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Pace:
-    """How the work is cut, who does it and what of it is done already; none of it changes the answer."""
-
-    progress: Progress | None
-    workers: Workers | None
-    tile_rows: int
-    finished: FinishedTiles | None
-
-    def judged(self, tiles: Iterator[Stack], settings: _Settings) -> Iterator[_Tile]:
-        """The tiles in order; with workers a few in flight at a time, so that memory does not grow with the area."""
-        while batch := list(islice(tiles, IN_FLIGHT if self.workers else 1)):
-            names = [self.finished.name(tile, settings) for tile in batch] if self.finished else []
-            found = [_kept(self.finished, name) for name in names] or [None] * len(batch)
-            left = [n for n, tile in enumerate(found) if tile is None]
-            for n, fresh in zip(left, self._fresh([batch[n] for n in left], settings), strict=True):
-                if self.finished:
-                    self.finished.put(names[n], {part.name: getattr(fresh, part.name) for part in fields(fresh)})
-                found[n] = fresh
-            yield from (tile for tile in found if tile is not None)
-
-    def _fresh(self, tiles: list[Stack], settings: _Settings) -> list[_Tile]:
-        if self.workers is None:
-            return [_judge_tile(tile, settings) for tile in tiles]
-        return self.workers.gather(self.workers.map(_judge_tile, tiles, settings=settings, pure=False))
-
-
-def _kept(finished: FinishedTiles | None, name: str) -> _Tile | None:
-    held = finished.get(name) if finished else None
-    return _Tile(**held) if held else None
-
-
 class _Pixels:
     """The pixel side of one run: look log-likelihoods, looks and maps, filled tile by tile."""
 
-    def __init__(self, stack: Stack, calendar: Calendar, years: tuple[int, ...], emission: st.Emission) -> None:
-        self.stack, self.calendar, self.years, self.emission = stack, calendar, years, emission
+    def __init__(self, stack: Stack, task: Task) -> None:
+        self.stack, self.task, self.years, fused = stack, task, task.years, task.fused
+        years = task.years
         pixels = stack.clear.shape[1]
-        self.loglik = np.zeros((len(years), len(st.LOOKS), pixels), np.float32)
+        self.loglik = np.zeros((len(years), len(st.LOOKS), pixels if fused else 0), np.float32)
         self.looks = np.zeros((len(years), pixels), np.int16)
         self.radar_looks = np.zeros((len(years), pixels), np.int16)
         self.abandoned = np.full((len(years), pixels), 255, np.uint8)
         self.cultivated = np.full((len(years), pixels), 255, np.uint8)
         self.state = np.full((len(years), pixels), 255, np.uint8)
 
-    def run(self, chain: st.Chain, profile: Profile, pace: _Pace) -> None:
+    def run(self, pace: Pace) -> None:
         """Judge tile by tile, here or on workers; the answer is the same."""
         rows, columns = self.stack.shape
-        height, progress = pace.tile_rows, pace.progress
-        starts = range(0, rows, height)
-        tiles = (self.stack.rows(first, min(first + height, rows)) for first in starts)
-        rest = (self.calendar, self.years, self.emission, chain, profile)
-        for first, tile in zip(starts, pace.judged(tiles, rest), strict=True):
-            last = min(first + height, rows)
+        for (first, last), tile in pace.judged(self.stack, self.task):
             here = slice(first * columns, last * columns)
-            self.loglik[:, :, here] = tile.loglik
+            if self.task.fused:
+                self.loglik[:, :, here] = tile.loglik
             self.looks[:, here], self.radar_looks[:, here] = tile.looks, tile.radar_looks
             self.abandoned[:, here], self.cultivated[:, here] = tile.abandoned, tile.cultivated
             self.state[:, here] = tile.state
-            if progress:
-                progress(last, rows)
+            if pace.progress:
+                pace.progress(last, rows)
 
     def maps(self, cube: xr.Dataset) -> xr.Dataset:
         rows, columns = self.stack.shape
@@ -385,10 +307,6 @@ class _Pixels:
             coords={"crop_year": list(self.years), "y": cube["y"].to_numpy(), "x": cube["x"].to_numpy()},
             attrs={key: cube.attrs[key] for key in ("crs", "synthetic", "title") if key in cube.attrs},
         )
-
-
-def _as_bytes(share: Float, decided: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    return np.where(decided, np.round(share * 250), 255).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)

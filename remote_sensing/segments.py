@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from skimage.segmentation import felzenszwalb
 
 from remote_sensing.cubes import Calendar, Float, LandError, searched_days, stack_of
-from remote_sensing.detection import TILE_ROWS
 from remote_sensing.evidence import gather
 from remote_sensing.parcels import MU_M2, SURE_PIXELS, checked, coverage, coverages, grid_of
+from remote_sensing.tiles import TILE_ROWS
 
 FEATURES = ("ndvi.low", "ndvi.middle", "ndvi.high", "ndvi.rise", "ndvi.fall")
 CONTRAST = 30.0
