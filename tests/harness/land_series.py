@@ -19,7 +19,7 @@ from remote_sensing.teaching import Lesson, Skies, teach
 MODIS_LAYERS = ("ndvi", "evi", "wetness", "red", "nir", "blue", "swir2")
 MODIS_BANDS = ("ndvi", "evi", "red", "nir", "blue", "mir")
 BLOCK_DEGREES = 0.25
-STEADY = Recipe(nets=6, steps=2000, boosts=120)
+STEADY = Recipe(boosts=120)
 
 
 def first(folder: Path, pattern: str) -> Path | None:

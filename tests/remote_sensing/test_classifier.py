@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 
-from remote_sensing.classifier import LEAST_SHARE, Labelled, Recipe, Trained, _boost, train
+from remote_sensing.classifier import LEAST_SHARE, RAREST, Labelled, Recipe, Trained, _boost, _trees, train
 from remote_sensing.cubes import LandError
 from remote_sensing.evidence import Evidence
 
@@ -71,6 +71,32 @@ def test_boosted_trees_say_flat_what_scikit_learn_says(classes):
         random_state=3,
     ).fit(x, target)
     np.testing.assert_allclose(np.exp(flat.scores(x)), np.maximum(trees.predict_proba(x), LEAST_SHARE), atol=1e-5)
+
+
+def test_where_a_look_is_rare_trees_by_kinds_say_flat_what_scikit_learn_says():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 8)).astype(np.float32)
+    kinds = np.digitize(x[:, 0] + 0.3 * rng.normal(size=600), [-2.4, -0.3, 0.4])
+    looks = np.where(kinds == 0, 1, 0)
+    data = Labelled(x, looks, np.full(600, 9), np.arange(600), kinds)
+    assert looks.mean() < RAREST
+    flat = _trees(x, data, Recipe(boosts=15), seed=3)
+    trees = ExtraTreesClassifier(15, min_samples_leaf=2, max_features=0.3, random_state=3).fit(x, kinds)
+    said = trees.predict_proba(x)
+    wanted = np.stack([said[:, 1:].sum(axis=1), said[:, 0]], axis=1)
+    np.testing.assert_allclose(np.exp(flat.scores(x)), np.maximum(wanted, LEAST_SHARE), atol=1e-5)
+
+
+def test_a_model_with_trees_by_kinds_is_the_same_after_saving(tmp_path):
+    rare = points(1)
+    data = Labelled(
+        rare.features, np.arange(300) // 297, rare.clear, rare.block, rare.looks + 10 * (np.arange(300) // 297)
+    )
+    model = train(data, NAMES, ("ndvi",), recipe=Recipe(nets=2, hidden=8, steps=100, batch=64, boosts=6))
+    model.save(tmp_path / "model.npz")
+    test = points(3)
+    again = Trained.load(tmp_path / "model.npz").log_odds(test.features, test.clear)
+    np.testing.assert_array_equal(again, model.log_odds(test.features, test.clear))
 
 
 def test_a_year_without_a_look_has_no_likelihood(model):
