@@ -10,10 +10,12 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import pyogrio
 import shapely
@@ -289,19 +291,11 @@ def _sample(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     frame = _judged_parcels(args.parcels).set_index("parcel")
-    if not args.sample.exists():
-        raise LandError("no_file", f"{args.sample}: no such file")
-    try:
-        told = pd.read_csv(args.sample, dtype=str)
-    except ValueError as why:
-        raise LandError("bad_sample", f"{args.sample.name}: cannot be read as a CSV ({str(why)[:80]})") from why
-    if not {"parcel", "reference"} <= set(told.columns) or told["reference"].isna().any():
-        raise LandError("bad_sample", f"{args.sample.name}: needs parcel and a reference for every one")
-    unknown = set(told["parcel"]) - set(frame.index)
-    if unknown:
-        raise LandError("bad_sample", f"{args.sample.name}: parcel {min(unknown)} is not among the judged parcels")
+    told = _references(args.sample, frame)
     mapped = frame.loc[told["parcel"], "class_name"].tolist()
-    sizes = {str(name): float(count) for name, count in frame["class_name"].value_counts().items() if name in mapped}
+    counts = {str(name): int(count) for name, count in frame["class_name"].value_counts().items()}
+    missed = {name: count for name, count in counts.items() if name not in mapped}
+    sizes = {name: float(count) for name, count in counts.items() if name in mapped}
     seen = accuracy.assess(mapped, mapped, told["reference"].tolist(), sizes)
     print(f"overall accuracy {seen.overall.value:.3f} ({seen.overall.low:.3f}..{seen.overall.high:.3f})")
     for name in seen.classes:
@@ -310,16 +304,50 @@ def _evaluate(args: argparse.Namespace) -> int:
             f"{name}: user's {users.value:.3f}, producer's {producers.value:.3f}, F1 {seen.f1(name):.3f}, "
             f"parcels {count.value:.0f} ({max(count.low, 0):.0f}..{count.high:.0f})"
         )
+    for name, total in missed.items():
+        print(f"{name}: no sample among {total} parcels: the figures are of the other {sum(sizes.values()):.0f} alone")
+    blocks = _calibration(frame.loc[told["parcel"]], told["reference"])
+    for block in blocks:
+        where = f"block {block.row} from the south, {block.column} from the west"
+        print(f"calibration of P(abandoned), {where}: error {block.error:.3f} over {block.samples} parcels")
     if args.json:
-        _write_accuracy(args.json, args.parcels, seen)
+        _write_accuracy(args.json, args.parcels, seen, {"not_sampled": missed, "calibration": blocks})
     return 0
 
 
-def _write_accuracy(path: Path, parcels: Path, seen: accuracy.Assessment) -> None:
+def _references(path: Path, frame: gpd.GeoDataFrame) -> pd.DataFrame:
+    """What people said of the sampled parcels. Raises ``LandError("no_file" | "bad_sample")``."""
+    if not path.exists():
+        raise LandError("no_file", f"{path}: no such file")
+    try:
+        told = pd.read_csv(path, dtype=str)
+    except ValueError as why:
+        raise LandError("bad_sample", f"{path.name}: cannot be read as a CSV ({str(why)[:80]})") from why
+    if not {"parcel", "reference"} <= set(told.columns) or told["reference"].isna().any():
+        raise LandError("bad_sample", f"{path.name}: needs parcel and a reference for every one")
+    unknown = set(told["parcel"]) - set(frame.index)
+    if unknown:
+        raise LandError("bad_sample", f"{path.name}: parcel {min(unknown)} is not among the judged parcels")
+    return told
+
+
+def _calibration(frame: gpd.GeoDataFrame, reference: pd.Series[str]) -> tuple[accuracy.BlockCalibration, ...]:
+    """How far P(abandoned) lies from what people found, block by block; none for parcels that carry no chances."""
+    if "probabilities" not in frame:
+        return ()
+    shares = [json.loads(one) if isinstance(one, str) else one for one in frame["probabilities"]]
+    chance = np.array([float(one["abandoned"]) for one in shares])
+    at = shapely.get_coordinates(shapely.centroid(frame.geometry.to_numpy()))
+    return accuracy.calibration_by_block(chance, (reference == "abandoned").to_numpy(), at)
+
+
+def _write_accuracy(path: Path, parcels: Path, seen: accuracy.Assessment, more: dict[str, Any]) -> None:
     run = reports.read_run(parcels.parent)
     overall = {"value": seen.overall.value, "low": seen.overall.low, "high": seen.overall.high}
     told = {"profile": run.facts["profile"], "model": run.facts["model"], "samples": seen.samples, "overall": overall}
     told["matrix"] = seen.matrix
+    told["not_sampled"] = more["not_sampled"]
+    told["calibration"] = [asdict(block) for block in more["calibration"]]
     path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 

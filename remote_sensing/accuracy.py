@@ -174,3 +174,35 @@ def calibration_error(chance: NDArray[np.floating], truth: NDArray[np.bool_], bi
         if here.any():
             total += float(here.mean()) * abs(float(chance[here].mean()) - float(truth[here].mean()))
     return total
+
+
+@dataclass(frozen=True, slots=True)
+class BlockCalibration:
+    """Calibration error 0..1 of one block of places: ``row`` from the south, ``column`` from the west, both from 1."""
+
+    row: int
+    column: int
+    samples: int
+    error: float
+
+
+def calibration_by_block(
+    chance: NDArray[np.floating], truth: NDArray[np.bool_], at: NDArray[np.floating], parts: int = 3
+) -> tuple[BlockCalibration, ...]:
+    """``calibration_error`` apart for each block of a ``parts`` x ``parts`` grid over the sample's extent.
+
+    ``chance`` (N,) 0..1, ``truth`` (N,), ``at`` (N, 2) x and y of each unit in any unit of length or degrees. Blocks
+    without a unit are not among the answers. A probability may be right in the mean and wrong in every valley; but in a
+    block of few units chance alone makes an error of about 0.5 / sqrt(units). Raises ``LandError("bad_sample")``.
+    """
+    if not len(chance) == len(truth) == len(at) or not len(chance) or not np.isfinite(at).all():
+        raise LandError("bad_sample", f"{len(chance)} chances, {len(truth)} truths, {len(at)} places: must agree")
+    low, high = at.min(axis=0), at.max(axis=0)
+    cell = np.minimum(((at - low) / np.maximum(high - low, 1e-12) * parts).astype(int), parts - 1)
+    found = []
+    for column, row in sorted({(int(x), int(y)) for x, y in cell}):
+        here = (cell == (column, row)).all(axis=1)
+        found.append(
+            BlockCalibration(row + 1, column + 1, int(here.sum()), calibration_error(chance[here], truth[here]))
+        )
+    return tuple(found)

@@ -117,7 +117,9 @@ def _accuracy_words(accuracy: dict[str, Any] | None) -> str:
         return NOT_VALIDATED
     seen = accuracy["overall"]
     low, high = max(seen["low"], 0.0), min(seen["high"], 1.0)
-    return f"overall {seen['value']:.3f} (95 % {low:.3f}..{high:.3f}), {accuracy.get('samples', '?')} parcels judged"
+    words = f"overall {seen['value']:.3f} (95 % {low:.3f}..{high:.3f}), {accuracy.get('samples', '?')} parcels judged"
+    left = ", ".join(f"{name} {count}" for name, count in accuracy.get("not_sampled", {}).items())
+    return f"{words}; not sampled 未抽样: {left}" if left else words
 
 
 def _chart(run: Run, path: Path) -> Path:

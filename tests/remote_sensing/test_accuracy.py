@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from remote_sensing.accuracy import assess, calibration_error, design_sample, draw_sample
+from remote_sensing.accuracy import assess, calibration_by_block, calibration_error, design_sample, draw_sample
 from remote_sensing.cubes import LandError
 
 
@@ -87,3 +87,17 @@ def test_calibration_error_is_zero_for_the_truth_and_large_for_boasting():
     truth = np.array([True, False] * 50)
     assert calibration_error(truth.astype(float), truth) == 0
     assert calibration_error(np.ones(100), truth) == pytest.approx(0.5)
+
+
+def test_a_map_right_in_the_mean_and_wrong_in_every_valley_is_found_out_block_by_block():
+    truth = np.repeat([True, False], 50)
+    at = np.column_stack([np.repeat([0.0, 9.0], 50), np.zeros(100)])
+    chance = np.full(100, 0.5)
+    assert calibration_error(chance, truth) == 0
+    blocks = calibration_by_block(chance, truth, at)
+    assert [(one.row, one.column, one.samples, one.error) for one in blocks] == [(1, 1, 50, 0.5), (1, 3, 50, 0.5)]
+
+
+def test_calibration_by_block_needs_a_place_for_every_unit():
+    with pytest.raises(LandError, match="2 places"):
+        calibration_by_block(np.array([0.1]), np.array([True]), np.zeros((2, 2)))

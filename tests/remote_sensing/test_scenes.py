@@ -1,5 +1,7 @@
 """Bad input: one clear line that names file, band and value; and exit 2 on the command line."""
 
+import json
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -168,4 +170,29 @@ def test_simulate_writes_a_scene_that_detect_can_read(tmp_path, capsys):
     table.assign(reference=table["parcel"].map(judged)).to_csv(sheet, index=False)
     capsys.readouterr()
     assert main(["evaluate", parcels, "--sample", sheet]) == 0
-    assert "overall accuracy 1.000" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "overall accuracy 1.000" in said
+    assert "calibration of P(abandoned), block 1 from the south" in said
+
+
+def test_a_map_class_that_nobody_visited_is_said_and_not_dropped(tmp_path, capsys):
+    names = ["cultivated"] * 3 + ["abandoned"] * 2
+    chances = [json.dumps({"abandoned": float(name == "abandoned")}) for name in names]
+    shapes = [shapely.box(n, 0, n + 1, 1) for n in range(5)]
+    frame = gpd.GeoDataFrame(
+        {
+            "parcel": list("abcde"),
+            "class_name": names,
+            "area_m2": 1.0,
+            "probabilities": [json.dumps(c) for c in chances],
+        },
+        geometry=shapes,
+        crs="EPSG:4326",
+    )
+    frame.to_parquet(tmp_path / "p.parquet")
+    sheet = pd.DataFrame({"parcel": ["a", "b"], "reference": ["cultivated", "abandoned"]})
+    sheet.to_csv(tmp_path / "sheet.csv", index=False)
+    assert main(["evaluate", str(tmp_path / "p.parquet"), "--sample", str(tmp_path / "sheet.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "abandoned: no sample among 2 parcels: the figures are of the other 3 alone" in said
+    assert "block 1 from the south, 3 from the west: error 1.000 over 1 parcels" in said
