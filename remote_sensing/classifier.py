@@ -14,26 +14,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 
 from remote_sensing.cubes import Float, LandError
 from remote_sensing.evidence import Evidence
-from remote_sensing.kernels import bend, forest_shares, less_best, mean_share, standardise
+from remote_sensing.kernels import bend, less_best, mean_share, standardise
 from remote_sensing.states import LOOKS
+from remote_sensing.trees import RAREST, UNSEEN, Trees, boosted, by_kinds, log_softmax, together_of
 
 CLIP = 4.0
 """Standardised evidence beyond this is cut: one freak value must not decide."""
-UNSEEN = -6.0
-"""What a tree is told where nothing was seen: outside all that can be seen."""
-LEAST_SHARE = 0.004
 ROWS = 2048
 """Rows the nets look at in one product: what is between their layers stays in the cache."""
-RAREST = 0.02
-"""With a look rarer than this the trees beside the nets are extremely randomised and learn kinds, as the nets do.
-
-Boosted trees know looks only, and drown the rare one among all that are unlike it: on Central Asian fallow, one field
-in seventy, the average precision was 0.57 with them.
-"""
 FLOOR = -7.0
 """Log-probability floor: no year is ever more than 1 : 1100 sure of itself."""
 
@@ -141,107 +132,6 @@ class _Nets:
         return total
 
 
-@dataclass(frozen=True, slots=True)
-class _Trees:
-    """Trees as flat arrays, see ``kernels.forest_shares``; no trees at all is possible too.
-
-    ``leaves`` (nodes, C): what a leaf adds to the score of each look, or, with ``shares``, how often each look came
-    to lie there.
-    """
-
-    feature: NDArray[np.int32]
-    left: NDArray[np.int32]
-    right: NDArray[np.int32]
-    splits: Float
-    leaves: Float
-    roots: NDArray[np.int32]
-    shares: bool = False
-
-    def scores(self, x: Float) -> Float:
-        """Log-probability (N, C) of looks for rows (N, F), not under log of ``LEAST_SHARE``."""
-        mean = forest_shares(x, (self.feature, self.left, self.right), self.splits, self.leaves, self.roots)
-        if self.shares:
-            return np.log(np.maximum(mean, np.float32(LEAST_SHARE)))
-        answer: Float = np.maximum(_log_softmax(mean * np.float32(self.roots.size)), np.float32(np.log(LEAST_SHARE)))
-        return answer
-
-
-def _trees(x: Float, data: Labelled, recipe: Recipe, seed: int) -> _Trees:
-    """The trees that stand beside the nets: none, boosted, or by kinds where a look is rare."""
-    looks, place = np.unique(data.looks, return_inverse=True)
-    if not recipe.boosts:
-        none = np.zeros(0, np.int32)
-        return _Trees(none, none, none, np.zeros(0, np.float32), np.zeros((0, looks.size), np.float32), none)
-    if np.bincount(place).min() < RAREST * place.size:
-        return _by_kinds(x, data, recipe, seed)
-    return _boost(x, place, looks.size, recipe, seed)
-
-
-def _by_kinds(x: Float, data: Labelled, recipe: Recipe, seed: int) -> _Trees:
-    """Extremely randomised trees of scikit-learn over kinds, flattened, kinds added up to looks in the leaves."""
-    _, first, target = np.unique(data.kinds, return_index=True, return_inverse=True)
-    together = _together(tuple(int(look) for look in data.looks[first]))
-    forest = ExtraTreesClassifier(recipe.boosts, min_samples_leaf=2, max_features=0.3, random_state=seed, n_jobs=1)
-    grown = [one.tree_ for one in forest.fit(x, target).estimators_]
-    sizes = [tree.node_count for tree in grown]
-    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
-    start = np.repeat(roots, sizes)
-    held = np.concatenate([tree.value[:, 0, :] for tree in grown]) @ together
-    left, right, feature, splits = (
-        np.concatenate([getattr(tree, name) for tree in grown])
-        for name in ("children_left", "children_right", "feature", "threshold")
-    )
-    return _Trees(
-        np.where(left < 0, -1, feature).astype(np.int32),
-        (left + start).astype(np.int32),
-        (right + start).astype(np.int32),
-        splits.astype(np.float32),
-        (held / held.sum(axis=1, keepdims=True)).astype(np.float32),
-        roots,
-        shares=True,
-    )
-
-
-def _boost(x: Float, target: NDArray[np.int64], classes: int, recipe: Recipe, seed: int) -> _Trees:
-    """Histogram gradient boosting of scikit-learn, flattened; ``target`` place of the look."""
-    grown = HistGradientBoostingClassifier(
-        max_iter=recipe.boosts,
-        learning_rate=recipe.step,
-        max_leaf_nodes=15,
-        min_samples_leaf=recipe.leaf,
-        l2_regularization=1.0,
-        max_features=0.2,
-        early_stopping=False,
-        random_state=seed,
-    ).fit(x, target)
-    # scikit-learn shows its boosted trees nowhere else; a test holds the flat ones to what it says itself
-    trees = [(place, tree.nodes) for row in grown._predictors for place, tree in enumerate(row)]  # noqa: SLF001
-    sizes = [nodes.size for _, nodes in trees]
-    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
-    base = np.asarray(grown._baseline_prediction, np.float32).ravel()  # noqa: SLF001 - as above
-    leaves = np.zeros((sum(sizes), classes), np.float32)
-    for root, (place, nodes) in zip(roots, trees, strict=True):
-        # of two looks only the second has trees of its own; each round carries its part of the starting score
-        adds = np.where(nodes["is_leaf"], nodes["value"] + base[place] / recipe.boosts, 0)
-        leaves[root : root + nodes.size, place + int(classes == 2)] = adds  # noqa: PLR2004 - two looks
-    every = np.concatenate([nodes for _, nodes in trees])
-    start = np.repeat(roots, sizes)
-    return _Trees(
-        np.where(every["is_leaf"], -1, every["feature_idx"]).astype(np.int32),
-        (every["left"] + start).astype(np.int32),
-        (every["right"] + start).astype(np.int32),
-        every["num_threshold"].astype(np.float32),
-        leaves,
-        roots,
-    )
-
-
-def _log_softmax(scores: Float) -> Float:
-    moved = scores - scores.max(axis=-1, keepdims=True)
-    answer: Float = moved - np.log(np.exp(moved).sum(axis=-1, keepdims=True))
-    return answer
-
-
 def _fit(x: Float, target: NDArray[np.int64], classes: int, recipe: Recipe, seed: int) -> _Nets:
     """Adam with decoupled weight decay and a cosine rate, all nets in one batched product."""
     rng = np.random.default_rng(seed)
@@ -267,7 +157,7 @@ def _fit(x: Float, target: NDArray[np.int64], classes: int, recipe: Recipe, seed
     return _Nets(*weights)
 
 
-def _blended(x: Float, nets: _Nets, trees: _Trees, together: Float) -> Float:
+def _blended(x: Float, nets: _Nets, trees: Trees, together: Float) -> Float:
     """Log-probability (N, C) of nets, or of nets and trees with equal say; ``x`` standardised, NaN = unseen.
 
     ``together`` (K, C), 0 or 1, adds the kinds of a look up.
@@ -283,7 +173,7 @@ def _gradients(weights: list[Float], x: Float, wanted: Float) -> list[Float]:
     first, first_bias, last, last_bias = weights
     before = x @ first + first_bias
     hidden = np.maximum(before, 0)
-    error = (np.exp(_log_softmax(hidden @ last + last_bias)) - wanted) / x.shape[1]
+    error = (np.exp(log_softmax(hidden @ last + last_bias)) - wanted) / x.shape[1]
     back = (error @ last.transpose(0, 2, 1)) * (before > 0)
     return [
         x.transpose(0, 2, 1) @ back,
@@ -304,7 +194,7 @@ class Trained:
     names: tuple[str, ...]
     kinds: tuple[int, ...]
     nets: _Nets = field(repr=False)
-    trees: _Trees = field(repr=False)
+    trees: Trees = field(repr=False)
     centre: Float = field(repr=False)
     spread: Float = field(repr=False)
     prior: Float = field(repr=False)
@@ -332,7 +222,7 @@ class Trained:
         """Calibrated log P(look | evidence) - log P(look) of the known looks: float32 (N, C)."""
         x = np.empty(features.shape, np.float32)
         standardise(features, self.centre, np.reciprocal(self.spread), CLIP, x)
-        seen = _blended(x, self.nets, self.trees, _together(self.kinds))
+        seen = _blended(x, self.nets, self.trees, together_of(self.kinds))
         scores = np.maximum(seen - np.log(self.prior), FLOOR)
         voice = clear / (clear + self.half_looks) if self.half_looks else np.ones(clear.shape)
         answer: Float = (scores * (voice / self.temperature)[:, None]).astype(np.float32)
@@ -388,7 +278,7 @@ class Trained:
                     names=tuple(held["names"].tolist()),
                     kinds=tuple(held["kinds"].tolist()),
                     nets=_Nets(held["first"], held["first_bias"], held["last"], held["last_bias"]),
-                    trees=_Trees(
+                    trees=Trees(
                         held["feature"],
                         held["left"],
                         held["right"],
@@ -444,16 +334,19 @@ def _train_plain(
     x = np.clip((data.features - centre) / spread, -CLIP, CLIP).astype(np.float32)
     share = np.unique(data.looks, return_counts=True)[1] / target.size
     nets = _fit(np.nan_to_num(x, nan=0.0), target, kinds.size, recipe, seed)
-    trees = _trees(np.nan_to_num(x, nan=UNSEEN), data, recipe, seed)
+    trees = _beside(np.nan_to_num(x, nan=UNSEEN), data, recipe, seed)
     look_of = tuple(int(look) for look in data.looks[first])
     return Trained(layers, names, look_of, nets, trees, centre, spread, share.astype(np.float32), *rest)
 
 
-def _together(kinds: tuple[int, ...]) -> Float:
-    """Kinds (K,) -> 0/1 (K, C): which kinds make up each look, looks ascending."""
-    looks = np.unique(kinds)
-    answer: Float = (np.asarray(kinds)[:, None] == looks).astype(np.float32)
-    return answer
+def _beside(x: Float, data: Labelled, recipe: Recipe, seed: int) -> Trees:
+    """The trees that stand beside the nets: none, boosted, or by kinds where a look is rare."""
+    looks, count = np.unique(data.looks, return_counts=True)
+    if not recipe.boosts:
+        return Trees.none(looks.size)
+    if count.min() < RAREST * data.looks.size:
+        return by_kinds(x, data.looks, data.kinds, recipe.boosts, seed)
+    return boosted(x, data.looks, (recipe.boosts, recipe.step, recipe.leaf), seed)
 
 
 def _standards(features: Float) -> tuple[Float, Float]:
@@ -503,7 +396,7 @@ def _log_loss(held: list[tuple[Float, NDArray[np.int64], NDArray[np.int64]]], te
     for scores, target, clear in held:
         voice = (clear + 1e-6) / (clear + half + 1e-6) / temperature
         share = (np.bincount(target, minlength=scores.shape[1]) + 1) / (target.size + scores.shape[1])
-        logp = _log_softmax(scores * voice[:, None].astype(np.float32) + np.log(share).astype(np.float32))
+        logp = log_softmax(scores * voice[:, None].astype(np.float32) + np.log(share).astype(np.float32))
         total -= float(logp[np.arange(target.size), target].sum())
         count += target.size
     return total / max(count, 1)

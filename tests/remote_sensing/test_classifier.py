@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 
-from remote_sensing.classifier import LEAST_SHARE, RAREST, Labelled, Recipe, Trained, _boost, _trees, train
+from remote_sensing.classifier import Labelled, Recipe, Trained, train
 from remote_sensing.cubes import LandError
 from remote_sensing.evidence import Evidence
+from remote_sensing.trees import LEAST_SHARE, RAREST, boosted, by_kinds
 
 NAMES = ("looks", "a", "b")
 QUICK = Recipe(nets=2, hidden=8, steps=150, batch=64)
@@ -59,7 +60,7 @@ def test_boosted_trees_say_flat_what_scikit_learn_says(classes):
     x = rng.normal(size=(600, 8)).astype(np.float32)
     target = np.digitize(x[:, 0] + 0.3 * rng.normal(size=600), [-0.3, 0.4][: classes - 1])
     plan = Recipe(boosts=15)
-    flat = _boost(x, target, classes, plan, seed=3)
+    flat = boosted(x, target, (15, plan.step, plan.leaf), seed=3)
     trees = HistGradientBoostingClassifier(
         max_iter=15,
         learning_rate=plan.step,
@@ -78,9 +79,8 @@ def test_where_a_look_is_rare_trees_by_kinds_say_flat_what_scikit_learn_says():
     x = rng.normal(size=(600, 8)).astype(np.float32)
     kinds = np.digitize(x[:, 0] + 0.3 * rng.normal(size=600), [-2.4, -0.3, 0.4])
     looks = np.where(kinds == 0, 1, 0)
-    data = Labelled(x, looks, np.full(600, 9), np.arange(600), kinds)
     assert looks.mean() < RAREST
-    flat = _trees(x, data, Recipe(boosts=15), seed=3)
+    flat = by_kinds(x, looks, kinds, 15, seed=3)
     trees = ExtraTreesClassifier(15, min_samples_leaf=2, max_features=0.3, random_state=3).fit(x, kinds)
     said = trees.predict_proba(x)
     wanted = np.stack([said[:, 1:].sum(axis=1), said[:, 0]], axis=1)
@@ -93,6 +93,7 @@ def test_a_model_with_trees_by_kinds_is_the_same_after_saving(tmp_path):
         rare.features, np.arange(300) // 297, rare.clear, rare.block, rare.looks + 10 * (np.arange(300) // 297)
     )
     model = train(data, NAMES, ("ndvi",), recipe=Recipe(nets=2, hidden=8, steps=100, batch=64, boosts=6))
+    assert model.trees.shares
     model.save(tmp_path / "model.npz")
     test = points(3)
     again = Trained.load(tmp_path / "model.npz").log_odds(test.features, test.clear)

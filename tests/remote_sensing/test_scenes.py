@@ -184,7 +184,7 @@ def test_a_map_class_that_nobody_visited_is_said_and_not_dropped(tmp_path, capsy
             "parcel": list("abcde"),
             "class_name": names,
             "area_m2": 1.0,
-            "probabilities": [json.dumps(c) for c in chances],
+            "probabilities": chances,
         },
         geometry=shapes,
         crs="EPSG:4326",
