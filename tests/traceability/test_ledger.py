@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from traceability.keys import SigningKey
 from traceability.ledger import BadLedger, Ledger, open_ledger
-from traceability.merkle import leaf_hash, verify_consistency, verify_inclusion
+from traceability.merkle import HASH_BYTES, leaf_hash, verify_consistency, verify_inclusion
 from traceability.notes import Checkpoint, Note
 from traceability.stores import Batch, Conflict, MemoryEntries, MemoryHead, MemoryTiles, StoreError
-from traceability.tiles import unpack_bundle
+from traceability.tiles import WIDTH, Growth, tile_name, unpack_bundle
 
 KEY = SigningKey.new("log.example", random=lambda n: b"k" * n)
 
@@ -249,6 +249,96 @@ def test_a_head_that_cannot_be_written_later_is_told_and_tried_again():
     assert plan.left < 0
     assert head_of(head.read()).size == 2
     assert ledger.trouble is None
+
+
+class Publishing:
+    """Public stores whose n-th write of the publishing thread fails: that one alone, or with it all that follow."""
+
+    def __init__(self, tiles, head, fails_at, *, after_the_deed=False, for_good=False):
+        self.tiles, self.head, self.writes, self.publisher = tiles, head, 0, None
+        self._fails_at, self._after, self._for_good = fails_at, after_the_deed, for_good
+
+    def __getattr__(self, name):
+        deed = getattr(self.head if name == "replace" else self.tiles, name)
+        return lambda *args: self._run(deed, args)
+
+    def _run(self, deed, args):
+        if threading.current_thread() is threading.main_thread():  # a proof that mends a tile, or the opening
+            return deed(*args)
+        self.writes += 1
+        fails = self.writes >= self._fails_at if self._for_good else self.writes == self._fails_at
+        if not fails or self._after:
+            deed(*args)
+        if fails:
+            raise StoreError("the disk said no")
+        return None
+
+    def store(self, reading):
+        """One of the two stores: it is read as ever, and every write comes by here."""
+        return type("Watched", (), {"read": reading.read, "__getattr__": lambda _, name: getattr(self, name)})()
+
+
+def read_as_a_stranger(tiles, head):
+    """The entries of the public files; they are all there, and make the tree the checkpoint speaks of."""
+    checkpoint, entries = head_of(head.read()), []
+    for first in range(0, checkpoint.size, WIDTH):
+        width = min(WIDTH, checkpoint.size - first)
+        name = tile_name("entries", first // WIDTH, width)
+        entries += unpack_bundle(tiles.files[name])
+        hashes = b"".join(map(leaf_hash, entries[first:]))
+        assert tiles.files[tile_name(0, first // WIDTH, width)][: width * HASH_BYTES] == hashes
+    assert Growth().grown(list(map(leaf_hash, entries)))[0].root == checkpoint.root
+    return entries
+
+
+PUBLISHED_GROUPS = (1, 200, 100, 300)
+
+
+def publish_groups(public, entries, journal):
+    """Append group by group, each published before the next, as far as the disk lets; the ledger is closed then."""
+    tiles, head = public.store(public.tiles), public.store(public.head)
+    with Ledger(journal, tiles, head, KEY, publish_every_s=0.001) as ledger:
+        for size in PUBLISHED_GROUPS:
+            group = [b"%d" % n for n in range(len(entries), len(entries) + size)]
+            receipts = ledger.append(group)
+            entries += group
+            assert receipts[-1].index == len(entries) - 1
+            deadline = time.monotonic() + 5
+            while head_of(public.head.read()).size < len(entries) and ledger.trouble is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.0005)
+            read_as_a_stranger(public.tiles, public.head)
+
+
+def writes_of_publishing():
+    public = Publishing(MemoryTiles(), MemoryHead(), 0)
+    publish_groups(public, [], MemoryEntries())
+    return public.writes
+
+
+@pytest.mark.parametrize("after_the_deed", [False, True], ids=["fails", "fails-but-persisted"])
+def test_every_write_of_the_publishing_thread_may_fail_once_and_nobody_is_told_a_lie(after_the_deed, monkeypatch):
+    monkeypatch.setattr("traceability.ledger._RETRY_S", 0.001)
+    for fails_at in range(1, writes_of_publishing() + 1):
+        public, entries = Publishing(MemoryTiles(), MemoryHead(), fails_at, after_the_deed=after_the_deed), []
+        publish_groups(public, entries, MemoryEntries())
+        assert public.writes >= fails_at
+        assert read_as_a_stranger(public.tiles, public.head) == entries
+
+
+@pytest.mark.parametrize("after_the_deed", [False, True], ids=["fails", "fails-but-persisted"])
+def test_a_disk_that_fails_for_good_while_publishing_costs_nothing_that_was_acknowledged(after_the_deed, monkeypatch):
+    monkeypatch.setattr("traceability.ledger._RETRY_S", 0.001)
+    for fails_at in range(1, writes_of_publishing() + 1):
+        journal, tiles, head = MemoryEntries(), MemoryTiles(), MemoryHead()
+        public = Publishing(tiles, head, fails_at, after_the_deed=after_the_deed, for_good=True)
+        entries = []
+        publish_groups(public, entries, journal)
+        shown = head_of(head.read())
+        with open_in_memory(journal, tiles, head) as again:
+            assert read_as_a_stranger(tiles, head) == entries
+            last = head_of(again.checkpoint())
+            verify_consistency(shown.size, last.size, again.consistency(shown.size), shown.root, last.root)
 
 
 def test_a_folder_holds_a_log_that_reads_as_static_files(tmp_path):
