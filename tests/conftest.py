@@ -156,10 +156,10 @@ def postgres_server(need_program):
 
 @pytest.fixture
 def postgres_url(postgres_server):
-    """The SQLAlchemy URL of an empty database of this test's own."""
+    """The SQLAlchemy URL of an empty schema of this test's own; a database each would be copied file by file."""
     import psycopg  # noqa: PLC0415 - most tests never need it
 
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(postgres_server.replace("+psycopg", ""), autocommit=True) as connection:
-        connection.execute(f"create database {name}")
-    return postgres_server.rsplit("/", 1)[0] + f"/{name}"
+        connection.execute(f"create schema {name}")
+    return f"{postgres_server}?options=-csearch_path%3D{name}"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from processes import Child, free_port
 
+_ROOM = 4 * 1024**3
 _OFF_PATH = ("/usr/local/bin", "/usr/sbin", "/sbin", "/usr/local/sbin")
 
 
@@ -51,13 +52,23 @@ class Mosquitto(Child):
         return self.wait_for_port(self.port)
 
 
+def _memory() -> str | None:
+    """A folder that lies in memory, where there is one with room: a hundred thousand small files are quickly gone."""
+    shared = "/dev/shm"
+    try:
+        return shared if shutil.disk_usage(shared).free > _ROOM and os.access(shared, os.W_OK) else None
+    except OSError:
+        return None
+
+
 @contextlib.contextmanager
 def postgres(*, durable: bool = False) -> Iterator[str]:
     """A fresh PostgreSQL, by default without durability; yields its SQLAlchemy URL (``postgresql+psycopg://…``)."""
     initdb, server = find_program("initdb"), find_program("postgres")
     # It refuses root, and every parent folder must be open to the user it runs as: pytest's tmp_path is not.
     who = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
-    with tempfile.TemporaryDirectory(prefix="tianmai-pg-", ignore_cleanup_errors=True) as name:
+    place = None if durable else _memory()
+    with tempfile.TemporaryDirectory(prefix="tianmai-pg-", dir=place, ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)
         data = folder / "data"
