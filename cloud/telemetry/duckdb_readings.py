@@ -19,15 +19,37 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cloud.telemetry import duckdb_rollups
-from cloud.telemetry.duckdb_rollups import hour_of, mark, marks_of, marks_table, parts, recompute, registered
+from cloud.telemetry.duckdb_file import (
+    ORDERS,
+    SCHEMA,
+    beside,
+    filled,
+    floats,
+    insert,
+    ints,
+    open_file,
+    pack_table,
+    points_of,
+    reading_table,
+    record_conflicts,
+)
+from cloud.telemetry.duckdb_rollups import (
+    asking,
+    hour_of,
+    mark,
+    marks_of,
+    marks_table,
+    only,
+    parts,
+    recompute,
+    registered,
+)
 from cloud.telemetry.gate import Gate, sync
 from cloud.telemetry.newest import Cuts, Newest
 from cloud.telemetry.spans import Spans
@@ -50,25 +72,6 @@ from cloud.telemetry.store import (
 __all__ = ["DuckReadings"]
 
 _LOG = logging.getLogger(__name__)
-_SCHEMA = (
-    "create table if not exists reading (series integer, t bigint, v double, q utinyint)",
-    """create table if not exists pack
-       (gateway varchar, epoch varchar, first bigint, last bigint, digest ubigint, received bigint)""",
-    "create table if not exists conflict (series integer, t bigint, kept double, refused double, received bigint)",
-    "create table if not exists cut (series integer, t bigint)",
-    *duckdb_rollups.SCHEMA,
-)
-_ORDERS = {
-    # A day's readings lie together, and in it a series' readings: short questions of either kind read little. Every
-    # second series lies backward: where one ends the next begins at nearly the same time, which packs a fifth smaller
-    # than a step back over the whole day in every block.
-    "reading": f"t // {24 * HOUR_MS}, series, case when series % 2 = 0 then t else -t end",
-    "pack": "gateway, epoch, first",
-    "conflict": "received",
-    "cut": "series",
-    "dirty": "hour",
-    "hour": f"hour // {24 * 30}, series, hour",
-}
 # Closed ranges of each epoch's numbers, merged where they touch: one row for a healthy gateway.
 _ISLANDS = """
 select gateway, epoch, min(first), max(last), max(max(received)) over (partition by gateway, epoch) as heard from (
@@ -106,8 +109,8 @@ class DuckReadings:
         self._path = path
         self._limits = (memory_mb, threads)
         if path is not None:
-            _beside(path).unlink(missing_ok=True)  # a compaction that did not finish
-        self._database = _open(path, memory_mb, threads)
+            beside(path).unlink(missing_ok=True)  # a compaction that did not finish
+        self._database = open_file(path, memory_mb, threads)
         self._gate = Gate()
         self._writer = self._database.cursor()
         self._write = Lock()
@@ -116,7 +119,7 @@ class DuckReadings:
         self._waiting: list[_Ticket] = []
         self._broken = False  # the database has given itself up; it must be opened anew
         with self._write:
-            for statement in _SCHEMA:
+            for statement in SCHEMA:
                 self._writer.execute(statement).fetchall()
             self._remember()
 
@@ -127,7 +130,7 @@ class DuckReadings:
         for gateway, epoch, first, last, _ in self._writer.execute(_ISLANDS).fetchall():
             self._spans.setdefault(gateway, {}).setdefault(epoch, Spans()).add(first, last)
         newest = "select series, max(t) t, arg_max_null(v, t) v, arg_max(q, t) q from reading group by series"
-        points = _points(self._writer.execute(newest))
+        points = points_of(self._writer.execute(newest))
         self._newest = Newest()
         self._newest.update(points)
         self._cuts = Cuts(self._writer.execute("select series, max(t) from cut group by series").fetchall())
@@ -170,7 +173,7 @@ class DuckReadings:
             with suppress(duckdb.Error):
                 self._writer.close()
                 self._database.close()
-            self._database = _open(self._path, *self._limits)
+            self._database = open_file(self._path, *self._limits)
             self._writer = self._database.cursor()
         self._remember()
         self._broken = False
@@ -186,13 +189,13 @@ class DuckReadings:
         marks = sorted(set(marks_of(new).tolist()) - self._dirty)
         with self._transaction() as cursor:
             if len(new):
-                _insert(cursor, "reading", _reading_table(new))
+                insert(cursor, "reading", reading_table(new))
             if fresh:
-                _insert(cursor, "pack", _pack_table(fresh))
+                insert(cursor, "pack", pack_table(fresh))
             if marks:
-                _insert(cursor, "dirty", marks_table(marks))
+                insert(cursor, "dirty", marks_table(marks))
             if len(clash):
-                _record_conflicts(cursor, points.take(clash), reference[clash], received[clash])
+                record_conflicts(cursor, points.take(clash), reference[clash], received[clash])
         self._dirty.update(marks)
         self._newest.update(new)
         with self._numbers:
@@ -278,7 +281,7 @@ class DuckReadings:
                 [int(time_ms[late].min()), int(time_ms[late].max())],
             ).fetchnumpy()
         at = np.asarray(rows["i"], dtype=np.intp)
-        value[at] = _filled(rows["v"])
+        value[at] = filled(rows["v"])
         found[at] = True
         return value, found
 
@@ -333,7 +336,7 @@ class DuckReadings:
         asked = pa.table({"series": np.unique(series).astype(np.int32)})
         with self._reading() as cursor, registered(cursor, asked=asked):
             rows = cursor.execute(sql).fetchnumpy()
-        return _ints(rows["hour"]), _ints(rows["n"])
+        return ints(rows["hour"]), ints(rows["n"])
 
     def compact(self) -> None:
         """See `ReadingsStore.compact`: write the file anew by (day, series, time), and swap it in.
@@ -343,12 +346,12 @@ class DuckReadings:
         """
         if self._path is None:
             return
-        fresh = _beside(self._path)
+        fresh = beside(self._path)
         with self._write:
             self._writer.execute(f"attach '{fresh}' as fresh").fetchall()
-            for statement in _SCHEMA:
+            for statement in SCHEMA:
                 self._writer.execute(statement.replace("not exists ", "not exists fresh.", 1)).fetchall()
-            for table, order in _ORDERS.items():
+            for table, order in ORDERS.items():
                 self._writer.execute(f"insert into fresh.{table} select * from {table} order by {order}").fetchall()
             self._writer.execute("detach fresh").fetchall()
             with self._gate.alone():
@@ -357,7 +360,7 @@ class DuckReadings:
                 sync(fresh)
                 fresh.replace(self._path)
                 sync(self._path.parent)
-                self._database = _open(self._path, *self._limits)
+                self._database = open_file(self._path, *self._limits)
                 self._writer = self._database.cursor()
 
     # --- reading ------------------------------------------------------------------------------------
@@ -368,35 +371,35 @@ class DuckReadings:
 
     def range(self, series: Ints, start_ms: int, end_ms: int, *, limit: int | None = None) -> Points:
         """See `ReadingsStore.range`."""
-        sql = (
-            "select series, t, v, q from reading where t >= ? and t < ? and series in (select series from asked)"
-            " order by series, t limit ?"
-        )
-        asked = pa.table({"series": series.astype(np.int32)})
-        with self._reading() as cursor, registered(cursor, asked=asked):
-            return _points(cursor.execute(sql, [start_ms, end_ms, 2**62 if limit is None else limit]))
+        one = only(series)
+        chosen = "series = ?" if one is not None else "series in (select series from asked)"
+        values = [start_ms, end_ms, *([] if one is None else [one])]
+        sql = f"select series, t, v, q from reading where t >= ? and t < ? and {chosen} order by series, t"
+        if limit is not None:
+            sql, values = sql + " limit ?", [*values, limit]
+        with self._reading() as cursor, asking(cursor, series):
+            return points_of(cursor.execute(sql, values))
 
     def downsample(self, series: int, start_ms: int, end_ms: int, step_ms: int) -> Buckets:
         """See `ReadingsStore.downsample`."""
-        asked = pa.table({"series": pa.array([series], pa.int32())})
         whole = step_ms % HOUR_MS == 0 and start_ms % HOUR_MS == 0
-        with self._moment() as cursor, registered(cursor, asked=asked):
-            query, values = parts(cursor, start_ms, end_ms, from_hours=whole)
+        with self._moment() as cursor:
+            query, values = parts(cursor, start_ms, end_ms, one=series, from_hours=whole)
             sql = (
                 f"select {start_ms} + (t - {start_ms}) // {step_ms} * {step_ms} as b, {_TOGETHER}, {_COURSE}"
                 f" from ({query}) group by b order by b"
             )
             rows = cursor.execute(sql, values).fetchnumpy()
-        return Buckets(_ints(rows["b"]), _ints(rows["n"]), *_floats(rows, "total", "low", "high", "first", "last"))
+        return Buckets(ints(rows["b"]), ints(rows["n"]), *floats(rows, "total", "low", "high", "first", "last"))
 
     def group(self, series: Ints, label: Ints, start_ms: int, end_ms: int) -> Groups:
         """See `ReadingsStore.group`."""
         asked = pa.table({"series": series.astype(np.int32), "label": label})
         with self._moment() as cursor, registered(cursor, asked=asked):
             query, values = parts(cursor, start_ms, end_ms)
-            sql = f"select label, {_TOGETHER} from ({query}) join asked using (series) group by label order by label"
+            sql = f"select label, {_TOGETHER} from ({query}) group by label order by label"
             rows = cursor.execute(sql, values).fetchnumpy()
-        return Groups(_ints(rows["label"]), _ints(rows["n"]), *_floats(rows, "total", "low", "high"))
+        return Groups(ints(rows["label"]), ints(rows["n"]), *floats(rows, "total", "low", "high"))
 
     def conflicts(self, *, limit: int = 1000) -> list[Conflicting]:
         """See `ReadingsStore.conflicts`."""
@@ -466,74 +469,6 @@ class DuckReadings:
             self._database.close()
 
 
-def _beside(path: Path) -> Path:
-    """Where a compaction writes before the swap."""
-    return path.with_name(path.name + ".compact")
-
-
-def _open(path: Path | None, memory_mb: int, threads: int) -> duckdb.DuckDBPyConnection:
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    config: dict[str, str | bool | int | float | list[str]] = {"memory_limit": f"{memory_mb}MB", "threads": threads}
-    try:
-        return duckdb.connect(":memory:" if path is None else str(path), config=config)
-    except duckdb.Error as why:
-        raise StoreUnavailable(
-            f"{path} cannot be opened ({str(why).splitlines()[0]}); one process at a time may own it: run ingest and"
-            " API in one process, or use InfluxDB"
-        ) from why
-
-
-def _insert(cursor: duckdb.DuckDBPyConnection, name: str, rows: Any) -> None:
-    with registered(cursor, incoming=rows):
-        cursor.execute(f"insert into {name} select * from incoming").fetchall()
-
-
-def _reading_table(points: Points) -> Any:
-    order = np.lexsort((points.time_ms, points.series))  # neighbours compress: a series' readings lie together
-    return pa.table(
-        {
-            "series": pa.array(points.series[order].astype(np.int32)),
-            "t": pa.array(points.time_ms[order]),
-            "v": pa.array(points.value[order], from_pandas=True),  # NaN becomes NULL
-            "q": pa.array(points.quality[order]),
-        }
-    )
-
-
-def _pack_table(arrivals: Sequence[Arrival]) -> Any:
-    rows: list[tuple[str, str, int, int, int | None, int]] = []
-    for arrival in arrivals:
-        if arrival.key is None:
-            continue
-        gateway, epoch, seq = arrival.key.gateway, arrival.key.epoch, arrival.key.seq
-        rows.append((gateway, epoch, seq, seq, int.from_bytes(arrival.digest[:8], "big"), arrival.received_ms))
-        if arrival.skips is not None:
-            rows.append((gateway, epoch, *arrival.skips, None, arrival.received_ms))
-    kinds = (pa.string(), pa.string(), pa.int64(), pa.int64(), pa.uint64(), pa.int64())
-    names = ("gateway", "epoch", "first", "last", "digest", "received")
-    cells = list(zip(*rows, strict=True)) or [()] * len(names)
-    return pa.table({name: pa.array(cell, kind) for name, kind, cell in zip(names, kinds, cells, strict=True)})
-
-
-def _record_conflicts(cursor: duckdb.DuckDBPyConnection, points: Points, kept: Any, received: Ints) -> None:
-    rows = pa.table(
-        {
-            "series": pa.array(points.series.astype(np.int32)),
-            "t": pa.array(points.time_ms),
-            "kept": pa.array(kept, from_pandas=True),
-            "refused": pa.array(points.value, from_pandas=True),
-            "received": pa.array(received),
-        }
-    )
-    with registered(cursor, clash=rows):
-        cursor.execute(
-            "insert into conflict select series, t, any_value(kept), refused, min(received) from clash c"
-            " where not exists (select 1 from conflict o where o.series = c.series and o.t = c.t"
-            " and o.refused is not distinct from c.refused) group by series, t, refused"
-        ).fetchall()
-
-
 def _shares(
     batches: list[Sequence[Arrival]],
     taken: set[int],
@@ -559,20 +494,3 @@ def _shares(
         )
         at += size
     return shares
-
-
-def _filled(column: Any) -> NDArray[np.float64]:
-    return np.asarray(np.ma.filled(column.astype(np.float64), np.nan), dtype=np.float64)
-
-
-def _ints(column: Any) -> Ints:
-    return np.asarray(column, dtype=np.int64)
-
-
-def _floats(rows: Mapping[str, Any], *names: str) -> Iterator[NDArray[np.float64]]:
-    return (_filled(rows[name]) for name in names)
-
-
-def _points(result: duckdb.DuckDBPyConnection) -> Points:
-    rows = result.fetchnumpy()
-    return Points(_ints(rows["series"]), _ints(rows["t"]), _filled(rows["v"]), np.asarray(rows["q"], dtype=np.uint8))

@@ -20,10 +20,12 @@ from cloud.telemetry.store import HOUR_MS, Ints, Points
 
 __all__ = [
     "SCHEMA",
+    "asking",
     "hour_of",
     "mark",
     "marks_of",
     "marks_table",
+    "only",
     "parts",
     "recompute",
     "registered",
@@ -41,10 +43,11 @@ insert into hour select r.series, t // {HOUR_MS} as h, {_SUMS}
 from reading r join marked m on m.series = r.series and m.hour = t // {HOUR_MS}
 where t between ? and ? and {_USABLE} group by r.series, h order by h, r.series
 """
-_DIRTY = """select distinct d.series, d.hour from dirty d join asked using (series)
-where d.hour >= $first and d.hour < $beyond"""
-_HOURS = f"""select h.series, h.hour * {HOUR_MS} as t, n, total, low, high, first, last
-from hour h join asked using (series) where h.hour >= $first and h.hour < $beyond"""
+# {wanted} is what `_wanted` says.
+_HOURS = f"""select {{label}}h.hour * {HOUR_MS} as t, n, total, low, high, first, last
+from hour h {{wanted}} h.hour >= $first and h.hour < $beyond"""
+_DIRTY_SPAN = """select min(h.hour), max(h.hour) from dirty h {wanted} h.hour >= $first and h.hour < $beyond"""
+_DIRTY = "exists (select 1 from dirty d where d.series = {table}.series and d.hour = {hour})"
 # One integer per (series, hour): the year 2100 is hour 1,139,544 < 2**21.
 _HOUR_BITS = 21
 
@@ -99,39 +102,70 @@ def recompute(cursor: duckdb.DuckDBPyConnection, marks: Ints) -> None:
         ).fetchall()
 
 
-def parts(
-    cursor: duckdb.DuckDBPyConnection, start_ms: int, end_ms: int, *, from_hours: bool = True
-) -> tuple[str, Mapping[str, int]]:
-    """A query for what covers `[start_ms, end_ms)` of the series registered as `asked`, and its values.
+def only(series: Ints) -> int | None:
+    """The one series that is asked for; None where there are more, or none.
 
-    Its rows (series, t, n, total, low, high, first, last) are hours where whole and clean, single readings elsewhere;
-    they never overlap. Without `from_hours` all are single readings. `cursor` is in a transaction, so that marks,
-    hours and readings are of one moment.
+    It is worth a query of its own: the database skips blocks by comparison with a constant, and plans it in a quarter
+    of the time that a join takes.
     """
+    return int(series[0]) if len(series) == 1 else None
+
+
+@contextmanager
+def asking(cursor: duckdb.DuckDBPyConnection, series: Ints) -> Iterator[None]:
+    """These series as the table `asked`, where there is more than `only` one."""
+    if only(series) is not None:
+        yield
+        return
+    with registered(cursor, asked=pa.table({"series": series.astype(np.int32)})):
+        yield
+
+
+def parts(
+    cursor: duckdb.DuckDBPyConnection,
+    start_ms: int,
+    end_ms: int,
+    *,
+    one: int | None = None,
+    from_hours: bool = True,
+) -> tuple[str, Mapping[str, int]]:
+    """A query for what covers `[start_ms, end_ms)` of one series, or of those registered as `asked`, and its values.
+
+    Its rows (t, n, total, low, high, first, last; of several series their `label` in `asked` too) are hours where whole
+    and clean, single readings elsewhere; they never overlap. Without `from_hours` all are single readings. `cursor` is
+    in a transaction, so that marks, hours and readings are of one moment.
+    """
+    series = {} if one is None else {"one": one}
     first, beyond = -(-start_ms // HOUR_MS), end_ms // HOUR_MS
     if beyond <= first or not from_hours:
-        return _raw("t >= $start and t < $end"), {"start": start_ms, "end": end_ms}
-    values = {"start": start_ms, "end": end_ms, "first": first, "beyond": beyond}
-    span = cursor.execute(
-        f"select min(hour), max(hour) from ({_DIRTY})",
-        {"first": first, "beyond": beyond},
-    ).fetchone()
-    pieces = [_HOURS]
+        return _raw("t >= $start and t < $end", one), {"start": start_ms, "end": end_ms, **series}
+    values = {"first": first, "beyond": beyond, **series}
+    span = cursor.execute(_DIRTY_SPAN.format(wanted=_wanted("h", one)), values).fetchone()
+    pieces = [_HOURS.format(label=_label(one), wanted=_wanted("h", one))]
     for low, high, bounds in (
         ("edge_a", "edge_b", (start_ms, first * HOUR_MS)),
         ("edge_c", "edge_d", (beyond * HOUR_MS, end_ms)),
     ):
         if bounds[0] < bounds[1]:
-            pieces.append(_raw(f"t >= ${low} and t < ${high}"))
+            pieces.append(_raw(f"t >= ${low} and t < ${high}", one))
             values |= {low: bounds[0], high: bounds[1]}
     if span is not None and span[0] is not None:
-        pieces[0] += f" and (h.series, h.hour) not in ({_DIRTY})"
-        pieces.append(_raw(f"t >= $low and t < $high and (r.series, t // {HOUR_MS}) in ({_DIRTY})"))
+        pieces[0] += " and not " + _DIRTY.format(table="h", hour="h.hour")
+        dirty = _DIRTY.format(table="r", hour=f"(r.t // {HOUR_MS})")
+        pieces.append(_raw(f"t >= $low and t < $high and {dirty}", one))
         values |= {"low": span[0] * HOUR_MS, "high": (span[1] + 1) * HOUR_MS}
-    used = {name: value for name, value in values.items() if any(f"${name}" in piece for piece in pieces)}
-    return " union all ".join(pieces), used
+    return " union all ".join(pieces), values
 
 
-def _raw(where: str) -> str:
-    return f"""select r.series, t, 1 as n, v as total, v as low, v as high, v as first, v as last
-    from reading r join asked using (series) where {where} and {_USABLE}"""
+def _wanted(table: str, one: int | None) -> str:
+    """Of this table's rows those of the series asked for, up to a further condition."""
+    return "join asked using (series) where" if one is None else f"where {table}.series = $one and"
+
+
+def _label(one: int | None) -> str:
+    return "label, " if one is None else ""
+
+
+def _raw(where: str, one: int | None) -> str:
+    return f"""select {_label(one)}t, 1 as n, v as total, v as low, v as high, v as first, v as last
+    from reading r {_wanted("r", one)} {where} and {_USABLE}"""
