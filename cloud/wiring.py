@@ -56,6 +56,8 @@ __all__ = [
 
 Clock = Callable[[], int]
 _BUSY_MESSAGES = 100
+_REMEMBERED_S = 1.0
+_MOST_REMEMBERED = 100_000
 
 
 def utc_now_ms() -> int:
@@ -239,8 +241,18 @@ def _actuators(farm: str) -> frozenset[str] | None:
 
 
 def _covers(office: Office) -> Callable[[str, frozenset[str]], bool]:
+    """Whether grants reach a region, remembered for a second: twenty screens ask the same of every gateway."""
+    held: dict[tuple[str, frozenset[str]], tuple[float, bool]] = {}
+
     def covers(region: str, granted: frozenset[str]) -> bool:
-        return any(office.regions.covers(grant, region) for grant in granted)
+        now = time.monotonic()
+        then, known = held.get((region, granted), (-_REMEMBERED_S, False))
+        if now - then >= _REMEMBERED_S:
+            if len(held) >= _MOST_REMEMBERED:
+                held.clear()
+            known = any(office.regions.covers(grant, region) for grant in granted)
+            held[region, granted] = (now, known)
+        return known
 
     return covers
 

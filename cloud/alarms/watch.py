@@ -139,7 +139,8 @@ class Watch:
             self._engine.watch(one, saved.get(one.gateway, {}), now)
             self._known[one.gateway] = one
             self._wanted[one.gateway] = self._engine.wanted(one.gateway)
-            changes += self._engine.catch_up(one.gateway, now)
+            with self._third_of_the_time():
+                changes += self._engine.catch_up(one.gateway, now)
         return changes
 
     def _work(self) -> None:

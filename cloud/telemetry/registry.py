@@ -228,21 +228,13 @@ class Registry:
         self._of_gateway, self._newest_id, self._listed = found, newest, count
 
     def by_id(self, id: int) -> Series | None:  # noqa: A002 - as above
-        """A series by its number, from memory once its gateway was heard; None where it is unknown."""
+        """A series by its number, from memory once it was seen; None where it is unknown."""
         found = self._by_id.get(id)
         if found is None:
             for one in self.series():
                 self._by_id.setdefault(one.id, one)
             found = self._by_id.get(id)
         return found
-
-    def one_series(self, id: int) -> Series:  # noqa: A002 - as above
-        """A series by its number; raises `NotFound`."""
-        with self.engine.connect().execution_options(reading=True) as connection:
-            row = connection.execute(select(series).where(series.c.id == id)).one_or_none()
-        if row is None:
-            raise NotFound(f"there is no series {id}", pointer="/series")
-        return _series(row)
 
     # --- what gateways say about themselves ---------------------------------------------------------
 

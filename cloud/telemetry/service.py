@@ -8,7 +8,6 @@ import hmac
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
-from functools import lru_cache
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from cloud.problems import Invalid, NotFound, TooLarge, Unauthenticated
+from cloud.telemetry.answers import CHINA_MS, DAY_MS, Answers, maybe, series_cells
 from cloud.telemetry.dead_letters import DeadLetters, Letter, Message
 from cloud.telemetry.foreign import from_line_protocol, from_thingsboard
 from cloud.telemetry.pipeline import OnStored, Pipeline
@@ -37,28 +37,17 @@ from cloud.telemetry.schemas import (
 )
 from cloud.telemetry.store import NO_VALUE_QUALITY, Arrival, Conflicting, Points, ReadingsStore, gather
 from cloud.telemetry.together import Together
-from edge.quantities import quantity_of
 from edge.wire import DEFAULT_LIMITS, PREFIX, Reading, WireError, decode_pack
 
 __all__ = ["Scope", "Telemetry"]
 
 Scope = frozenset[str] | None
 Row = tuple[str, int, float | None]  # series name, time in ms, value
-_SECOND, _MINUTE, _HOUR, _DAY = 1000, 60_000, 3_600_000, 86_400_000
-_STEPS = (
-    *(n * _SECOND for n in (1, 2, 5, 10, 15, 30)),
-    *(n * _MINUTE for n in (1, 2, 5, 10, 15, 30)),
-    *(n * _HOUR for n in (1, 2, 3, 4, 6, 8, 12)),
-    *(n * _DAY for n in (1, 2, 5, 7, 14, 28)),
-)
 MAX_POINTS = 5000
-MAX_SPAN_MS = 20 * 366 * _DAY
-# A day in these pages is a day on the farm's wall, wherever the server stands.
-_CHINA_MS = 8 * _HOUR
+MAX_SPAN_MS = 20 * 366 * DAY_MS
 _CHINA = timezone(timedelta(hours=8))
 _LATEST = TypeAdapter(list[Latest])
 _BY_HTTP = "http/"  # head of the topic under which a dead letter stands that came by no broker
-_RECENT = 200  # readings looked at to learn the usual interval
 
 
 class _Pulse(NamedTuple):
@@ -82,6 +71,7 @@ class Telemetry:
     ) -> None:
         self._readings = readings
         self._registry = registry
+        self._answers = Answers(readings, clock=clock)
         self._letters = DeadLetters(registry.engine)
         self._clock = clock
         self._covers = covers
@@ -177,39 +167,24 @@ class Telemetry:
 
     def latest(self, scope: Scope = None, *, gateway: str | None = None, region: str | None = None) -> list[Latest]:
         """The newest reading of every series in scope, of one gateway, or below one region."""
-        return _LATEST.validate_python(self._latest(scope, gateway, region))
+        return _LATEST.validate_json(self._latest(scope, gateway, region))
 
     def latest_json(self, scope: Scope = None, *, gateway: str | None = None, region: str | None = None) -> bytes:
         """The same as a `Page[Latest]` in JSON, made once for all who ask at the same time."""
         question = (scope, gateway, region)
-        return self._together.ask(question, lambda: orjson.dumps({"items": self._latest(*question)}))
+        return self._together.ask(question, lambda: b'{"items":%b}' % self._latest(*question))
 
-    def _latest(self, scope: Scope, gateway: str | None, region: str | None) -> list[dict[str, Any]]:
-        owners = {one.id: one for one in ([self._own(gateway, scope)] if gateway is not None else self._visible(scope))}
+    def _latest(self, scope: Scope, gateway: str | None, region: str | None) -> bytes:
+        owners = [self._own(gateway, scope)] if gateway is not None else self._visible(scope)
         if region is not None:
-            below = {code: self._covers(code, frozenset({region})) for code in {one.region for one in owners.values()}}
-            owners = {name: one for name, one in owners.items() if below[one.region]}
-        series = {one.id: one for one in self._registry.series(gateways=list(owners))}
-        found = self._readings.last(np.array(list(series), dtype=np.int64))
-        now = self._clock()
-        rows = zip(
-            *(column.tolist() for column in (found.series, found.time_ms, found.value, found.quality)), strict=True
-        )
-        places = {name: {"farm": owner.farm, "region": owner.region} for name, owner in owners.items()}
-        return [
-            {
-                **_series_cells(series[one]),
-                **places[series[one].gateway],
-                "time_ms": at,
-                "value": _maybe(value),
-                "quality": quality,
-                "age_ms": now - at,
-            }
-            for one, at, value, quality in rows
-        ]
+            below = {code: self._covers(code, frozenset({region})) for code in {one.region for one in owners}}
+            owners = [one for one in owners if below[one.region]]
+        return self._answers.latest(owners, self._registry.series(gateways=[one.id for one in owners]))
 
     def _own_series(self, series: int, scope: Scope) -> Series:
-        one = self._registry.one_series(series)
+        one = self._registry.by_id(series)
+        if one is None:
+            raise NotFound(f"there is no series {series}", pointer="/series")
         if scope is not None and not self._covers(self._registry.gateway(one.gateway).region, scope):
             raise NotFound(f"there is no series {series}")
         return one
@@ -226,52 +201,16 @@ class Telemetry:
         """
         one = self._own_series(series, scope)
         _check(start_ms, end_ms, max_points)
-        return SeriesPoints.model_validate(self._course(one, start_ms, end_ms, max_points))
+        return SeriesPoints.model_validate(self._answers.course(one, start_ms, end_ms, max_points))
 
     def points_json(self, series: int, start_ms: int, end_ms: int, max_points: int, scope: Scope) -> bytes:
         """The same as `SeriesPoints` in JSON, made once for all who ask at the same time."""
         one = self._own_series(series, scope)
         _check(start_ms, end_ms, max_points)
         question = (series, start_ms, end_ms, max_points)
-        return self._together.ask(question, lambda: orjson.dumps(self._course(one, start_ms, end_ms, max_points)))
-
-    def _course(self, one: Series, start_ms: int, end_ms: int, max_points: int) -> dict[str, Any]:
-        series = one.id
-        raw = self._readings.range(np.array([series], dtype=np.int64), start_ms, end_ms, limit=max_points + 1)
-        interval = self._interval_ms(series)
-        if len(raw) <= max_points:
-            usable = int(((raw.quality < NO_VALUE_QUALITY) & ~np.isnan(raw.value)).sum())
-            rows = zip(raw.time_ms.tolist(), raw.value.tolist(), raw.quality.tolist(), strict=True)
-            return {
-                **_head(one, start_ms, end_ms, interval),
-                "resolution": "raw",
-                "step_ms": None,
-                "coverage": _coverage(usable, interval, end_ms - start_ms),
-                "points": [{"time_ms": at, "value": _maybe(value), "quality": quality} for at, value, quality in rows],
-                "buckets": [],
-            }
-        step = next(step for step in _STEPS if step * (max_points - 1) >= end_ms - start_ms or step == _STEPS[-1])
-        start_ms = (start_ms + _CHINA_MS) // step * step - _CHINA_MS
-        buckets = list(self._buckets(series, start_ms, end_ms, step, interval))
-        return {
-            **_head(one, start_ms, end_ms, interval),
-            "resolution": "buckets",
-            "step_ms": step,
-            "coverage": _coverage(sum(bucket["n"] for bucket in buckets), interval, end_ms - start_ms),
-            "points": [],
-            "buckets": buckets,
-        }
-
-    def _buckets(
-        self, series: int, start_ms: int, end_ms: int, step: int, interval: int | None
-    ) -> Iterator[dict[str, Any]]:
-        found = self._readings.downsample(series, start_ms, end_ms, step)
-        columns = (column.tolist() for column in (found.start_ms, found.n, found.mean, found.low, found.high))
-        held = {row[0]: row for row in zip(*columns, strict=True)}
-        for at in range(start_ms, end_ms, step):
-            _, n, mean, low, high = held.get(at, (at, 0, None, None, None))
-            coverage = _coverage(n, interval, min(step, end_ms - at))
-            yield {"time_ms": at, "n": n, "mean": mean, "low": low, "high": high, "coverage": coverage}
+        return self._together.ask(
+            question, lambda: orjson.dumps(self._answers.course(one, start_ms, end_ms, max_points))
+        )
 
     def statistics(self, quantity: str, start_ms: int, end_ms: int, scope: Scope = None) -> list[RegionStatistics]:
         """Mean, low and high of one quantity by the region of its gateways, over `[start_ms, end_ms)`.
@@ -280,49 +219,12 @@ class Telemetry:
         """
         _check(start_ms, end_ms, 2)
         question = (quantity, start_ms, end_ms, scope)
-        return self._together.ask(question, lambda: self._by_region(quantity, start_ms, end_ms, scope))
+        return self._together.ask(question, lambda: self._by_region(*question))
 
     def _by_region(self, quantity: str, start_ms: int, end_ms: int, scope: Scope) -> list[RegionStatistics]:
         regions = {one.id: one.region for one in self._visible(scope)}
-        series = [
-            one
-            for one in self._registry.series(gateways=list(regions))
-            if quantity in one.name and one.name.rpartition("/")[2].partition(".")[0] == quantity
-        ]
-        # A unit is part of a quantity: what is measured differently is never averaged together.
-        keys = sorted({(regions[one.gateway], one.unit) for one in series})
-        place = {key: label for label, key in enumerate(keys)}
-        labels = [place[regions[one.gateway], one.unit] for one in series]
-        ids = np.array([one.id for one in series], dtype=np.int64)
-        found = self._readings.group(ids, np.array(labels, dtype=np.int64), start_ms, end_ms)
-        columns = (column.tolist() for column in (found.label, found.n, found.total, found.low, found.high))
-        sums = {row[0]: row[1:] for row in zip(*columns, strict=True)}
-        return [
-            RegionStatistics(
-                region=region,
-                quantity=quantity,
-                unit=unit,
-                series=labels.count(label),
-                n=sums[label][0] if label in sums else 0,
-                mean=sums[label][1] / sums[label][0] if label in sums else None,
-                low=sums[label][2] if label in sums else None,
-                high=sums[label][3] if label in sums else None,
-            )
-            for label, (region, unit) in enumerate(keys)
-        ]
-
-    def _interval_ms(self, series: int) -> int | None:
-        """The usual time between readings: the median of the latest ones. None below three readings."""
-        one = np.array([series], dtype=np.int64)
-        newest = self._readings.last(one).time_ms
-        if not len(newest):
-            return None
-        end = int(newest[0]) + 1
-        for span in (_HOUR, _DAY, 30 * _DAY):
-            times = self._readings.range(one, end - span, end).time_ms[-_RECENT:]
-            if len(times) >= 3:  # noqa: PLR2004 - one difference is no habit yet
-                return int(np.median(np.diff(times)))
-        return None
+        series = self._registry.series(gateways=list(regions))
+        return self._answers.by_region(quantity, start_ms, end_ms, regions, series)
 
     def daily_mean(
         self, place: str, start_ms: int, end_ms: int, quantity: str = "water_temperature"
@@ -333,8 +235,8 @@ class Telemetry:
         for one in self._registry.series(gateways=owners):
             if one.name.rpartition("/")[2] != quantity:
                 continue
-            start = (start_ms + _CHINA_MS) // _DAY * _DAY - _CHINA_MS
-            found = self._readings.downsample(one.id, start, end_ms, _DAY)
+            start = (start_ms + CHINA_MS) // DAY_MS * DAY_MS - CHINA_MS
+            found = self._readings.downsample(one.id, start, end_ms, DAY_MS)
             for at, n, total in zip(found.start_ms.tolist(), found.n.tolist(), found.total.tolist(), strict=True):
                 day = datetime.fromtimestamp(at / 1000, UTC).astimezone(_CHINA).date().isoformat()
                 held = sums.setdefault(day, [0.0, 0.0])
@@ -536,7 +438,7 @@ def _rows(points: Points) -> Iterator[tuple[int, int, float | None]]:
     """(series, time, value); None where the quality says that the value does not speak for the world."""
     columns = (points.series.tolist(), points.time_ms.tolist(), points.value.tolist(), points.quality.tolist())
     for series, at, value, quality in zip(*columns, strict=True):
-        yield series, at, None if quality >= NO_VALUE_QUALITY else _maybe(value)
+        yield series, at, None if quality >= NO_VALUE_QUALITY else maybe(value)
 
 
 def _check(start_ms: int, end_ms: int, max_points: int, names: tuple[str, str] = ("from", "to")) -> None:
@@ -549,41 +451,11 @@ def _check(start_ms: int, end_ms: int, max_points: int, names: tuple[str, str] =
         raise Invalid(f"max_points must lie in 2..{MAX_POINTS}", code="bad_max_points", pointer="/max_points")
 
 
-def _head(one: Series, start_ms: int, end_ms: int, interval: int | None) -> dict[str, Any]:
-    return {"series": _series_cells(one), "start_ms": start_ms, "end_ms": end_ms, "interval_ms": interval}
-
-
 def _series_view(one: Series) -> SeriesView:
-    return SeriesView(**_series_cells(one))
-
-
-@lru_cache(maxsize=20_000)
-def _series_cells(one: Series) -> dict[str, Any]:
-    sensor, _, quantity = one.name.rpartition("/")
-    row = quantity_of(one.name)
-    return {
-        "id": one.id,
-        "gateway": one.gateway,
-        "name": one.name,
-        "sensor": sensor,
-        "quantity": quantity,
-        "unit": one.unit,
-        "zh": row.zh if row else quantity,
-        "en": row.en if row else quantity,
-    }
-
-
-def _coverage(n: int, interval_ms: int | None, span_ms: int) -> float | None:
-    if interval_ms is None or interval_ms <= 0:
-        return None
-    return min(1.0, n * interval_ms / span_ms)
+    return SeriesView(**series_cells(one))
 
 
 def _backlog(body: Mapping[str, Any]) -> int | None:
     spool = body.get("spool")
     found = spool.get("backlog") if isinstance(spool, Mapping) else None
     return found if isinstance(found, int) else None
-
-
-def _maybe(value: float) -> float | None:
-    return None if np.isnan(value) else value

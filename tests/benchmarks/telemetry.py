@@ -49,7 +49,7 @@ def arguments(parser):
     parser.add_argument(
         "--messages", type=int, default=40_000, help="of 10 readings; a quarter with 1 (default: 40000)"
     )
-    parser.add_argument("--only", choices=("ingest", "store"), help="one part (store: with HTTP over it)")
+    parser.add_argument("--only", choices=("ingest", "store", "http"), help="one part (http: over a store of its own)")
     parser.add_argument("--points", type=float, default=10e6, help="in the store when it is measured (default: 10e6)")
     parser.add_argument("--seconds", type=float, default=8.0, help="of load for each HTTP figure (default: 8)")
 
@@ -239,16 +239,21 @@ def batches(rounds, start_ms, first_seq=1, seed=7):
         yield arrivals
 
 
-def measure_store(args, report, folder):
-    """Append speed from `--points` on, questions, size; leaves the store for the HTTP part."""
-    per_batch = SERIES * 2
-    rounds = int(args.points) // per_batch
+def filled_store(args, folder):
+    """A store of `--points` readings, when they begin (ms), and the rounds of two minutes they are."""
+    rounds = int(args.points) // (SERIES * 2)
     # Everything lies in the past, and ends an hour ago.
     start = (time.time_ns() // 1_000_000 - (2 * rounds + 400) * MINUTE) // HOUR * HOUR
-    path = folder / "store" / "readings.duckdb"
-    store = DuckReadings(path)
+    store = DuckReadings(folder / "store" / "readings.duckdb")
     for arrivals in batches(rounds, start):
         store.append(arrivals)
+    return store, start, rounds
+
+
+def measure_store(args, report, folder):
+    """Append speed from `--points` on, questions, size; leaves the store for the HTTP part."""
+    store, start, rounds = filled_store(args, folder)
+    per_batch = SERIES * 2
     fresh = list(batches(100, start + 2 * rounds * MINUTE, first_seq=40 * rounds + 1, seed=8))
     began = time.perf_counter()
     outcomes = [store.append(arrivals) for arrivals in fresh]
@@ -267,7 +272,7 @@ def measure_store(args, report, folder):
     report.figure("bytes_per_point", health.bytes / health.readings, at_most=4)
     store.close()
     versus_influx(report, folder, fresh[:25], duck)
-    return path, start, rounds
+    return start, rounds
 
 
 def questions(report, store, start, end):
@@ -312,7 +317,7 @@ def versus_influx(report, folder, fresh, duck):
 # --- HTTP ---------------------------------------------------------------------------------------------------------
 
 
-def measure_http(args, report, folder, store, start, rounds):
+def measure_http(args, report, folder, start, rounds):
     """The same questions through HTTP, 20 clients, while 17,000 readings a second come in."""
     var = folder / "store"
     engine = open_database(f"sqlite:///{var / 'tianmai.db'}")
@@ -365,10 +370,18 @@ def measure(args, report):
     report.environment["versions"]["farm"] = FARM.name
     with tempfile.TemporaryDirectory(prefix="tianmai-telemetry-") as name:
         folder = Path(name)
-        if args.only != "store":
+        if args.only in {None, "ingest"}:
             measure_ingest(args, report, folder)
-        if args.only != "ingest":
-            measure_http(args, report, folder, *measure_store(args, report, folder))
+        if args.only == "http":
+            store, start, rounds = filled_store(args, folder)
+            store.roll_up(2**62)
+            store.compact()
+            store.close()
+            measure_http(args, report, folder, start, rounds)
+        elif args.only != "ingest":
+            start, rounds = measure_store(args, report, folder)
+            if args.only is None:
+                measure_http(args, report, folder, start, rounds)
 
 
 if __name__ == "__main__":
