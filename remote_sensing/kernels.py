@@ -762,6 +762,36 @@ def update_counters(counters: NDArray[np.int16], scene: F32, marks: F32) -> None
             counters[6 + b, n] += np.int16(1 if above & under & (green == green) else 0)  # noqa: PLR0124
 
 
+@njit(cache=True, nogil=True)
+def count_around(flags: NDArray[np.uint8], near: int) -> NDArray[np.int32]:
+    """How many of ``flags`` (K, rows, columns; 0 or 1) lie within ``near`` rows and columns of every pixel, itself too.
+
+    Running sums: the cost does not grow with ``near``. Pixels outside count as nothing.
+    """
+    layers, rows, columns = flags.shape
+    out = np.empty((layers, rows, columns), np.int32)
+    for k in range(layers):
+        column = np.zeros(columns, np.int32)
+        for r in range(min(near, rows)):
+            for c in range(columns):
+                column[c] += flags[k, r, c]
+        for r in range(rows):
+            if r + near < rows:
+                for c in range(columns):
+                    column[c] += flags[k, r + near, c]
+            if r - near - 1 >= 0:
+                for c in range(columns):
+                    column[c] -= flags[k, r - near - 1, c]
+            total = np.int32(0)
+            for c in range(min(near, columns)):
+                total += column[c]
+            for c in range(columns):
+                total += column[c + near] if c + near < columns else np.int32(0)
+                total -= column[c - near - 1] if c - near - 1 >= 0 else np.int32(0)
+                out[k, r, c] = total
+    return out
+
+
 WIDE = 512
 """Pixels of a block of the chain's kernels."""
 

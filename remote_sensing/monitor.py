@@ -21,7 +21,7 @@ from remote_sensing import states as st
 from remote_sensing.cubes import Calendar, Int16, LandError, Stack
 from remote_sensing.evidence import HIGH, LOW, MIN_LOOKS, SOIL, Evidence, gather
 from remote_sensing.indices import layers_of
-from remote_sensing.kernels import COUNTERS, update_counters
+from remote_sensing.kernels import COUNTERS, count_around, update_counters
 from remote_sensing.profiles import CN_ADMIN, Profile
 
 WATCH, SEASONAL_IDLE, ABANDONED = 1, 2, 3
@@ -237,33 +237,19 @@ class Monitor:
 
     def _watch(self) -> None:
         """Raise pixels never seen at work this year while most active neighbours were, by the same date."""
-        looks, cycles = self.counters[0], self.counters[1]
-        worked = (self.counters[2] + self.counters[3]) > 0
-        seen = looks >= MIN_LOOKS
-        active = (self.forward[st.CULTIVATED] >= ACTIVE * 255) & seen
-        begun = self._most_near(worked, active)
-        harvested = self._most_near(cycles > 0, active)
-        quiet = ~worked & (cycles == 0) & seen & (self.forward[st.CULTIVATED] >= 128)  # noqa: PLR2004 - half of 255
-        raised = np.where(quiet & harvested, SEASONAL_IDLE, np.where(quiet & begun, WATCH, 0))
-        self.level = np.maximum(self.settled, raised).astype(np.uint8)
-
-    def _most_near(self, said: NDArray[np.bool_], active: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Where at least ``MANY`` of the active pixels around, itself among them, were seen so; (N,)."""
-        voters = _around(active.reshape(self.shape))
-        yes = _around((said & active).reshape(self.shape))
-        most: NDArray[np.bool_] = ((voters >= FEWEST) & (yes >= MANY * voters)).ravel()
-        return most
-
-
-def _around(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """How many are true within ``NEAR`` rows and columns of every pixel (y, x)."""
-    counts = flags.astype(np.int64)
-    for axis in (0, 1):
-        sums = np.insert(np.cumsum(counts, axis=axis), 0, 0, axis=axis)
-        here = np.arange(counts.shape[axis])
-        last = np.minimum(here + NEAR + 1, counts.shape[axis])
-        counts = np.take(sums, last, axis=axis) - np.take(sums, np.maximum(here - NEAR, 0), axis=axis)
-    return counts
+        crops = self.forward[st.CULTIVATED]
+        seen = self.counters[0] >= MIN_LOOKS
+        active = (crops >= ACTIVE * 255) & seen
+        if int(active.sum()) < FEWEST:
+            self.level = self.settled.copy()
+            return
+        worked, harvested = (self.counters[2] + self.counters[3]) > 0, self.counters[1] > 0
+        flags = np.stack([active, active & worked, active & harvested]).view(np.uint8)
+        voters, begun, done = count_around(flags.reshape(3, *self.shape), NEAR).reshape(3, -1)
+        quiet = ~worked & ~harvested & seen & (crops >= 128) & (voters >= FEWEST)  # noqa: PLR2004 - half of 255
+        most = np.float32(MANY) * voters
+        raised = np.where(done >= most, SEASONAL_IDLE, np.where(begun >= most, WATCH, 0))
+        self.level = np.maximum(self.settled, raised * quiet).astype(np.uint8)
 
 
 def _fresh(pixels: int) -> NDArray[np.int16]:

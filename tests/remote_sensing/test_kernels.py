@@ -227,3 +227,11 @@ def test_the_nets_kernels_equal_plain_numpy(seed, rows):
     shares = np.empty((rows, 4), np.float32)
     fast.mean_share(np.exp(scores), shares)
     np.testing.assert_allclose(shares, (powers / powers.sum(axis=2, keepdims=True)).mean(axis=0), atol=1e-6)
+
+
+@given(some.integers(0, 99), some.integers(1, 9), some.integers(1, 9), some.integers(0, 10))
+def test_counts_around_equal_those_of_a_plain_window(seed, rows, columns, near):
+    flags = np.random.default_rng(seed).integers(0, 2, (2, rows, columns)).astype(np.uint8)
+    wide = np.pad(flags, ((0, 0), (near, near), (near, near)))
+    window = np.lib.stride_tricks.sliding_window_view(wide, (2 * near + 1, 2 * near + 1), axis=(1, 2))
+    np.testing.assert_array_equal(fast.count_around(flags, near), window.sum(axis=(3, 4)))
