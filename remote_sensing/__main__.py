@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import datetime as dt
 import json
+import os
 import re
 import sys
 import warnings
@@ -26,7 +27,7 @@ from tqdm import tqdm
 from remote_sensing import accuracy, masks, products, reports
 from remote_sensing.catalogues import Wanted
 from remote_sensing.cubes import Calendar, LandError
-from remote_sensing.detection import Detections, detect
+from remote_sensing.detection import CLASSES, Detections, detect
 from remote_sensing.kept import FinishedTiles
 from remote_sensing.labels import Labels, read_labels, yearly_accuracy
 from remote_sensing.parcels import grid_of, sorted_out
@@ -42,10 +43,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 done, 2 expected error (one line on stderr)."""
     args = _parser().parse_args(argv)
     try:
-        return int(args.job(args))
+        status = int(args.job(args))
+        sys.stdout.flush()
     except LandError as why:
         print(f"error: {why}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`| head`); nothing is left to say, nor anybody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     watch.set_defaults(job=_monitor)
     draw = jobs.add_parser("sample", help="draw the parcels that people should judge, by map class")
     draw.add_argument("parcels", type=Path, help="parcels.geojson of a detect run")
-    draw.add_argument("--out", type=Path, required=True, help="CSV to fill in: parcel, map class, empty reference")
+    draw.add_argument(
+        "--out", type=Path, required=True, help="CSV to fill in: parcel and an empty reference, without the map class"
+    )
     draw.add_argument("--target-se", type=float, default=0.02, help="wanted standard error of overall accuracy")
     draw.add_argument("--seed", type=int, default=0)
     draw.set_defaults(job=_sample)
@@ -154,15 +163,19 @@ def read_parcels(path: Path) -> gpd.GeoDataFrame:
     try:
         # A polygon that cannot be built (a corner that is not a number) stays as nothing: `checked` names its parcel.
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-            return gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path, on_invalid="ignore")
+            read = gpd.read_parquet(path) if path.suffix == ".parquet" else gpd.read_file(path, on_invalid="ignore")
     except (pyogrio.errors.DataSourceError, shapely.errors.ShapelyError, ValueError, OSError) as why:
         raise LandError("truncated", f"{path.name}: cannot be read ({str(why).splitlines()[0][:120]})") from why
+    if not isinstance(read, gpd.GeoDataFrame):
+        raise LandError("bad_polygon", f"{path.name}: a table without polygons; give GeoJSON, GeoPackage or GeoParquet")
+    return read
 
 
 def _usable_parcels(path: Path, cube: xr.Dataset) -> gpd.GeoDataFrame:
     """The parcels that can be judged; each of the others is one line on stderr. Raises ``LandError`` if none can."""
+    read = read_parcels(path)
     try:
-        usable, faults = sorted_out(read_parcels(path), grid_of(cube))
+        usable, faults = sorted_out(read, grid_of(cube))
     except LandError as why:
         raise LandError(why.code, f"{path.name}: {why}") from why
     if faults and usable.empty:
@@ -256,7 +269,8 @@ def _summary(found: Detections) -> str:
     words = products.honest_words(found)
     gone = sum(item.class_name == "abandoned" for item in found)
     data = f"{words['data']}; " if found.synthetic else ""
-    return f"{data}{len(found)} parcels, {gone} abandoned ({found.profile}); accuracy {words['accuracy']}"
+    seen = f"{len(found)} parcels, {gone} abandoned" if len(found) else "maps only, no parcels given"
+    return f"{data}{seen} ({found.profile}); accuracy {words['accuracy']}"
 
 
 def _print_accuracy(labels: Labels, found: Detections) -> None:
@@ -323,8 +337,13 @@ def _references(path: Path, frame: gpd.GeoDataFrame) -> pd.DataFrame:
         told = pd.read_csv(path, dtype=str)
     except ValueError as why:
         raise LandError("bad_sample", f"{path.name}: cannot be read as a CSV ({str(why)[:80]})") from why
-    if not {"parcel", "reference"} <= set(told.columns) or told["reference"].isna().any():
-        raise LandError("bad_sample", f"{path.name}: needs parcel and a reference for every one")
+    if not {"parcel", "reference"} <= set(told.columns):
+        raise LandError("bad_sample", f"{path.name}: needs the columns parcel and reference")
+    if (empty := told["reference"].isna()).any():
+        first = told["parcel"][empty].iloc[0]
+        raise LandError("bad_sample", f"{path.name}: {int(empty.sum())} without a reference, the first {first}")
+    if strange := sorted(set(told["reference"]) - set(CLASSES)):
+        raise LandError("bad_sample", f"{path.name}: reference {strange[0]!r}; known are {', '.join(CLASSES)}")
     unknown = set(told["parcel"]) - set(frame.index)
     if unknown:
         raise LandError("bad_sample", f"{path.name}: parcel {min(unknown)} is not among the judged parcels")

@@ -164,6 +164,14 @@ def test_the_node_wheel_is_left_out_where_the_machine_has_npm(dev):
     assert dev.requirements_text(locked, with_node=False) == locked.replace(node, "")
 
 
+@pytest.mark.parametrize("job", ["bench", "conform"])
+def test_a_job_asked_for_help_names_its_programs(dev, job, capsys):
+    assert dev.main([job, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("edge", "land", "trace"))
+    assert dev.main([job]) == 2
+
+
 def test_a_torn_stamp_means_nothing_is_done(checkout):
     loader = importlib.machinery.SourceFileLoader("other_dev", str(checkout / "dev"))
     other = importlib.util.module_from_spec(importlib.util.spec_from_loader("other_dev", loader))

@@ -80,6 +80,12 @@ def test_rules_can_be_tried_on_recorded_data(tmp_path):
     assert shown["raised"]
 
 
+def test_a_reader_who_has_seen_enough_is_no_error():
+    command = f"{console('tianmai-edge')} rules explain fish_pond | true"
+    said = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert said.stderr == ""
+
+
 @pytest.mark.parametrize("text", ["", "time,series,value\n", "time,series,value\nx,y,z\n", "a,b\n1,2\n"])
 def test_a_wrong_recording_is_one_line_and_exit_2(tmp_path, text, capsys):
     (tmp_path / "log.csv").write_text(text)

@@ -118,6 +118,14 @@ def test_a_corner_that_is_not_a_number_is_one_line_that_names_the_parcel(tmp_pat
     assert told == ["error: odd.geojson: parcel p7: not a polygon"]
 
 
+def test_a_table_without_polygons_is_one_line(tmp_path, capsys):
+    source, table = saved(tmp_path, series()), tmp_path / "sheet.csv"
+    table.write_text("parcel,reference\na,\n", "utf-8")
+    assert main(["detect", str(source), "--parcels", str(table), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    told = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("note: ")]
+    assert told == ["error: sheet.csv: a table without polygons; give GeoJSON, GeoPackage or GeoParquet"]
+
+
 def test_a_truncated_file_is_one_line(tmp_path, capsys):
     path = saved(tmp_path, series())
     path.write_bytes(path.read_bytes()[:3000])
@@ -164,7 +172,12 @@ def test_simulate_writes_a_scene_that_detect_can_read(tmp_path, capsys):
     assert "SYNTHETIC" in capsys.readouterr().out
     parcels, sheet = str(out / "found" / "parcels.geojson"), str(tmp_path / "sheet.csv")
     assert main(["sample", parcels, "--out", sheet]) == 0
+    capsys.readouterr()
     assert main(["evaluate", parcels, "--sample", sheet]) == 2
+    assert "without a reference, the first " in capsys.readouterr().err
+    pd.read_csv(sheet).assign(reference="abandonned").to_csv(sheet, index=False)
+    assert main(["evaluate", parcels, "--sample", sheet]) == 2
+    assert "reference 'abandonned'; known are cultivated" in capsys.readouterr().err
     judged = gpd.read_file(parcels).set_index("parcel")["class_name"]
     table = pd.read_csv(sheet)
     table.assign(reference=table["parcel"].map(judged)).to_csv(sheet, index=False)
