@@ -9,13 +9,14 @@ from cloud.pages.speech import Speech
 if TYPE_CHECKING:
     from cloud.telemetry.schemas import EventView
 
-__all__ = ["sentence"]
+__all__ = ["actuator_reason", "sentence"]
 
 _ALARM_KINDS = ("raised", "cleared")
+_BY = "command by "  # how a gateway's reason begins that names who commanded
 _SHOWN = 160  # characters of a body that has no sentence
 
 Labels = Callable[[str], str]
-"""The name for people of an actuator, or the name that was given."""
+"""The name for people of an actuator or of a control, or the name that was given."""
 
 
 def sentence(event: "EventView", labels: Labels, speech: Speech) -> str:
@@ -31,6 +32,15 @@ def sentence(event: "EventView", labels: Labels, speech: Speech) -> str:
         pass
     text = json.dumps(event.body, ensure_ascii=False)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def actuator_reason(reason: str, labels: Labels, speech: Speech) -> str:
+    """Why an actuator stands as it does: a command, an interlock or a control; what has no words as it came."""
+    if reason.startswith(_BY):
+        return speech.words("event_said.commanded", who=reason.removeprefix(_BY))
+    key = reason.replace(" ", "_")
+    known = speech.words.named("actuator_reason", key)
+    return labels(reason) if known == key else known
 
 
 def _alarm(event: "EventView", _labels: Labels, speech: Speech) -> str:
@@ -54,17 +64,22 @@ def _clock(event: "EventView", _labels: Labels, speech: Speech) -> str:
 def _actuator(event: "EventView", labels: Labels, speech: Speech) -> str:
     body = event.body
     value = speech.percent(float(body["value"]))
-    return speech.words("event_said.actuator", target=labels(body["actuator"]), value=value, reason=body["reason"])
+    reason = actuator_reason(str(body["reason"]), labels, speech)
+    return speech.words("event_said.actuator", target=labels(body["actuator"]), value=value, reason=reason)
 
 
 def _command(event: "EventView", _labels: Labels, speech: Speech) -> str:
-    return speech.words("event_said.command", outcome=_outcome(event, speech), reason=event.body["reason"] or "–")
+    return _with_reason(speech.words("event_said.command", outcome=_outcome(event, speech)), event, speech)
 
 
 def _config(event: "EventView", _labels: Labels, speech: Speech) -> str:
-    body = event.body
-    outcome = _outcome(event, speech)
-    return speech.words("event_said.config", n=body["revision"], outcome=outcome, reason=body["reason"] or "–")
+    said = speech.words("event_said.config", n=event.body["revision"], outcome=_outcome(event, speech))
+    return _with_reason(said, event, speech)
+
+
+def _with_reason(said: str, event: "EventView", speech: Speech) -> str:
+    reason = event.body["reason"]
+    return speech.words("event_said.because", said=said, reason=reason) if reason else said
 
 
 def _outcome(event: "EventView", speech: Speech) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 from starlette.datastructures import FormData
 
-from cloud.pages.gateway_events import sentence
+from cloud.pages.gateway_events import actuator_reason, sentence
 from cloud.pages.speech import Speech
 from cloud.pages.words import Language
 from cloud.problems import CloudError, Forbidden, Invalid
@@ -63,6 +63,7 @@ class GatewayPanel:
     gateway: "GatewayView"
     missing: int
     actuators: tuple[Actuator, ...]
+    controls: Mapping[str, str]
     commands: "tuple[CommandView, ...]"
     configuration: "ConfigurationView | None"
     revisions: "tuple[RevisionView, ...]"
@@ -89,8 +90,12 @@ class GatewayPanel:
         return json.dumps(body, ensure_ascii=False, indent=2)
 
     def label(self, target: str) -> str:
-        """An actuator's name for people."""
-        return next((one.label for one in self.actuators if one.name == target), target)
+        """The name for people of an actuator or of what controls it."""
+        return next((one.label for one in self.actuators if one.name == target), self.controls.get(target, target))
+
+    def why(self, reason: str) -> str:
+        """Why an actuator stands as it does."""
+        return actuator_reason(reason, self.label, self.speech)
 
     def said(self, event: "EventView") -> str:
         """An event as a sentence."""
@@ -116,6 +121,7 @@ def gateway_panel(services: "Services", who: Who, gateway: str, speech: Speech) 
         gateway=view,
         missing=sum(last - first + 1 for epoch in view.epochs for first, last in epoch.missing),
         actuators=_actuators(view, speech),
+        controls=_controls(view, speech),
         commands=commands,
         configuration=configuration,
         revisions=revisions,
@@ -177,6 +183,16 @@ def _actuators(view: "GatewayView", speech: Speech) -> tuple[Actuator, ...]:
         return ()
     chinese = speech.words.language is Language.ZH
     return tuple(_actuator(name, one.zh if chinese else one.en, now.get(name)) for name, one in known.items())
+
+
+def _controls(view: "GatewayView", speech: Speech) -> dict[str, str]:
+    """What the farm type's controls are called, by their id; schedules and PI blocks have no text of their own."""
+    try:
+        controls = load_farm(view.farm).controls
+    except FarmError:
+        return {}
+    language = speech.words.language.value
+    return {one.id: one.rule.texts.get(language, one.id) for one in controls if one.rule is not None}
 
 
 def _actuator(name: str, label: str, said: Any) -> Actuator:

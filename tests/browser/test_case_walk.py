@@ -91,6 +91,7 @@ def test_a_case_goes_from_clue_to_closing_by_four_persons(enter, services, tmp_p
 
     reviewer.goto(address)
     do(reviewer, "review", recovery=Recovery.TILLAGE_CROP)
+    assert "其他耕作物" in reviewer.locator(".signedon").last.inner_text()
     do(reviewer, "close", note="复种属实")
     assert state(reviewer) == "已销号"
 

@@ -13,7 +13,7 @@ LOW = {"rule": "low", "kind": "raised", "zh": "溶氧低", "en": "Low oxygen"}
 
 def said(kind, body, speech=ZH):
     event = EventView(gateway="g", epoch="e", seq=1, kind=kind, time_ms=0, received_ms=0, body=body)
-    return sentence(event, {"fan1": "1号风机"}.get, speech)
+    return sentence(event, lambda name: {"fan1": "1号风机"}.get(name, name), speech)
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,10 @@ def said(kind, body, speech=ZH):
         ("gap", {"first": 3, "last": 9, "count": 70, "reason": "age"}, "第 3 至 9 号缺失，共 70 条：超出保存期限"),
         ("clock", {"moved_ms": -7_200_000, "quality": "good"}, "时钟向后调了 2 小时"),
         ("actuator", {"actuator": "fan1", "value": 0.1, "reason": "heat"}, "1号风机 调到 10%（heat）"),
+        ("actuator", {"actuator": "fan1", "value": 0, "reason": "nothing wanted"}, "1号风机 调到 0%（无需运行）"),
+        ("actuator", {"actuator": "fan1", "value": 1, "reason": "command by li"}, "1号风机 调到 100%（li 的指令）"),
         ("command", {"id": "1", "outcome": "refused", "reason": "expired"}, "指令被拒绝：expired"),
-        ("config", {"revision": 4, "outcome": "kept", "reason": ""}, "配置第 4 版已采用：–"),
+        ("config", {"revision": 4, "outcome": "kept", "reason": ""}, "配置第 4 版已采用"),
     ],
 )
 def test_what_a_gateway_reports_is_a_sentence(kind, body, words):

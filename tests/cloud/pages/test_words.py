@@ -88,6 +88,7 @@ def test_every_plain_key_is_used_somewhere():
         "event_kind",
         "event_outcome",
         "gap_reason",
+        "actuator_reason",
     }
     by_name |= {"alarm", "step", "chain", "part", "verdict", "code", "scratch", "problem", "age", "span"}
     plain = {key for key in KEYS if key.split(".")[0] not in by_name}
@@ -123,6 +124,7 @@ def test_every_plain_key_is_used_somewhere():
         ("case_do", [*Action, "evidence"]),
         ("recovery", [*Recovery]),
         ("datum", [*DATUMS]),
+        ("actuator_reason", ["manual", "failsafe", "exclusion", "max_run", "rest", "quota", "min_on", "min_off"]),
         ("alarm", ["warning", "critical", *get_args(AlarmState)]),
         ("connection", get_args(GatewayView.model_fields["state"].annotation)),
         ("command_state", get_args(CommandState)),
