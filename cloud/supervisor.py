@@ -88,6 +88,8 @@ class Server:
         self._thread.join(5.0)
         for helper in self._helpers:
             helper.join(5.0)
+        # Frozen objects are never released: at the end DuckDB would fill the terminal with what "leaked".
+        gc.unfreeze()
 
 
 class Run:

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+from processes import free_port
 
 from cloud.problems import Unavailable
 from cloud.supervisor import _only_run_of
@@ -24,3 +25,21 @@ def test_the_folder_is_free_again_after_a_run(tmp_path):
     with _only_run_of(tmp_path), pytest.raises(Unavailable):  # noqa: SIM117 - the second is the one to fail
         with _only_run_of(tmp_path):
             pass
+
+
+SERVE_ONCE = """
+import pathlib, sys
+from cloud.settings import Settings
+from cloud.supervisor import Server
+from cloud.wiring import build
+services = build(Settings(var=pathlib.Path(sys.argv[1]), http_port=int(sys.argv[2])))
+with Server(services):
+    pass
+services.close()
+"""
+
+
+def test_a_server_that_ends_leaves_nothing_on_the_terminal(tmp_path):
+    command = [sys.executable, "-c", SERVE_ONCE, str(tmp_path), str(free_port())]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stderr == ""
