@@ -204,7 +204,10 @@ def _years(cube: xr.Dataset, stack: Stack, season: Calendar) -> tuple[int, ...]:
     years = season.whole_years(searched_days(cube, stack.days))
     if not years:
         begins = f"{season.month:02d}-{season.day:02d}"
-        raise LandError("too_short", f"the series holds no whole crop year beginning {begins}: choose another with --year-start MM-DD")
+        raise LandError(
+            "too_short",
+            f"the series holds no whole crop year beginning {begins}: choose another with --year-start MM-DD",
+        )
     return years
 
 
