@@ -75,6 +75,7 @@ class ParcelView:
 
     id: str
     status: str
+    verified: bool
     synthetic: bool
     validated: bool
     area_m2: float
@@ -155,6 +156,7 @@ def parcel_view(body: Mapping[str, Any], words: Words, region_name: NameOf) -> P
     return ParcelView(
         id=body["parcel"],
         status=body["status"],
+        verified=bool(body["verified"]),
         synthetic=body["synthetic"],
         validated="not validated" not in str(found.get("accuracy", "not validated")),
         area_m2=body["area_m2"],

@@ -100,6 +100,8 @@ def test_a_case_goes_from_clue_to_closing_by_four_persons(enter, services, tmp_p
     assert "现在没有需要您做的事" in auditor.inner_text("#do")
     assert "演示网格员" in auditor.inner_text("main")
     assert auditor.locator("#do form").count() == 0
+    auditor.goto(f"/console/parcels/{case.parcel}")
+    assert "现状由人实地核实" in auditor.inner_text("main")
 
 
 def token(page):
