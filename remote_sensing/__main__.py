@@ -8,12 +8,14 @@ import datetime as dt
 import json
 import os
 import re
+import socket
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import geopandas as gpd
 import numpy as np
@@ -201,6 +203,9 @@ def _workers(address: str | None) -> Iterator[Workers | None]:
         yield None
         return
     try:
+        place = urlsplit(address)
+        # dask goes on knocking for minutes where nobody is; one knock tells
+        socket.create_connection((place.hostname or "", place.port or 8786), timeout=10).close()
         client: Any = Client(address, timeout="10s")  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as why:
         raise LandError("no_scheduler", f"{address}: no Dask scheduler answers ({str(why)[:80]})") from why

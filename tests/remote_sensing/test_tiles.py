@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from remote_sensing import LandError, detect, synthetic
+from remote_sensing.__main__ import main
 from remote_sensing.cubes import stack_of
+from remote_sensing.products import write_cube
 from remote_sensing.tiles import lay_down, read_rows
 
 
@@ -65,3 +67,10 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path, cube):
     (tmp_path / "file").write_text("", "utf-8")
     with pytest.raises(LandError, match="cannot be written"):
         detect(cube, workers=HereAtOnce(sees=True), scratch=tmp_path / "file")
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere"])
+def test_a_scheduler_that_is_not_there_is_one_line_at_once(tmp_path, cube, capsys, address):
+    source = str(write_cube(cube, tmp_path / "cube.nc"))
+    assert main(["detect", source, "--out", str(tmp_path / "out"), "--dask", address, "--quiet"]) == 2
+    assert f"error: {address}: no Dask scheduler answers" in capsys.readouterr().err
