@@ -6,7 +6,7 @@ callable is passed here, so that neither learns the other's name.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from typing_extensions import override
 
 from cloud.accounts import Accounts
-from cloud.alarms import Alarms, AlarmStore, Teller, Watch, Watched, email, log, webhook
+from cloud.alarms import Alarms, AlarmStore, Impostors, Teller, Watch, Watched, email, log, webhook
 from cloud.catalogue import Catalogue
 from cloud.database import open_database
 from cloud.jobs import Jobs
@@ -310,8 +310,19 @@ def build_watch(gathering: Gathering, busy: Callable[[], bool]) -> Watch:
         clock=office.clock,
         watched=lambda: watched(telemetry),
         history=history,
+        follow=gathering.readings,
         busy=busy,
     )
+
+
+def build_impostors(gathering: Gathering) -> Impostors:
+    """What ingest finds out about two who speak with one name, on its way to the board."""
+
+    def stand(gateway: str) -> tuple[str, str]:
+        known = gathering.registry.gateway(gateway)
+        return known.name, known.region
+
+    return Impostors(AlarmStore(gathering.office.engine), clock=gathering.office.clock, stand=stand)
 
 
 def build_pipeline(gathering: Gathering) -> Pipeline:
@@ -321,6 +332,7 @@ def build_pipeline(gathering: Gathering) -> Pipeline:
         gathering.registry,
         clock=gathering.office.clock,
         on_record=gathering.stage_record,
+        on_events=build_impostors(gathering).take_events,
         refusals=(CloudError, TraceError),
     )
 
@@ -331,12 +343,18 @@ def build_ingest(gathering: Gathering) -> Intake:
     broker = Broker(settings.mqtt_host, settings.mqtt_port)
     watch = build_watch(gathering, lambda: ingest.health()["waiting"] > _BUSY_MESSAGES)
 
-    def on_stored(arrivals: Sequence[Arrival]) -> None:
+    def on_stored(arrivals: Sequence[Arrival], position: int) -> None:
         def told() -> dict[str, list[Sample]]:
             fresh = gathering.telemetry.fresh(arrivals, watch.wanted)
             return {gateway: [Sample(*row) for row in rows] for gateway, rows in fresh.items()}
 
-        watch.tell(told, sum(len(arrival.points) for arrival in arrivals))
+        watch.tell(told, sum(len(arrival.points) for arrival in arrivals), position)
+
+    impostors = build_impostors(gathering)
+
+    def on_events(events: Sequence[Mapping[str, Any]]) -> None:
+        gathering.steering.take_events(events)
+        impostors.take_events(events)
 
     gathering.telemetry.when_stored(on_stored)
     ingest = Ingest(
@@ -346,7 +364,7 @@ def build_ingest(gathering: Gathering) -> Intake:
         clock=gathering.office.clock,
         on_record=gathering.stage_record,
         on_stored=on_stored,
-        on_events=gathering.steering.take_events,
+        on_events=on_events,
         refusals=(CloudError, TraceError),
         share=settings.mqtt_share or None,
         keep=parse_keep(settings.keep_days, settings.keep_mb),

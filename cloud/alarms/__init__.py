@@ -5,6 +5,7 @@
 """
 
 from cloud.alarms.engine import Watched
+from cloud.alarms.impostors import Impostors
 from cloud.alarms.notify import Notifier, email, log, webhook
 from cloud.alarms.router import build_router
 from cloud.alarms.schemas import Receiver
@@ -16,6 +17,7 @@ from cloud.alarms.watch import Watch
 __all__ = [
     "AlarmStore",
     "Alarms",
+    "Impostors",
     "Notifier",
     "Receiver",
     "Teller",

@@ -2,21 +2,24 @@
 
 One `Engine` holds the rules of every gateway and what each remembers. A rule's state without its samples is small; the
 samples are the readings themselves, so after a restart they are read again instead of having been written twice. What
-comes later than the state reconsiders (`LATE_MS`) is judged on its own stretch of the past: the alarms found there are
-historical and call nobody.
+comes later than the state reconsiders (`LATE_MS`) is judged on its own stretch of the past (see `past`): the alarms
+found there are historical and call nobody.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edge.rules import Rule, RuleError, Sample, State, Transition, begin, replay, step
+from cloud.alarms.past import DAY_MS, Recorded, Verdict, judge, reach_ms, settled, start_ms, stretches
+from edge.rules import Rule, RuleError, Sample, State, Transition, begin, holds, step
 
-__all__ = ["LATE_MS", "Change", "Course", "Engine", "History", "Watched"]
+__all__ = ["LATE_MS", "Change", "Course", "Engine", "History", "Late", "Watched"]
 
 # Late data change what was decided within this time; beyond it they are history. Long enough for a night offline.
 LATE_MS = 12 * 3_600_000
 _TICK_MS = 60_000
+# So long after a forgotten reading its rule is followed to where it joins what was decided without it.
+_LONGEST_PAST_MS = 7 * DAY_MS
 _RAISED = frozenset({"raised", "clearing"})
 
 # (gateway, series names, start, end) -> their samples: the readings store, as this context needs it.
@@ -35,12 +38,11 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A transition of one rule of one gateway; `late` where it was found by looking at a forgotten past again."""
+    """A transition of one rule of one gateway."""
 
     watched: Watched
     rule: Rule
     transition: Transition
-    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +61,28 @@ class Course:
     carried_end: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Readings from `first_ms` to `last_ms` came for what a rule has forgotten: everything up to `floor_ms`."""
+
+    watched: Watched
+    rule: Rule
+    first_ms: int
+    last_ms: int
+    floor_ms: int
+    born_ms: int
+
+
 @dataclass(slots=True)
 class _Watch:
-    """One rule at work."""
+    """One rule at work. `timely_ms`: from here on every reading came while it could speak for its present."""
 
     watched: Watched
     rule: Rule
     state: State
+    timely_ms: int
     series: frozenset[str] = field(default_factory=frozenset)
+    late_ms: list[int] = field(default_factory=list)  # times of readings that came for the forgotten
 
 
 class Engine:
@@ -79,6 +95,7 @@ class Engine:
         self._history = history
         self._watches: dict[str, list[_Watch]] = {}
         self._stepped: dict[str, int] = {}
+        self._heard: dict[str, dict[str, int]] = defaultdict(dict)  # newest good sample by gateway and series
 
     def watch(self, watched: Watched, saved: Mapping[str, Mapping[str, object]], now_ms: int) -> None:
         """Begin or go on watching one gateway; a rule whose state cannot be read begins anew."""
@@ -98,7 +115,7 @@ class Engine:
         for sample in self._history(watched.gateway, sorted(names), reach, state.floor_ms + 1):
             tracks[sample.series][0].append(sample.time_ms)
             tracks[sample.series][1].append(sample.value)
-        return _Watch(watched, rule, State.from_json({**state.to_json(), "tracks": tracks}), names)
+        return _Watch(watched, rule, State.from_json({**state.to_json(), "tracks": tracks}), now_ms, names)
 
     def wanted(self, gateway: str) -> frozenset[str]:
         """Names of the series that any rule of this gateway looks at."""
@@ -115,12 +132,62 @@ class Engine:
         self._stepped[gateway] = now_ms
         for watch in self._watches.get(gateway, ()):
             mine = [sample for sample in samples if sample.series in watch.series]
-            past = [sample for sample in mine if sample.time_ms <= watch.state.floor_ms]
+            watch.late_ms += [sample.time_ms for sample in mine if sample.time_ms <= watch.state.floor_ms]
+            for sample in mine:
+                if now_ms - sample.time_ms > _fresh_ms(watch.rule, sample.series):
+                    watch.timely_ms = max(watch.timely_ms, sample.time_ms + 1)
             watch.state, news = step(watch.rule, watch.state, mine, now_ms)
             changes += [Change(watch.watched, watch.rule, one) for one in news]
-            if past:
-                changes += self._historical(watch, past)
+        heard = self._heard[gateway]
+        for sample in samples:
+            if sample.value is not None:
+                heard[sample.series] = max(sample.time_ms, heard.get(sample.series, 0))
         return changes
+
+    def late(self) -> list[Late]:
+        """What of the forgotten past is to be judged again since the last call, by `past`."""
+        found: list[Late] = []
+        for watch in (one for watches in self._watches.values() for one in watches if one.late_ms):
+            state = watch.state
+            for first, last in stretches(watch.late_ms):
+                found.append(
+                    Late(watch.watched, watch.rule, first, min(last, state.floor_ms), state.floor_ms, state.born_ms)
+                )
+            watch.late_ms = []
+        return found
+
+    def past(self, late: Late, recorded: Recorded) -> Verdict:
+        """Judge a forgotten stretch again, until it joins what the board has `recorded` of it (a week at most)."""
+        rule = late.rule
+        names, reach = sorted({one.series for one in rule.inputs.values()}), reach_ms(rule)
+        latest, longer = min(late.floor_ms, late.last_ms + reach + _LONGEST_PAST_MS), reach
+        since = start_ms(rule, late.first_ms) - rule.memory_ms
+        while True:
+            until = min(late.last_ms + longer, latest)
+            samples = self._history(late.watched.gateway, names, since, until + 1)
+            verdict = judge(rule, samples, (late.first_ms, until), recorded, late.born_ms)
+            if until == latest or settled(verdict, recorded):
+                return verdict
+            longer = max(4 * longer, DAY_MS // 4)
+
+    def present(self, gateway: str, rule_id: str, now_ms: int) -> bool:
+        """Whether this alarm is a danger now, by readings that came in time.
+
+        Its condition must hold now, and hold as well when every reading that came late is left out: a night's backlog
+        can make a sum of 24 hours true, but late data call nobody. A rule that waits for silence counts only while
+        another series of the gateway speaks: the link is back, this one is not.
+        """
+        watch = next((one for one in self._watches.get(gateway, ()) if one.rule.id == rule_id), None)
+        if watch is None or not watch.state.raised or not holds(watch.rule, watch.state, now_ms):
+            return False
+        if _awaits_silence(watch.rule):
+            return any(
+                now_ms - self._heard[gateway].get(name, 0) < fresh
+                for other in self._watches[gateway]
+                for name, fresh in ((one.series, one.fresh_ms) for one in other.rule.inputs.values())
+                if name not in watch.series
+            )
+        return holds(watch.rule, watch.state.since(watch.timely_ms), now_ms)
 
     def tick(self, now_ms: int) -> list[Change]:
         """Let time pass for gateways that said nothing in this minute: silence and holds end without samples."""
@@ -149,21 +216,13 @@ class Engine:
         """All gateways that are watched."""
         return list(self._watches)
 
-    def _historical(self, watch: _Watch, past: Sequence[Sample]) -> list[Change]:
-        """Judge again the stretch that these forgotten samples fall into, up to where the state still remembers."""
-        reach = watch.rule.memory_ms + watch.rule.hold_ms + watch.rule.clear_ms
-        first, last = min(one.time_ms for one in past), max(one.time_ms for one in past)
-        until = min(last + reach, watch.state.floor_ms)
-        held = self._history(watch.watched.gateway, sorted(watch.series), first - reach, until + 1)
-        found: dict[str, list[Sample]] = defaultdict(list)
-        for sample in (*held, *past):
-            found[sample.series].append(sample)
-        _, news = replay(watch.rule, [one for samples in found.values() for one in samples], until)
-        return [
-            Change(watch.watched, watch.rule, one, late=True)
-            for one in news
-            if one.at_ms >= first and one.kind != "withdrawn"
-        ]
+
+def _fresh_ms(rule: Rule, series: str) -> int:
+    return max(one.fresh_ms for one in rule.inputs.values() if one.series == series)
+
+
+def _awaits_silence(rule: Rule) -> bool:
+    return any(node.op == "missing" for node in rule.on.walk())
 
 
 def _course(watch: _Watch) -> Course:

@@ -16,6 +16,7 @@ __all__ = ["LONGEST", "NotSent", "Notifier", "email", "ended_text", "log", "one_
 
 _LOG = logging.getLogger(__name__)
 LONGEST = 70
+_LATE_MS = 15 * 60_000
 _CHINA = timezone(timedelta(hours=8))
 _SEVERITY_ZH = {"warning": "警告", "critical": "紧急"}
 _KIND_ZH = {"raised": "", "escalated": "无人确认·", "cleared": "已恢复·"}
@@ -68,7 +69,7 @@ def one_text(alarm: Mapping[str, Any], kind: str, still: Mapping[str, Any] | Non
     if kind == "cleared" and alarm["withdrawn_ms"] is not None:
         return shorten(f"【更正】{alarm['texts'].get('gateway', '')}：后到的数据表明并无此事：{_zh(alarm)}")
     at = alarm["cleared_ms"] if kind == "cleared" else alarm["raised_ms"]
-    clock = datetime.fromtimestamp(at / 1000, UTC).astimezone(_CHINA).strftime("%H:%M")
+    clock = _clock(at, alarm["noticed_ms"] if kind != "cleared" else at)
     texts = alarm["texts"]
     head = f"【{_SEVERITY_ZH.get(alarm['severity'], '')}】{_KIND_ZH.get(kind, '')}{texts.get('gateway', '')}{clock}"
     if kind == "cleared" and still is not None:
@@ -76,6 +77,14 @@ def one_text(alarm: Mapping[str, Any], kind: str, still: Mapping[str, Any] | Non
         return shorten(f"【降为{level}】{texts.get('gateway', '')}{clock}{_zh(still)}。{action}")
     action = "" if kind == "cleared" else f"。{texts.get('action_zh', '')}"
     return shorten(f"{head}{_zh(alarm)}{action}")
+
+
+def _clock(at_ms: int, told_ms: int) -> str:
+    """The time of day in China; of what is told late, that it goes on since then, and the day where it is another."""
+    at, told = (datetime.fromtimestamp(one / 1000, UTC).astimezone(_CHINA) for one in (at_ms, told_ms))
+    if told_ms - at_ms <= _LATE_MS:
+        return at.strftime("%H:%M")
+    return at.strftime("%H:%M起" if at.date() == told.date() else "%m月%d日%H:%M起")
 
 
 def ended_text(alarms: Sequence[Mapping[str, Any]]) -> str:

@@ -5,14 +5,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, and_, delete, exists, func, select, update
 
-from cloud.alarms.engine import Change, Course, Watched
-from cloud.alarms.tables import alarm, insert_or, message, metadata, receiver, shelf, state, step
+from cloud.alarms.engine import Change, Course, Late, Watched
+from cloud.alarms.past import Recorded, Verdict, start_ms
+from cloud.alarms.tables import alarm, cursor, insert_or, message, metadata, receiver, shelf, state, step
 from edge.rules import Rule
 
 __all__ = ["AlarmStore"]
 
 # Changes noticed later than this after they happened are history: nobody is called about them.
 CALL_WITHIN_MS = 15 * 60_000
+_MINUTE_MS = 60_000
 SEVERITIES = ("warning", "critical")
 
 
@@ -40,18 +42,79 @@ class AlarmStore:
         changes: Sequence[Change],
         courses: Sequence[Course],
         states: Mapping[tuple[str, str], Mapping[str, Any]],
+        past: Sequence[tuple[Late, Verdict]],
+        position: int,
         now_ms: int,
     ) -> None:
-        """States and what follows from them, in one transaction; the same changes again change nothing."""
+        """States, what follows from them, and how far in the store that goes, in one transaction.
+
+        The same again changes nothing.
+        """
         with self._engine.begin() as connection:
             for change in changes:
                 _apply(connection, change, now_ms)
             for course in courses:
                 _reconcile(connection, course, now_ms)
+            for late, verdict in past:
+                _rewrite(connection, late, verdict, now_ms)
+            row: dict[str, Any] = {"id": 1, "position": position}
+            insert = insert_or(connection, cursor).values(row)
+            connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=row))
             for (gateway, rule), document in states.items():
                 row = {"gateway": gateway, "rule": rule, "document": dict(document)}
                 insert = insert_or(connection, state).values(row)
                 connection.execute(insert.on_conflict_do_update(index_elements=["gateway", "rule"], set_=row))
+
+    def position(self) -> int:
+        """Up to where in the readings store everything has been judged; 0 before the first time."""
+        return next((int(row["position"]) for row in self._rows(select(cursor.c.position))), 0)
+
+    def recorded(self, late: Late) -> Recorded:
+        """The alarms of a rule that the board has of a forgotten stretch and of what follows up to the floor."""
+        mine, since = _of(late.watched, late.rule), start_ms(late.rule, late.first_ms)
+        query = select(alarm.c.raised_ms, alarm.c.cleared_ms).where(mine, alarm.c.withdrawn_ms.is_(None))
+        query = query.where(alarm.c.raised_ms <= late.floor_ms)
+        query = query.where(alarm.c.cleared_ms.is_(None) | (alarm.c.cleared_ms > since)).order_by(alarm.c.raised_ms)
+        return [(row["raised_ms"], row["cleared_ms"]) for row in self._rows(query)]
+
+    def happened(self, row: Mapping[str, Any], what: str, at_ms: int, now_ms: int) -> None:
+        """Something happened that is an alarm by itself: opens one for this gateway and `rule`, or adds a step to it.
+
+        `row` has gateway, rule, region, severity, subject and texts; `what` tells happenings apart: the same one told
+        again changes nothing, nor does another within a minute. What came late (`at_ms`) opens a historical alarm.
+        """
+        mine = and_(alarm.c.gateway == row["gateway"], alarm.c.rule == row["rule"])
+        with self._engine.begin() as connection:
+            told = exists().where(step.c.alarm == alarm.c.id, step.c.kind == "happened", step.c.note == what)
+            if connection.execute(select(alarm.c.id).where(mine, told).limit(1)).first() is not None:
+                return
+            latest = select(alarm.c.id).where(mine, _open()).order_by(alarm.c.id.desc()).limit(1)
+            one = connection.execute(latest).scalar()
+            if one is None:
+                times = {"since_ms": at_ms, "raised_ms": at_ms, "noticed_ms": now_ms, "level": 0, "values": {}}
+                fresh = {**row, **times, "historical": now_ms - at_ms > CALL_WITHIN_MS}
+                connection.execute(insert_or(connection, alarm).values(fresh).on_conflict_do_nothing())
+                one = connection.execute(select(func.max(alarm.c.id)).where(mine)).scalar_one()
+            lately = select(step.c.id).where(step.c.alarm == one, step.c.at_ms > at_ms - _MINUTE_MS)
+            if connection.execute(lately.where(step.c.kind == "happened").limit(1)).first() is None:
+                _note(connection, [one], "happened", "tianmai", what, at_ms)
+
+    def quiet_down(self, rules: Collection[str], quiet_ms: int, now_ms: int) -> None:
+        """End open alarms of these `rules` where nothing has happened for `quiet_ms`."""
+        lately = exists().where(step.c.alarm == alarm.c.id, step.c.kind == "happened", step.c.at_ms > now_ms - quiet_ms)
+        over = and_(alarm.c.rule.in_(list(rules)), _open(), ~lately)
+        with self._engine.begin() as connection:
+            connection.execute(update(alarm).where(over).values(cleared_ms=now_ms))
+
+    def unspoken(self) -> list[dict[str, Any]]:
+        """Open alarms that were found out too late to call anybody, and that nobody has seen yet."""
+        return self._rows(select(alarm).where(_open(), alarm.c.historical.is_(True), alarm.c.acknowledged_ms.is_(None)))
+
+    def call_after_all(self, ids: Collection[int], now_ms: int) -> None:
+        """These go on: people are told from now on as if they had been noticed now, with their true beginning."""
+        with self._engine.begin() as connection:
+            late = and_(alarm.c.id.in_(list(ids)), alarm.c.historical.is_(True))
+            connection.execute(update(alarm).where(late).values(historical=False, noticed_ms=now_ms))
 
     # --- questions ----------------------------------------------------------------------------------
 
@@ -230,7 +293,7 @@ def _apply(connection: Connection, change: Change, now_ms: int) -> None:
     mine = _of(change.watched, rule)
     if change.transition.kind == "raised":
         raised = _row(change.watched, rule, at, change.transition.since_ms, now_ms)
-        raised |= {"values": dict(change.transition.values), "historical": change.late or raised["historical"]}
+        raised["values"] = dict(change.transition.values)
         connection.execute(insert_or(connection, alarm).values(raised).on_conflict_do_nothing())
         # Raised again after all: what later data took back, still later data brought again.
         connection.execute(update(alarm).where(mine, alarm.c.raised_ms == at).values(withdrawn_ms=None))
@@ -264,6 +327,28 @@ def _reconcile(connection: Connection, course: Course, now_ms: int) -> None:
     else:
         one = update(alarm).where(older, alarm.c.raised_ms >= course.carried)
         connection.execute(one.values(cleared_ms=course.carried_end))
+
+
+def _rewrite(connection: Connection, late: Late, verdict: Verdict, now_ms: int) -> None:
+    """Make the rows of a forgotten stretch say what it came to when it was judged again."""
+    mine = and_(_of(late.watched, late.rule), alarm.c.raised_ms >= verdict.first_ms)
+    mine = and_(mine, alarm.c.raised_ms <= verdict.until_ms)
+    values = {one.at_ms: dict(one.values) for one in verdict.raised}
+    for raised, cleared, since in verdict.spans:
+        row = _row(late.watched, late.rule, raised, since, now_ms) | {"values": values.get(raised, {})}
+        row |= {"historical": True, "cleared_ms": cleared}
+        connection.execute(insert_or(connection, alarm).values(row).on_conflict_do_nothing())
+        one = update(alarm).where(mine, alarm.c.raised_ms == raised)
+        connection.execute(one.values(cleared_ms=cleared, withdrawn_ms=None))
+    true = [raised for raised, _, _ in verdict.spans]
+    wrong = and_(mine, alarm.c.withdrawn_ms.is_(None), alarm.c.raised_ms.not_in(true))
+    if not verdict.on:
+        # What goes on beyond the stretch was decided without it, and stays.
+        wrong = and_(wrong, alarm.c.cleared_ms <= verdict.until_ms)
+    connection.execute(update(alarm).where(wrong).values(withdrawn_ms=now_ms))
+    if verdict.carried is not None:
+        one = update(alarm).where(_of(late.watched, late.rule), alarm.c.raised_ms == verdict.carried)
+        connection.execute(one.values(cleared_ms=verdict.carried_end))
 
 
 def _of(watched: Watched, rule: Rule) -> Any:

@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-__all__ = ["alarm", "insert_or", "message", "metadata", "receiver", "shelf", "state", "step"]
+__all__ = ["alarm", "cursor", "insert_or", "message", "metadata", "receiver", "shelf", "state", "step"]
 
 metadata = MetaData()
 
@@ -28,6 +28,13 @@ state = Table(
     Column("gateway", String(36), primary_key=True),
     Column("rule", String(48), primary_key=True),
     Column("document", JSON, nullable=False),
+)
+# One row: everything that was stored up to this position of the readings store has been judged.
+cursor = Table(
+    "alarm_cursor",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, nullable=False),
 )
 alarm = Table(
     "alarm",

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from cloud.telemetry import duckdb_rollups
 from cloud.telemetry.duckdb_rollups import registered
+from cloud.telemetry.positions import extents
 from cloud.telemetry.store import HOUR_MS, Arrival, Ints, Points, StoreUnavailable
 
 __all__ = [
+    "GROWN",
     "ORDERS",
     "SCHEMA",
     "beside",
@@ -23,6 +25,7 @@ __all__ = [
     "floats",
     "insert",
     "ints",
+    "loose_table",
     "open_file",
     "pack_table",
     "points_of",
@@ -33,17 +36,22 @@ __all__ = [
 SCHEMA = (
     "create table if not exists reading (series integer, t bigint, v double, q utinyint)",
     """create table if not exists pack
-       (gateway varchar, epoch varchar, first bigint, last bigint, digest ubigint, received bigint)""",
+       (gateway varchar, epoch varchar, first bigint, last bigint, digest ubigint, received bigint,
+        position bigint, low bigint, high bigint)""",
+    "create table if not exists loose (gateway varchar, low bigint, high bigint, position bigint)",
     "create table if not exists conflict (series integer, t bigint, kept double, refused double, received bigint)",
     "create table if not exists cut (series integer, t bigint)",
     *duckdb_rollups.SCHEMA,
 )
+# A file of before positions were counted: its packs have none.
+GROWN = tuple(f"alter table pack add column if not exists {name} bigint" for name in ("position", "low", "high"))
 ORDERS = {
     # A day's readings lie together, and in it a series' readings: short questions of either kind read little. Every
     # second series lies backward: where one ends the next begins at nearly the same time, which packs a fifth smaller
     # than a step back over the whole day in every block.
     "reading": f"t // {24 * HOUR_MS}, series, case when series % 2 = 0 then t else -t end",
     "pack": "gateway, epoch, first",
+    "loose": "position",
     "conflict": "received",
     "cut": "series",
     "dirty": "hour",
@@ -89,20 +97,27 @@ def reading_table(points: Points) -> Any:
     )
 
 
-def pack_table(arrivals: Sequence[Arrival]) -> Any:
-    """Rows of `pack`: each number with its digest, and the range it gives up as lost, without one."""
-    rows: list[tuple[str, str, int, int, int | None, int]] = []
-    for arrival in arrivals:
-        if arrival.key is None:
-            continue
+def pack_table(placed: Sequence[tuple[Arrival, int]]) -> Any:
+    """One row or more for each arrival at its position; every arrival has a key."""
+    rows: list[tuple[str, str, int, int, int | None, int, int, int | None, int | None]] = []
+    spans = extents([arrival for arrival, _ in placed])
+    for (arrival, position), (low, high) in zip(placed, spans, strict=True):
+        assert arrival.key is not None  # noqa: S101 - the caller has looked
         gateway, epoch, seq = arrival.key.gateway, arrival.key.epoch, arrival.key.seq
-        rows.append((gateway, epoch, seq, seq, int.from_bytes(arrival.digest[:8], "big"), arrival.received_ms))
+        digest = int.from_bytes(arrival.digest[:8], "big")
+        rows.append((gateway, epoch, seq, seq, digest, arrival.received_ms, position, low, high))
         if arrival.skips is not None:
-            rows.append((gateway, epoch, *arrival.skips, None, arrival.received_ms))
-    kinds = (pa.string(), pa.string(), pa.int64(), pa.int64(), pa.uint64(), pa.int64())
-    names = ("gateway", "epoch", "first", "last", "digest", "received")
-    cells = list(zip(*rows, strict=True)) or [()] * len(names)
+            rows.append((gateway, epoch, *arrival.skips, None, arrival.received_ms, position, None, None))
+    kinds = (pa.string(), pa.string(), pa.int64(), pa.int64(), pa.uint64(), *[pa.int64()] * 4)
+    names = ("gateway", "epoch", "first", "last", "digest", "received", "position", "low", "high")
+    cells = list(zip(*rows, strict=True))
     return pa.table({name: pa.array(cell, kind) for name, kind, cell in zip(names, kinds, cells, strict=True)})
+
+
+def loose_table(rows: Sequence[tuple[str, int, int, int]]) -> Any:
+    """Rows of (sender, first, last time, position) of readings that came without a number."""
+    gateway, *numbers = zip(*rows, strict=True)
+    return pa.table([pa.array(gateway), *map(pa.array, numbers)], names=["gateway", "low", "high", "position"])
 
 
 def record_conflicts(cursor: duckdb.DuckDBPyConnection, points: Points, kept: Any, received: Ints) -> None:

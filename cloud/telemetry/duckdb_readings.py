@@ -16,9 +16,10 @@ wait for the same lock are committed together by whoever gets it.
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -26,6 +27,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cloud.telemetry.duckdb_file import (
+    GROWN,
     ORDERS,
     SCHEMA,
     beside,
@@ -33,6 +35,7 @@ from cloud.telemetry.duckdb_file import (
     floats,
     insert,
     ints,
+    loose_table,
     open_file,
     pack_table,
     points_of,
@@ -52,6 +55,7 @@ from cloud.telemetry.duckdb_rollups import (
 )
 from cloud.telemetry.gate import Gate, sync
 from cloud.telemetry.newest import Cuts, Newest
+from cloud.telemetry.positions import DAY_MS, loose_extents
 from cloud.telemetry.spans import Spans
 from cloud.telemetry.store import (
     HOUR_MS,
@@ -65,6 +69,7 @@ from cloud.telemetry.store import (
     Ints,
     PackKey,
     Points,
+    Stored,
     StoreUnavailable,
     gather,
 )
@@ -119,7 +124,7 @@ class DuckReadings:
         self._waiting: list[_Ticket] = []
         self._broken = False  # the database has given itself up; it must be opened anew
         with self._write:
-            for statement in SCHEMA:
+            for statement in (*SCHEMA, *GROWN):
                 self._writer.execute(statement).fetchall()
             self._remember()
 
@@ -133,6 +138,8 @@ class DuckReadings:
         points = points_of(self._writer.execute(newest))
         self._newest = Newest()
         self._newest.update(points)
+        latest = "select greatest(0, (select max(position) from pack), (select max(position) from loose))"
+        self._position: int = self._writer.execute(latest).fetchall()[0][0]
         self._cuts = Cuts(self._writer.execute("select series, max(t) from cut group by series").fetchall())
         self._dirty = {mark(*row) for row in self._writer.execute("select series, hour from dirty").fetchall()}
 
@@ -182,6 +189,7 @@ class DuckReadings:
     def _store(self, batches: list[Sequence[Arrival]]) -> list[Appended]:
         fresh, reused = self._screen([arrival for batch in batches for arrival in batch])
         taken = {id(arrival) for arrival in fresh}
+        positions, tables = self._placed(batches, taken)
         points, received = gather(fresh)
         outcome, reference = self._judge(points)
         new = points.take(outcome == _STORED)
@@ -190,8 +198,8 @@ class DuckReadings:
         with self._transaction() as cursor:
             if len(new):
                 insert(cursor, "reading", reading_table(new))
-            if fresh:
-                insert(cursor, "pack", pack_table(fresh))
+            for name, rows in tables:
+                insert(cursor, name, rows)
             if marks:
                 insert(cursor, "dirty", marks_table(marks))
             if len(clash):
@@ -201,7 +209,38 @@ class DuckReadings:
         with self._numbers:
             for arrival in fresh:
                 self._account(arrival)
-        return _shares(batches, taken, outcome, reused)
+        self._position = max((self._position, *positions))
+        shares = _shares(batches, taken, outcome, reused)
+        return [replace(share, position=at) for share, at in zip(shares, positions, strict=True)]
+
+    def _placed(self, batches: list[Sequence[Arrival]], taken: set[int]) -> tuple[list[int], list[tuple[str, Any]]]:
+        """The position of each batch (0: it brings nothing new), and the rows that say so, by table."""
+        positions: list[int] = []
+        placed: list[tuple[int, list[Arrival]]] = []
+        latest = self._position
+        for batch in batches:
+            fresh = [one for one in batch if id(one) in taken and (one.key is not None or len(one.points))]
+            latest += bool(fresh)
+            positions.append(latest if fresh else 0)
+            placed.append((latest, fresh))
+        loose = [(*row, at) for at, fresh in placed for row in loose_extents(fresh)]
+        numbered = [(arrival, at) for at, fresh in placed for arrival in fresh if arrival.key is not None]
+        tables = [("pack", pack_table(numbered))] if numbered else []
+        return positions, [*tables, *([("loose", loose_table(loose))] if loose else [])]
+
+    def position(self) -> int:
+        """See `ReadingsStore.position`; known without asking the file."""
+        return self._position
+
+    def stored(self, after: int, upto: int) -> Sequence[Stored]:
+        """See `ReadingsStore.stored`."""
+        sql = (
+            "select gateway, min(low), max(high) from (select gateway, low, high, position from pack union all"
+            " select gateway, low, high, position from loose) where position > ? and position <= ?"
+            f" and low is not null group by gateway, low // {DAY_MS}"
+        )
+        with self._reading() as cursor:
+            return [Stored(*row) for row in cursor.execute(sql, [after, upto]).fetchall()]
 
     def _account(self, arrival: Arrival) -> None:
         if arrival.key is None:

@@ -22,11 +22,12 @@ from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
-from sqlalchemy import Engine, select, tuple_
+from sqlalchemy import Connection, Engine, func, select, tuple_
 from urllib3.exceptions import HTTPError
 
 from cloud.telemetry import tables
 from cloud.telemetry.newest import Cuts
+from cloud.telemetry.positions import DAY_MS, extents, loose_extents
 from cloud.telemetry.spans import Spans
 from cloud.telemetry.store import (
     HOUR_MS,
@@ -42,6 +43,7 @@ from cloud.telemetry.store import (
     Ints,
     PackKey,
     Points,
+    Stored,
     StoreUnavailable,
     columns,
     gather,
@@ -51,6 +53,7 @@ from cloud.telemetry.tables import insert_or
 __all__ = ["InfluxReadings"]
 
 _pack, _folded, _cut = tables.pack, tables.pack_folded, tables.cut
+_loose, _position = tables.loose, tables.position
 
 _LINES = 5000
 _SERIES_AT_ONCE = 500
@@ -72,7 +75,7 @@ class InfluxReadings:
     def __init__(self, url: str, database: str, ledger: Engine, *, token: str | None = None, org: str = "-") -> None:
         self._database = database
         self._ledger = ledger
-        tables.metadata.create_all(ledger, tables=[_pack, _folded, _cut])
+        tables.metadata.create_all(ledger, tables=[_pack, _folded, _cut, _loose, _position])
         self._writer = InfluxDBClient(url, token=token or "-", org=org, timeout=30_000)
         self._write_api = self._writer.write_api(write_options=SYNCHRONOUS)
         headers = {"Authorization": f"Token {token}"} if token else {}
@@ -91,13 +94,14 @@ class InfluxReadings:
         rejected: list[tuple[int, int, str]] = []
         for start in range(0, len(kept), _LINES):
             rejected += self._write(_lines(kept.take(np.arange(start, min(start + _LINES, len(kept))))))
-        self._account(fresh)
+        position = self._account(fresh)
         return Appended(
             stored=len(kept) - len(rejected),
             absorbed=len(points) - len(kept) + sum(len(one.points) for one in again),
             known=frozenset(one.key for one in again if one.key),
             reused=frozenset(reused),
             rejected=tuple(rejected),
+            position=position,
         )
 
     def _screen(self, arrivals: Sequence[Arrival]) -> tuple[list[Arrival], list[Arrival], set[PackKey]]:
@@ -175,19 +179,45 @@ class InfluxReadings:
             raise StoreUnavailable(f"InfluxDB answered {answer.status_code} when asked for a database")
         self._made = True
 
-    def _account(self, arrivals: Sequence[Arrival]) -> None:
-        rows = []
-        for one in arrivals:
+    def _account(self, arrivals: Sequence[Arrival]) -> int:
+        """Write the ledger; the position under which this append stands in it."""
+        rows: list[dict[str, Any]] = []
+        loose = [one._asdict() for one in loose_extents(arrivals)]
+        for one, (first_ms, last_ms) in zip(arrivals, extents(arrivals), strict=True):
             if one.key is None:
                 continue
             place = {"gateway": one.key.gateway, "epoch": one.key.epoch, "received_ms": one.received_ms}
+            place |= {"first_ms": first_ms, "last_ms": last_ms}
             rows.append({**place, "seq": one.key.seq, "last": one.key.seq, "digest": one.digest})
             if one.skips is not None:
                 # A range may end where it begins: told apart from that number's own pack by its negative start.
                 rows.append({**place, "seq": -one.skips[0], "last": one.skips[1], "digest": None})
-        if rows:
-            with self._ledger.begin() as connection:
+        if not rows and not loose:
+            return 0
+        with self._ledger.begin() as connection:
+            position = _next_position(connection)
+            if rows:
+                rows = [{**row, "position": position} for row in rows]
                 connection.execute(insert_or(connection, _pack).on_conflict_do_nothing(), rows)
+            if loose:
+                connection.execute(_loose.insert(), [{**row, "position": position} for row in loose])
+        return position
+
+    def position(self) -> int:
+        """See `ReadingsStore.position`."""
+        with self._ledger.connect().execution_options(reading=True) as connection:
+            return int(connection.execute(select(_position.c.at)).scalar() or 0)
+
+    def stored(self, after: int, upto: int) -> Sequence[Stored]:
+        """See `ReadingsStore.stored`."""
+        found: list[Stored] = []
+        with self._ledger.connect().execution_options(reading=True) as connection:
+            for table in (_pack, _loose):
+                query = select(table.c.gateway, func.min(table.c.first_ms), func.max(table.c.last_ms))
+                query = query.where(table.c.position > after, table.c.position <= upto, table.c.first_ms.is_not(None))
+                query = query.group_by(table.c.gateway, table.c.first_ms // DAY_MS)
+                found += [Stored(*row) for row in connection.execute(query)]
+        return found
 
     def roll_up(self, before_ms: int) -> int:  # noqa: ARG002 - the promise has it
         """See `ReadingsStore.roll_up`; questions are answered from the readings."""
@@ -350,6 +380,13 @@ class InfluxReadings:
         if error is not None and "database not found" not in error:
             raise StoreUnavailable(f"InfluxDB: {error[:200]}")
         return found
+
+
+def _next_position(connection: Connection) -> int:
+    """The next position, held against other processes until the transaction ends."""
+    first = insert_or(connection, _position).values(id=1, at=1)
+    raised = first.on_conflict_do_update(index_elements=["id"], set_={"at": _position.c.at + 1})
+    return int(connection.execute(raised.returning(_position.c.at)).scalar_one())
 
 
 def _lines(points: Points) -> list[bytes]:

@@ -11,6 +11,7 @@ from threading import RLock
 
 import numpy as np
 
+from cloud.telemetry.positions import extents, loose_extents
 from cloud.telemetry.spans import Spans
 from cloud.telemetry.store import (
     HOUR_MS,
@@ -25,6 +26,7 @@ from cloud.telemetry.store import (
     Ints,
     PackKey,
     Points,
+    Stored,
     columns,
     gather,
 )
@@ -44,6 +46,7 @@ class MemoryReadings:
         self._spans: dict[str, dict[str, Spans]] = defaultdict(dict)
         self._cuts: dict[int, int] = {}
         self._conflicts: dict[tuple[int, int, float | None], Conflicting] = {}
+        self._journal: list[list[Stored]] = []  # what was stored at each position, from 1 on
 
     def append(self, arrivals: Sequence[Arrival]) -> Appended:
         """See `ReadingsStore.append`."""
@@ -51,17 +54,30 @@ class MemoryReadings:
         stored = absorbed = conflicts = 0
         known: set[PackKey] = set()
         reused: set[PackKey] = set()
+        fresh: list[Arrival] = []
         with self._lock:
             for arrival in arrivals:
                 if arrival.key is not None and self._account(arrival, known, reused):
                     absorbed += len(arrival.points)
                     continue
+                fresh.append(arrival)
                 for row in _rows(arrival.points):
                     outcome = self._put(*row, arrival.received_ms)
                     stored += outcome == "stored"
                     absorbed += outcome == "absorbed"
                     conflicts += outcome == "conflict"
-        return Appended(stored, absorbed, conflicts, frozenset(known), frozenset(reused))
+            position = self._note(fresh)
+        return Appended(stored, absorbed, conflicts, frozenset(known), frozenset(reused), position=position)
+
+    def _note(self, fresh: Sequence[Arrival]) -> int:
+        if not any(arrival.key is not None or len(arrival.points) for arrival in fresh):
+            return 0
+        found = loose_extents(fresh)
+        for arrival, (low, high) in zip(fresh, extents(fresh), strict=True):
+            if arrival.key is not None and low is not None and high is not None:
+                found.append(Stored(arrival.key.gateway, low, high))
+        self._journal.append(found)
+        return len(self._journal)
 
     def _account(self, arrival: Arrival, known: set[PackKey], reused: set[PackKey]) -> bool:
         key = arrival.key
@@ -186,6 +202,16 @@ class MemoryReadings:
         """See `ReadingsStore.ledger`."""
         with self._lock:
             return {epoch: spans.copy() for epoch, spans in self._spans.get(gateway, {}).items()}
+
+    def position(self) -> int:
+        """See `ReadingsStore.position`."""
+        with self._lock:
+            return len(self._journal)
+
+    def stored(self, after: int, upto: int) -> Sequence[Stored]:
+        """See `ReadingsStore.stored`."""
+        with self._lock:
+            return [one for found in self._journal[after:upto] for one in found]
 
     def health(self) -> Health:
         """See `ReadingsStore.health`."""

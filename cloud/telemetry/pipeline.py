@@ -51,8 +51,8 @@ class RecordArrival:
 # Durable when it returns. A `CloudError` (or one of the wiring's other refusals) puts the record among the dead
 # letters; any other exception means "not now": the record is left unacknowledged and comes again.
 OnRecord = Callable[[RecordArrival], None]
-# Called with arrivals that are durable and new, before the watermark moves.
-OnStored = Callable[[Sequence[Arrival]], None]
+# Called with arrivals that are durable and new, and their position in the order of storing.
+OnStored = Callable[[Sequence[Arrival], int], None]
 # Called with the rows of events that are durable, before the watermark moves; the same ones may come again.
 OnEvents = Callable[[Sequence[Mapping[str, Any]]], None]
 
@@ -148,18 +148,23 @@ class Pipeline:
                     batch.add(arrival, message)
             self._settle(batch)
             self._letters.keep(batch.letters)
-            self._registry.keep_events(batch.events)
-            if self._on_events is not None and batch.events:
-                self._on_events(batch.events)
+            self._keep_events(batch.events)
             done = self._readings.append(batch.arrivals)
             self._letters.keep([*self._impostors(done, batch), *_rejected(done, batch)])
-            self._registry.keep_events([_alert(key, batch.sources[key]) for key in sorted(done.reused)])
+            self._keep_events([_alert(key, batch.sources[key]) for key in sorted(done.reused)])
             acks = self.acks(list(batch.heard))
         except DBAPIError as why:
             raise StoreUnavailable(f"the relational store does not answer: {why.orig}") from why
         if self._on_stored is not None and batch.arrivals:
-            self._on_stored([one for one in batch.arrivals if one.key is None or one.key not in done.known])
+            self._on_stored(
+                [one for one in batch.arrivals if one.key is None or one.key not in done.known], done.position
+            )
         return acks
+
+    def _keep_events(self, events: Sequence[Mapping[str, Any]]) -> None:
+        self._registry.keep_events(events)
+        if self._on_events is not None and events:
+            self._on_events(events)
 
     def acks(self, gateways: Sequence[str]) -> dict[str, Ack]:
         """The present watermark of each gateway's newest epoch; gateways without a sequence are left out."""
@@ -188,18 +193,18 @@ class Pipeline:
             raise Invalid(batch.letters[0].detail, code=batch.letters[0].reason)
         self._registry.keep_events(batch.events)
         if arrival is not None:
-            self._store([replace(arrival, key=None, skips=None)])
+            self._store([replace(arrival, key=None, skips=None, sender=topic.gateway)])
 
     def give(self, gateway: Gateway, readings: Sequence[Reading], received_ms: int) -> tuple[int, dict[str, list[str]]]:
         """Store readings that came another way, without a number; how many were taken, and why others were not."""
         points, refused = self._named(gateway, readings)
-        self._store([Arrival(None, points, received_ms=received_ms)])
+        self._store([Arrival(None, points, received_ms=received_ms, sender=gateway.id)])
         return len(points), refused
 
     def _store(self, arrivals: list[Arrival]) -> None:
-        self._readings.append(arrivals)
+        done = self._readings.append(arrivals)
         if self._on_stored is not None:
-            self._on_stored(arrivals)
+            self._on_stored(arrivals, done.position)
 
     def bury(self, message: Message, why: Exception) -> dict[str, Ack]:
         """Put aside a message that this program fails to handle, and settle its number all the same."""
@@ -212,7 +217,7 @@ class Pipeline:
         self._letters.keep([replace(letter, gateway=topic.gateway)])
         arrival = _arrival(message, topic)
         if arrival is not None and self._registry.known(topic.gateway) is not None:
-            self._readings.append([arrival])
+            self._store([arrival])
         return self.acks([topic.gateway])
 
     def _impostors(self, done: Appended, batch: _Batch) -> list[Letter]:

@@ -302,9 +302,9 @@ class Telemetry:
         """Call `tell` with what becomes durable by way of this service (HTTP, replays)."""
         self._on_stored.append(tell)
 
-    def _tell(self, arrivals: Sequence[Arrival]) -> None:
+    def _tell(self, arrivals: Sequence[Arrival], position: int) -> None:
         for tell in self._on_stored:
-            tell(arrivals)
+            tell(arrivals, position)
 
     # --- readings to take away ----------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ __all__ = [
     "Points",
     "ReadingsStore",
     "StoreUnavailable",
+    "Stored",
     "columns",
     "gather",
 ]
@@ -94,7 +95,8 @@ class Arrival:
 
     `key` is None for a gateway that does not number its packs. A farm record or an event takes its place in the
     sequence with no readings; a reported gap accounts for `skips`, a closed range of numbers that will never come.
-    `digest` are 8 bytes of a hash of the payload: a number used again for something else shows by it.
+    `digest` are 8 bytes of a hash of the payload: a number used again for something else shows by it. `sender` is the
+    gateway of readings without a key, where it is known.
     """
 
     key: PackKey | None
@@ -102,6 +104,7 @@ class Arrival:
     digest: bytes = b"\0" * 8
     skips: tuple[int, int] | None = None
     received_ms: int = 0
+    sender: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class Appended:
     known: frozenset[PackKey] = frozenset()  # packs that were there already
     reused: frozenset[PackKey] = frozenset()  # of those, the ones whose content differs: an alarm, not stored
     rejected: tuple[tuple[int, int, str], ...] = ()  # (series, ms, why) that a server refuses for good: for people
+    position: int = 0  # of this append in the order of storing; 0 where it stored nothing new
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,14 @@ class Health:
     extra: Mapping[str, int] = field(default_factory=dict)
 
 
+class Stored(NamedTuple):
+    """Readings of one gateway (empty: of any) were stored whose times lie in `[first_ms, last_ms]`."""
+
+    gateway: str
+    first_ms: int
+    last_ms: int
+
+
 class ReadingsStore(Protocol):
     """Readings by series and time. Every method may be called from any thread."""
 
@@ -227,6 +239,19 @@ class ReadingsStore(Protocol):
 
     def ledger(self, gateway: str) -> Mapping[str, Spans]:
         """Per epoch of this gateway the numbers accounted for, the epoch last heard of at the end; a copy."""
+
+    def position(self) -> int:
+        """The position of the latest append that stored something, 0 before the first; positions rise by one each.
+
+        All that stands at it or before it is readable. Raises `StoreUnavailable`.
+        """
+
+    def stored(self, after: int, upto: int) -> Sequence[Stored]:
+        """Whose readings of which times were stored at the positions `(after, upto]`.
+
+        Together the rows cover every reading stored there; they may cover more, of the same gateway and the day (ms
+        // 86,400,000) in which a message's readings begin.
+        """
 
     def health(self) -> Health:
         """Whether the store answers now. Never raises."""

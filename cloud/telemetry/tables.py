@@ -28,9 +28,11 @@ __all__ = [
     "event",
     "gateway",
     "insert_or",
+    "loose",
     "metadata",
     "pack",
     "pack_folded",
+    "position",
     "sensor_meta",
     "series",
     "status",
@@ -121,6 +123,25 @@ pack = Table(
     Column("last", BigInteger, primary_key=True),  # = seq for a pack, the end of the range for a reported gap
     Column("digest", LargeBinary(8)),  # none for a gap
     Column("received_ms", BigInteger, nullable=False),
+    Column("position", BigInteger, index=True),  # in the order of storing; none for a gap and before revision 0005
+    Column("first_ms", BigInteger),  # of its readings, where it has any
+    Column("last_ms", BigInteger),
+)
+# The same of readings that came without a number, one row for each append and sender.
+loose = Table(
+    "telemetry_loose",
+    metadata,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("gateway", String(36), primary_key=True),
+    Column("first_ms", BigInteger, nullable=False),
+    Column("last_ms", BigInteger, nullable=False),
+)
+# One row. Whoever appends holds it until the commit, so positions become visible in their order.
+position = Table(
+    "telemetry_position",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
 )
 # Up to here everything is accounted for: the rows below need not be read again.
 pack_folded = Table(

@@ -25,7 +25,7 @@ comes out as transitions with their own time, and as withdrawals of what turned 
 from __future__ import annotations
 
 from edge.rules.expressions import Expression, RuleError, parse_expression
-from edge.rules.machine import Rule, State, Transition, begin, explain, replay, step
+from edge.rules.machine import Rule, State, Transition, begin, explain, holds, replay, step
 from edge.rules.samples import Input, Sample
 from edge.rules.table import parse_rule
 
@@ -39,6 +39,7 @@ __all__ = [
     "Transition",
     "begin",
     "explain",
+    "holds",
     "parse_expression",
     "parse_rule",
     "replay",

@@ -113,6 +113,14 @@ class State:
         """Whether the rule is raised now."""
         return self.mark.phase in {"raised", "clearing"}
 
+    def since(self, at_ms: int) -> State:
+        """The same state, as if no sample before ``at_ms`` had been heard."""
+        tracks = {}
+        for name, track in self.tracks.items():
+            cut = bisect.bisect_left(track.times, at_ms)
+            tracks[name] = Track(track.times[cut:], track.values[cut:])
+        return replace(self, tracks=tracks)
+
     def to_json(self) -> dict[str, Any]:
         """A JSON document that ``from_json`` reads."""
         return {
@@ -298,6 +306,12 @@ def explain(rule: Rule, state: State, at_ms: int | None = None) -> dict[str, flo
     """What inputs and windows show at an instant (default: now); None unknown."""
     view = View(rule.inputs, state.tracks, state.born_ms, rule.offset_ms, rule.begun_ms)
     return _shown(rule, view, state.tip_ms if at_ms is None else at_ms)
+
+
+def holds(rule: Rule, state: State, at_ms: int) -> bool:
+    """Whether the condition ``on`` is true at an instant by what the state remembers, however it got there."""
+    view = View(rule.inputs, state.tracks, state.born_ms, rule.offset_ms, rule.begun_ms)
+    return view.truth(rule.on, at_ms) is True
 
 
 def replay(rule: Rule, samples: Sequence[Sample], until_ms: int) -> tuple[State, list[Transition]]:

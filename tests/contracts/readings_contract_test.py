@@ -37,9 +37,14 @@ def points(*rows):
     return Points(*columns(*zip(*full, strict=True))) if full else Points.none()
 
 
-def pack(seq, *rows, gateway="gw", epoch="aaaaaaaa", digest=b"12345678", skips=None, received=T0):
+def pack(seq, *rows, gateway="gw", epoch="aaaaaaaa", digest=b"12345678", skips=None, received=T0, sender=""):
     key = None if seq is None else PackKey(gateway, epoch, seq)
-    return Arrival(key, points(*rows), digest, skips, received)
+    return Arrival(key, points(*rows), digest, skips, received, sender)
+
+
+def covered(store, after, upto):
+    """What is said of these positions, as (gateway, first, last) in seconds after T0."""
+    return [(gateway, (low - T0) / 1000, (high - T0) / 1000) for gateway, low, high in store.stored(after, upto)]
 
 
 def rows(found):
@@ -213,6 +218,47 @@ class ReadingsContract:
         done = store.append([pack(2, (1, 0, 1.0))])
         assert (done.stored, done.known) == (1, frozenset())
         assert store.append([pack(2, (1, 0, 1.0))]).known
+
+    def test_positions_tell_whose_readings_of_which_times_were_stored_after_another(self, store):
+        first = store.append([pack(1, (1, 0, 1.0), (1, 60, 1.0)), pack(1, (9, 5, 1.0), gateway="other")])
+        again = store.append([pack(1, (1, 0, 1.0), (1, 60, 1.0))])
+        late = store.append([pack(2, (1, -300_000, 1.0), (2, -299_990, 1.0)), pack(3), pack(9, skips=(4, 6))])
+        loose = store.append([pack(None, (3, 7, 1.0), sender="posts")])
+        base = first.position - 1
+        assert (again.position, late.position, loose.position) == (0, base + 2, base + 3)
+        assert store.position() == loose.position
+        assert sorted(covered(store, base, base + 1)) == [("gw", 0.0, 60.0), ("other", 5.0, 5.0)]
+        assert covered(store, base + 1, base + 2) == [("gw", -300_000.0, -299_990.0)]
+        assert covered(store, base + 2, base + 9) == [("posts", 7.0, 7.0)]
+        assert covered(store, base + 3, base + 9) == []
+
+    def test_an_append_of_nothing_new_takes_no_position(self, store):
+        before = store.append([pack(1)]).position
+        assert [store.append(one).position for one in ([], [pack(None)], [pack(1)])] == [0, 0, 0]
+        assert store.append([pack(2)]).position == store.position() == before + 1
+
+    @settings(max_examples=15, deadline=None, suppress_health_check=_INHERITED)
+    @given(data=st.data())
+    def test_what_was_stored_after_any_position_is_covered_and_no_gateway_without_it(self, store, data):
+        base, round_ = store.position(), next(_numbers)
+        row = st.tuples(st.integers(1, 2), st.integers(-400_000, 400_000), st.just(1.0))
+        message = st.tuples(st.integers(0, 2), st.integers(1, 6) | st.none(), st.lists(row, max_size=3))
+        kept = []
+        for batch in data.draw(st.lists(st.lists(message, max_size=4), max_size=5)):
+            arrivals = [
+                pack(seq, *content, gateway=f"g{round_}-{owner}", sender="" if seq else f"g{round_}-{owner}")
+                for owner, seq, content in batch
+            ]
+            done = store.append(arrivals)
+            kept += [(done.position, one) for one in arrivals if one.key is None or one.key not in done.known]
+        after = min(base + data.draw(st.integers(0, 5)), store.position())
+        told = store.stored(after, store.position())
+        past = [one for position, one in kept if position > after and len(one.points)]
+        for one in past:
+            owner = one.key.gateway if one.key else one.sender
+            for at in one.points.time_ms.tolist():
+                assert any(name == owner and low <= at <= high for name, low, high in told)
+        assert {name for name, _, _ in told} == {one.key.gateway if one.key else one.sender for one in past}
 
     def test_epochs_are_counted_apart(self, store):
         store.append([pack(1, (1, 0, 1.0)), pack(1, (1, 1, 2.0), epoch="bbbbbbbb")])
@@ -459,6 +505,19 @@ class TestDuckReadings(ReadingsContract):
         assert len(again.downsample(1500, T0 - T0 % 3_600_000, T0 + 7_200_000, 3_600_000).n) > 0
         again.close()
 
+    def test_a_file_of_before_positions_is_taken_over(self, tmp_path):
+        store = self.open(tmp_path)
+        store.append([pack(1, (1, 0, 1.0))])
+        for name in ("position", "low", "high"):
+            store._writer.execute(f"alter table pack drop column {name}").fetchall()
+        store.close()
+        again = self.open(tmp_path)
+        assert (again.position(), again.ledger("gw")["aaaaaaaa"].watermark) == (0, 1)
+        assert again.append([pack(2, (1, 1, 2.0))]).position == 1
+        again.compact()
+        assert (again.position(), covered(again, 0, 1)) == (1, [("gw", 1.0, 1.0)])
+        again.close()
+
     def test_everything_is_there_after_opening_again(self, tmp_path):
         store = self.open(tmp_path)
         store.append([pack(1, (1, 0, 1.0), (1, 1, None, 4)), pack(2, (1, 0, 2.0)), pack(5, skips=(3, 3))])
@@ -468,6 +527,7 @@ class TestDuckReadings(ReadingsContract):
         assert self.all(again, 1) == [(1, 0.0, 1.0, 0), (1, 1.0, None, 4), (1, 50.0, 1.0, 0)]
         assert rows(again.last(ids(1))) == [(1, 50.0, 1.0, 0)]
         assert again.ledger("gw")["aaaaaaaa"].ranges() == [(1, 3), (5, 5)]
+        assert (again.position(), covered(again, 1, 9)) == (2, [("other", 50.0, 50.0)])
         assert again.append([pack(1, (1, 0, 1.0))]).stored == 0
         assert again.append([pack(1, (1, 0, 1.0), digest=b"another!")]).reused
         assert again.append([pack(None, (1, 1, 8.0))]).conflicts == 1

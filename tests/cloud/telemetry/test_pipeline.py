@@ -49,7 +49,7 @@ class Cloud:
             self.registry,
             clock=lambda: self.now,
             on_record=self.on_record,
-            on_stored=self.stored.extend,
+            on_stored=lambda arrivals, _position: self.stored.extend(arrivals),
         )
 
     def on_record(self, record):

@@ -274,7 +274,7 @@ class TestRoutes:
             return client.post(f"/api/v1/gateways/{gateway}/readings?precision=ms", content=body, headers=head)
 
         told = []
-        cloud.telemetry.when_stored(told.extend)
+        cloud.telemetry.when_stored(lambda arrivals, _position: told.extend(arrivals))
         lines = f"p9 ph=7.1 {NOW - 5}\np9 ph=7.1 {NOW + 900_000}".encode()
         assert post("text/plain; charset=utf-8", lines).json()["taken"] == 1
         assert post("application/json", b'{"p9":[{"ts":%d,"values":{"ph":7.2}}]}' % NOW).json()["taken"] == 1
