@@ -13,6 +13,7 @@ behind it. Only a failure of ours (a store that is down) leaves the number open;
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -156,9 +157,7 @@ class Pipeline:
         except DBAPIError as why:
             raise StoreUnavailable(f"the relational store does not answer: {why.orig}") from why
         if self._on_stored is not None and batch.arrivals:
-            self._on_stored(
-                [one for one in batch.arrivals if one.key is None or one.key not in done.known], done.position
-            )
+            self._on_stored(_fresh(batch.arrivals, done), done.position)
         return acks
 
     def _keep_events(self, events: Sequence[Mapping[str, Any]]) -> None:
@@ -413,6 +412,14 @@ def _alert(key: PackKey, message: Message) -> dict[str, Any]:
         "received_ms": message.received_ms,
         "body": {"severity": "critical", "dead_letter": message.digest.hex()},
     }
+
+
+def _fresh(arrivals: Sequence[Arrival], done: Appended) -> list[Arrival]:
+    """What was new; a pack that came twice in one batch is known the second time, and counts as new."""
+    if not done.known:
+        return list(arrivals)
+    times = Counter(one.key for one in arrivals)
+    return [one for one in arrivals if one.key is None or one.key not in done.known or times[one.key] > 1]
 
 
 def _rejected(done: Appended, batch: _Batch) -> list[Letter]:

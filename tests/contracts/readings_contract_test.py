@@ -243,14 +243,17 @@ class ReadingsContract:
         base, round_ = store.position(), next(_numbers)
         row = st.tuples(st.integers(1, 2), st.integers(-400_000, 400_000), st.just(1.0))
         message = st.tuples(st.integers(0, 2), st.integers(1, 6) | st.none(), st.lists(row, max_size=3))
-        kept = []
+        kept, seen = [], set()
         for batch in data.draw(st.lists(st.lists(message, max_size=4), max_size=5)):
             arrivals = [
                 pack(seq, *content, gateway=f"g{round_}-{owner}", sender="" if seq else f"g{round_}-{owner}")
                 for owner, seq, content in batch
             ]
             done = store.append(arrivals)
-            kept += [(done.position, one) for one in arrivals if one.key is None or one.key not in done.known]
+            for one in arrivals:
+                if one.key is None or one.key not in seen:
+                    kept.append((done.position, one))
+                    seen.add(one.key)
         after = min(base + data.draw(st.integers(0, 5)), store.position())
         told = store.stored(after, store.position())
         past = [one for position, one in kept if position > after and len(one.points)]

@@ -194,6 +194,13 @@ def test_a_reused_number_is_an_event_and_its_message_a_dead_letter(cloud):
     assert acks["pond"].watermark == 1
 
 
+def test_a_pack_that_comes_twice_in_one_batch_is_told_to_whoever_judges(cloud):
+    cloud.take(data(1), data(1))
+    assert [len(one.points) for one in cloud.stored] == [1, 1]
+    cloud.take(data(1))
+    assert len(cloud.stored) == 2
+
+
 def test_a_reported_gap_moves_the_watermark_over_its_range(cloud):
     cloud.take(data(1))
     acks = cloud.take(event(5, "gap", first=2, last=4, count=30, reason="cap"))
