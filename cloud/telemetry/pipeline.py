@@ -156,7 +156,7 @@ class Pipeline:
             acks = self.acks(list(batch.heard))
         except DBAPIError as why:
             raise StoreUnavailable(f"the relational store does not answer: {why.orig}") from why
-        if self._on_stored is not None and batch.arrivals:
+        if self._on_stored is not None and done.position:
             self._on_stored(_fresh(batch.arrivals, done), done.position)
         return acks
 
@@ -415,10 +415,8 @@ def _alert(key: PackKey, message: Message) -> dict[str, Any]:
 
 
 def _fresh(arrivals: Sequence[Arrival], done: Appended) -> list[Arrival]:
-    """What was new; a pack that came twice in one batch is known the second time, and counts as new."""
-    if not done.known:
-        return list(arrivals)
-    times = Counter(one.key for one in arrivals)
+    """What was new, and a little more: a pack that came twice in one batch is known only the second time."""
+    times = Counter(one.key for one in arrivals) if done.known else Counter[PackKey | None]()
     return [one for one in arrivals if one.key is None or one.key not in done.known or times[one.key] > 1]
 
 
