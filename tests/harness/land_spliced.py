@@ -90,17 +90,18 @@ def judge(train_folder, data_folder):
         return None
     samples, data = read_samples(first(train_folder, "modis_mt_samples*")), Spliced(data_folder)
     teacher = Spliced(train_folder) if first(train_folder, "spliced_abandonment.csv*") else None
-    same = train_folder.resolve() == data_folder.resolve()
     count, years = len(data.truth), data.years
     out = {
         clear: (np.zeros((years, count)), np.zeros((years, count), bool), np.zeros(count, int))
         for clear in (True, False)
     }
-    for part in folds(samples, data) if same else [np.arange(count)]:
+    # By what the two share, not by where they lie: a copied folder would otherwise judge what it has learnt.
+    shared = np.isin(samples.ids, data.source_rows).any()
+    for part in folds(samples, data) if shared else [np.arange(count)]:
         held = set().union(*(data.sources[n] for n in part))
-        keep = _elsewhere(samples, held) if same else np.ones(samples.ids.size, bool)
-        elsewhere = set(samples.ids[keep].tolist())
-        rows = [n for n, ids in enumerate(teacher.sources if teacher else []) if ids <= elsewhere or not same]
+        keep = _elsewhere(samples, held)
+        taken = held | set(samples.ids[~keep].tolist())
+        rows = [n for n, ids in enumerate(teacher.sources if teacher else []) if ids.isdisjoint(taken)]
         masks, chain = _taught(teacher, rows)
         model = train_on(samples.pick(keep), masks, MODIS_LAYERS, CALENDAR)
         print(
