@@ -58,7 +58,7 @@ from traceability.tiles import (
 GROUP_ENTRIES: Final = 500
 _KEEP_TILES: Final = 6_000  # unfolded, 16 kB each: a million entries and their upper levels
 _READ_AHEAD: Final = 4_096
-_RETRY_S: Final = 1.0
+_RETRY_S: Final = 1.0  # a disk that has just failed is not asked at once
 
 
 class BadLedger(TraceError):
@@ -94,7 +94,7 @@ class _Request:
 class Ledger:
     """One append-only log with one writer; reading is safe from any thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - three stores, a key, and how it works
         self,
         entries: EntryStore,
         tiles: TileStore,
@@ -104,13 +104,15 @@ class Ledger:
         origin: str | None = None,
         former: Sequence[VerifierKey] = (),
         publish_every_s: float = 0.0,
+        retry_s: float = _RETRY_S,
     ) -> None:
         """Open the log of these stores, and take up what a crash left unfinished.
 
         `key` signs heads; `origin` names the log (default: the key's name); a head that one of the `former` keys
         signed is signed anew (see `key_lists`). With `publish_every_s` above 0 callers are
         answered before the files are written, which happens at most that often; a head that cannot be written then is
-        tried again, and told by `trouble`. Raises `BadLedger` when the stores contradict the published head.
+        tried again after `retry_s`, and told by `trouble`. Raises `BadLedger` when the stores contradict the published
+        head.
         """
         self.origin = origin or key.verifier.name
         self.trouble: TraceError | None = None
@@ -118,7 +120,7 @@ class Ledger:
         self._former = tuple(former)
         self._reader = TileReader(self._load_tile, keep=_KEEP_TILES)
         self._edge = lru_cache(maxsize=64)(lambda size: right_edge(size, self._reader.node(size)))
-        self._pause_s = publish_every_s
+        self._pause_s, self._retry_s = publish_every_s, retry_s
         self._uncertain = False  # whether the journal may hold more than the tree
         self._head = Head(Growth(), None)
         self._publisher = Publisher(entries, tiles, head)
@@ -200,7 +202,7 @@ class Ledger:
             self._grew.clear()
             self._publish_later()
             while self.trouble is not None and not isinstance(self.trouble, Conflict) and not self._ended.is_set():
-                self._ended.wait(max(self._pause_s, _RETRY_S))
+                self._ended.wait(max(self._pause_s, self._retry_s))
                 self._publish_later()
             self._ended.wait(self._pause_s)
         if not isinstance(self.trouble, Conflict):

@@ -297,7 +297,7 @@ PUBLISHED_GROUPS = (1, 200, 100, 300)
 def publish_groups(public, entries, journal):
     """Append group by group, each published before the next, as far as the disk lets; the ledger is closed then."""
     tiles, head = public.store(public.tiles), public.store(public.head)
-    with Ledger(journal, tiles, head, KEY, publish_every_s=0.001) as ledger:
+    with Ledger(journal, tiles, head, KEY, publish_every_s=0.001, retry_s=0.001) as ledger:
         for size in PUBLISHED_GROUPS:
             group = [b"%d" % n for n in range(len(entries), len(entries) + size)]
             receipts = ledger.append(group)
@@ -317,8 +317,7 @@ def writes_of_publishing():
 
 
 @pytest.mark.parametrize("after_the_deed", [False, True], ids=["fails", "fails-but-persisted"])
-def test_every_write_of_the_publishing_thread_may_fail_once_and_nobody_is_told_a_lie(after_the_deed, monkeypatch):
-    monkeypatch.setattr("traceability.ledger._RETRY_S", 0.001)
+def test_every_write_of_the_publishing_thread_may_fail_once_and_nobody_is_told_a_lie(after_the_deed):
     for fails_at in range(1, writes_of_publishing() + 1):
         public, entries = Publishing(MemoryTiles(), MemoryHead(), fails_at, after_the_deed=after_the_deed), []
         publish_groups(public, entries, MemoryEntries())
@@ -327,8 +326,7 @@ def test_every_write_of_the_publishing_thread_may_fail_once_and_nobody_is_told_a
 
 
 @pytest.mark.parametrize("after_the_deed", [False, True], ids=["fails", "fails-but-persisted"])
-def test_a_disk_that_fails_for_good_while_publishing_costs_nothing_that_was_acknowledged(after_the_deed, monkeypatch):
-    monkeypatch.setattr("traceability.ledger._RETRY_S", 0.001)
+def test_a_disk_that_fails_for_good_while_publishing_costs_nothing_that_was_acknowledged(after_the_deed):
     for fails_at in range(1, writes_of_publishing() + 1):
         journal, tiles, head = MemoryEntries(), MemoryTiles(), MemoryHead()
         public = Publishing(tiles, head, fails_at, after_the_deed=after_the_deed, for_good=True)
