@@ -135,7 +135,7 @@ def storm(services):
     owner, rules = services.registry.gateway("hechuan-layer"), list(load_farm("layer_house").rules.values())[:6]
     watched = Watched(owner.id, owner.name, owner.region, tuple(rules))
     raised = [Change(watched, rule, Transition(rule.id, "raised", now - n, now - n)) for n, rule in enumerate(rules)]
-    store.apply(raised, [], {}, now)
+    store.apply(raised, [], {}, [], 0, now)
     return [one.id for one in services.alarms.board(gateway=owner.id, open_only=True).items]
 
 

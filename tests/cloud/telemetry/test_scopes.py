@@ -69,7 +69,9 @@ class County:
             event = Message(f"tm/1/{name}/event/abcdef01/3", Event("clock", NOW, {"of": name}).encode(), NOW)
             pipeline.take([*data, event, Message(f"tm/1/{name}/data/abcdef01/4", name.encode(), NOW)])
             watched.append(Watched(name, name, district, (rule,)))
-            store.apply([Change(watched[-1], rule, Transition(rule.id, "raised", NOW - n, NOW - n))], [], {}, NOW)
+            store.apply(
+                [Change(watched[-1], rule, Transition(rule.id, "raised", NOW - n, NOW - n))], [], {}, [], 0, NOW
+            )
             store.shelve(name, rule.id, NOW + 10_000, "li", "testing")
             store.add_receiver(
                 {"name": name, "kind": "log", "address": name, "region": district, "severity": "warning"}
