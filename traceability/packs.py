@@ -20,18 +20,23 @@ File
     `product`, `quantity`, `event` (the EPCIS event id). Names of people, phones, exact places, and hashes that
     could be guessed back to them (an EPCIS event hash can be) belong into commitments.
 
+    Where the events lie in several logs (a log has a shard a year, see `shards`) the pack has the second form: format
+    "tianmai-pack@2", "checkpoints": ["<signed note>", ...] instead of "checkpoint", two or more, each of a log of its
+    own and with an event under it; and each EVENT has "log": n besides, the number of its checkpoint from 0. `index`
+    and `proof` are those within that log.
+
 What must hold (in this order; the first failure is reported with the event's number, counted from 1)
     1. The file is in the form above.
-    2. `checkpoint` is a signed note: text of exactly three lines (origin, decimal size, b64 root), a blank line, then
-       signature lines. The first is the log's, the rest are cosignatures by distinct witnesses; EVERY line must be by
-       a key of the policy and verify (a line nobody can check would be a byte without meaning). At least `quorum`
+    2. Each checkpoint is a signed note: text of exactly three lines (origin, decimal size, b64 root), a blank line,
+       then signature lines. The first is the log's, the rest are cosignatures by distinct witnesses; EVERY line must be
+       by a key of the policy and verify (a line nobody can check would be a byte without meaning). At least `quorum`
        witnesses. Ed25519 by the strict rule of `keys.verify_ed25519`; type byte 1 = signature over the text, type
        byte 4 = cosignature/v1: 8 bytes of seconds, big endian, then a signature over
        "cosignature/v1\ntime <seconds>\n" + text.
     3. The log's key is valid at the times its witnesses state (without witnesses: now); no time lies in the future.
     4. Every event's leaf is in the tree of the checkpoint at `index` (RFC 6962 inclusion proof).
     5. Every disclosed field opens its commitment; it is not also a public field.
-    6. Events stand in ascending order of (`when`, `index`), each index once.
+    6. Events stand in ascending order of (`when`, `log`, `index`), each entry of a log once.
     7. The last event's `outputs` contain `subject`; and walking from the last event to the first, the `outputs` of each
        meet the set of things already reached ({subject} plus inputs and outputs of the later events): no event of
        another animal's life can be slipped in.
@@ -42,7 +47,7 @@ So nothing in a pack lies outside the hash, and any one changed byte makes it fa
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from itertools import pairwise
@@ -51,10 +56,11 @@ from typing import Final, NamedTuple, Self, cast
 from traceability import TraceError
 from traceability.canon import Json, decode, encode, from_base64, to_base64
 from traceability.merkle import HASH_BYTES, BadProof, leaf_hash, verify_inclusion
-from traceability.notes import Note
+from traceability.notes import Checkpoint, Note
 from traceability.policy import Accepted, Policy
 
 PACK_FORMAT: Final = "tianmai-pack@1"
+SEVERAL_FORMAT: Final = "tianmai-pack@2"  # events of several logs
 LEAF_FORMAT: Final = "tianmai-leaf@1"
 SALT_BYTES: Final = 16
 MAX_PACK_BYTES: Final = 1024 * 1024
@@ -106,18 +112,23 @@ class Leaf:
 
 @dataclass(frozen=True)
 class PackEvent:
-    """One event of a pack: its leaf, what of it is shown, and where it stands in the log."""
+    """One event of a pack: its leaf, what of it is shown, and where it stands under which checkpoint."""
 
     leaf: Leaf
     index: int
     proof: tuple[bytes, ...]
+    log: int = 0
 
 
 @dataclass(frozen=True)
 class ProvenEvent:
-    """What a verified event says; `public` and `disclosed` are as entered, `withheld` names what is not shown."""
+    """What a verified event says; `public` and `disclosed` are as entered, `withheld` names what is not shown.
+
+    It is entry `index` of the log `origin`.
+    """
 
     number: int
+    origin: str
     index: int
     when_ms: int
     what: str
@@ -132,10 +143,10 @@ class ProvenEvent:
 
 @dataclass(frozen=True)
 class Proven:
-    """A verified pack."""
+    """A verified pack; `heads` are its checkpoints, accepted."""
 
     subject: str
-    accepted: Accepted
+    heads: tuple[Accepted, ...]
     events: tuple[ProvenEvent, ...]
 
 
@@ -166,27 +177,33 @@ def assemble(subject: str, items: Iterable[tuple[Leaf, int]], *, checkpoint: str
     """The pack of one thing: leaves with their places in the log, one checkpoint (note text), proofs by `prove`."""
     size = int(checkpoint.split("\n", 2)[1])
     events = [PackEvent(leaf, index, tuple(prove(index, size))) for leaf, index in items]
-    return Pack(subject, tuple(sorted(events, key=_order)), checkpoint)
+    return Pack(subject, tuple(sorted(events, key=_order)), (checkpoint,))
+
+
+def together(packs: Sequence["Pack"]) -> "Pack":
+    """One pack of the packs of one subject, each under a log of its own, in the order of the logs."""
+    events = [replace(event, log=number) for number, pack in enumerate(packs) for event in pack.events]
+    checkpoints = tuple(checkpoint for pack in packs for checkpoint in pack.checkpoints)
+    return Pack(packs[0].subject, tuple(sorted(events, key=_order)), checkpoints)
 
 
 @dataclass(frozen=True)
 class Pack:
-    """A subject, its events in order of time, and the checkpoint they are all under."""
+    """A subject, its events in order of time, and the checkpoints they are under: one of each log."""
 
     subject: str
     events: tuple[PackEvent, ...]
-    checkpoint: str
+    checkpoints: tuple[str, ...]
 
     def encode(self) -> bytes:
-        """The file."""
-        return _file_form(
-            {
-                "format": PACK_FORMAT,
-                "subject": self.subject,
-                "checkpoint": self.checkpoint,
-                "events": [_event_table(event) for event in self.events],
-            }
-        )
+        """The file: of the first form if one checkpoint will do."""
+        if len(self.checkpoints) == 1:
+            form: dict[str, object] = {"format": PACK_FORMAT, "checkpoint": self.checkpoints[0]}
+            events = [_event_table(event) for event in self.events]
+        else:
+            form = {"format": SEVERAL_FORMAT, "checkpoints": list(self.checkpoints)}
+            events = [_event_table(event) | {"log": event.log} for event in self.events]
+        return _file_form({**form, "subject": self.subject, "events": events})
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -197,33 +214,61 @@ class Pack:
             raise BadPack(str(why)) from why
         if _file_form(table) != data:
             raise BadPack("the file is not in its canonical form")
-        fields = _exactly(table, {"format", "subject", "checkpoint", "events"}, None)
-        subject, checkpoint, events = fields["subject"], fields["checkpoint"], fields["events"]
-        if fields["format"] != PACK_FORMAT:
+        several = isinstance(table, dict) and table.get("format") == SEVERAL_FORMAT
+        fields = _exactly(table, {"format", "subject", "checkpoints" if several else "checkpoint", "events"}, None)
+        subject, events = fields["subject"], fields["events"]
+        if not several and fields["format"] != PACK_FORMAT:
             raise BadPack(f"format {str(fields['format'])[:40]!r} instead of {PACK_FORMAT!r}")
-        if not isinstance(subject, str) or not isinstance(checkpoint, str) or not isinstance(events, list):
-            raise BadPack("subject and checkpoint are texts, events a list")
+        checkpoints = fields["checkpoints"] if several else [fields["checkpoint"]]
+        if not isinstance(subject, str) or not isinstance(events, list):
+            raise BadPack("subject is text, events a list")
+        if not isinstance(checkpoints, list) or not all(isinstance(each, str) for each in checkpoints):
+            raise BadPack("a checkpoint is text")
         if not 1 <= len(events) <= MAX_EVENTS:
             raise BadPack(f"{len(events)} events; 1 to {MAX_EVENTS} are allowed")
-        return cls(subject, tuple(_event(item, number) for number, item in enumerate(events, 1)), checkpoint)
+        found = tuple(_event(item, number, several=several) for number, item in enumerate(events, 1))
+        _check_logs(found, len(checkpoints), several=several)
+        return cls(subject, found, tuple(cast("list[str]", checkpoints)))
 
     def verify(self, policy: Policy, *, now_ms: int) -> Proven:
         """What the pack proves to a reader with this policy; raises `BadPack` for the first thing that fails."""
-        try:
-            accepted = policy.accept(Note.parse(self.checkpoint), now_ms=now_ms, every_line=True)
-        except TraceError as why:
-            raise BadPack(f"checkpoint: {why}") from why
-        if accepted.checkpoint.extensions:
-            raise BadPack("checkpoint: more than three lines")
+        heads: list[Accepted] = []
+        for number, checkpoint in enumerate(self.checkpoints, 1):
+            named = "checkpoint" if len(self.checkpoints) == 1 else f"checkpoint {number}"
+            heads.append(_head(checkpoint, policy, now_ms, named))
+            if any(heads[-1].checkpoint.origin == before.checkpoint.origin for before in heads[:-1]):
+                raise BadPack(f"{named}: a second one of the log {heads[-1].checkpoint.origin!r}")
         for number, event in enumerate(self.events, 1):
-            _verify_event(event, number, accepted)
+            _verify_event(event, number, heads[event.log].checkpoint)
         _verify_order(self.events)
         _verify_links(self.subject, self.events)
-        return Proven(self.subject, accepted, tuple(_proven(event, n) for n, event in enumerate(self.events, 1)))
+        origins = [head.checkpoint.origin for head in heads]
+        proven = tuple(_proven(event, number, origins) for number, event in enumerate(self.events, 1))
+        return Proven(self.subject, tuple(heads), proven)
 
 
-def _verify_event(event: PackEvent, number: int, accepted: Accepted) -> None:
-    checkpoint = accepted.checkpoint
+def _head(checkpoint: str, policy: Policy, now_ms: int, named: str) -> Accepted:
+    try:
+        accepted = policy.accept(Note.parse(checkpoint), now_ms=now_ms, every_line=True)
+    except TraceError as why:
+        raise BadPack(f"{named}: {why}") from why
+    if accepted.checkpoint.extensions:
+        raise BadPack(f"{named}: more than three lines")
+    return accepted
+
+
+def _check_logs(events: Sequence[PackEvent], logs: int, *, several: bool) -> None:
+    """Every event has its checkpoint and every checkpoint an event; one alone belongs into a pack of the first form."""
+    if several and logs == 1:
+        raise BadPack(f"one checkpoint; the form {SEVERAL_FORMAT!r} is for two or more")
+    for number, event in enumerate(events, 1):
+        if event.log >= logs:
+            raise BadPack(f"the checkpoint of its log {event.log} is missing", event=number)
+    if unused := set(range(logs)) - {event.log for event in events}:
+        raise BadPack(f"checkpoint {min(unused) + 1}: no event stands under it")
+
+
+def _verify_event(event: PackEvent, number: int, checkpoint: Checkpoint) -> None:
     try:
         verify_inclusion(leaf_hash(event.leaf.entry), event.index, checkpoint.size, event.proof, checkpoint.root)
         check_openings(event.leaf)
@@ -235,7 +280,7 @@ def _verify_order(events: Sequence[PackEvent]) -> None:
     for number, (before, after) in enumerate(pairwise(events), 2):
         if _order(before) >= _order(after):
             raise BadPack("not after the event before it", event=number)
-    if len({event.index for event in events}) != len(events):
+    if len({(event.log, event.index) for event in events}) != len(events):
         raise BadPack("one log entry stands in two places")
 
 
@@ -250,17 +295,17 @@ def _verify_links(subject: str, events: Sequence[PackEvent]) -> None:
         reached |= outputs | set(_texts(fields["inputs"]))
 
 
-def _order(event: PackEvent) -> tuple[int, int]:
-    return cast("int", event.leaf.fields["when"]), event.index
+def _order(event: PackEvent) -> tuple[int, int, int]:
+    return cast("int", event.leaf.fields["when"]), event.log, event.index
 
 
-def _proven(event: PackEvent, number: int) -> ProvenEvent:
+def _proven(event: PackEvent, number: int, origins: Sequence[str]) -> ProvenEvent:
     fields = event.leaf.fields
     disclosed = {name: opening.value for name, opening in sorted(event.leaf.openings.items())}
     withheld = tuple(sorted(cast("dict[str, Json]", fields["commitments"]).keys() - disclosed.keys()))
     public = {name: value for name, value in fields.items() if name not in {"format", "commitments"}}
     when, what = cast("int", fields["when"]), cast("str", fields["what"])
-    return ProvenEvent(number, event.index, when, what, public, disclosed, withheld)
+    return ProvenEvent(number, origins[event.log], event.index, when, what, public, disclosed, withheld)
 
 
 def _commitment(opening: Opening) -> bytes:
@@ -336,13 +381,16 @@ def _event_table(event: PackEvent) -> dict[str, object]:
     }
 
 
-def _event(item: Json, number: int) -> PackEvent:
-    fields = _exactly(item, {"leaf", "disclosed", "index", "proof"}, number)
+def _event(item: Json, number: int, *, several: bool) -> PackEvent:
+    names = {"leaf", "disclosed", "index", "proof"}
+    fields = _exactly(item, names | {"log"} if several else names, number)
     leaf, disclosed, index, proof = (fields[name] for name in ("leaf", "disclosed", "index", "proof"))
     if not isinstance(leaf, dict) or not isinstance(disclosed, dict) or not isinstance(proof, list):
         raise BadPack("leaf and disclosed are objects, proof is a list", event=number)
-    if not isinstance(index, int) or isinstance(index, bool) or index < 0:
-        raise BadPack("index is not a count", event=number)
+    log = fields.get("log", 0)
+    for name, value in (("index", index), ("log", log)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise BadPack(f"{name} is not a count", event=number)
     try:
         _check_leaf(leaf)
         openings = {name: _opening(value) for name, value in disclosed.items()}
@@ -351,7 +399,7 @@ def _event(item: Json, number: int) -> PackEvent:
         raise BadPack(str(why), event=number) from why
     if any(len(each) != HASH_BYTES for each in hashes):
         raise BadPack("a hash of the proof is not 32 bytes long", event=number)
-    return PackEvent(Leaf(encode(leaf), openings), index, hashes)
+    return PackEvent(Leaf(encode(leaf), openings), cast("int", index), hashes, cast("int", log))
 
 
 def _opening(item: Json) -> Opening:

@@ -3,7 +3,7 @@
     format = "tianmai-policy@1"
     quorum = 1                                     # cosignatures a checkpoint needs, of the witnesses below
 
-    [[logs]]                                       # a log may have several keys over time, a year several logs
+    [[logs]]                                       # a log may have several keys over time, and a log a year (`shards`)
     origin = "trace.example/2026"
     vkey = "trace.example/2026+1a2b3c4d+AY..."
     from = 2026-01-01T00:00:00+08:00               # optional; ms since 1970, or a time with its zone
@@ -96,8 +96,9 @@ class Policy:
             _must_be(log.trusted.key, KeyKind.NOTE, "a log's key")
         for witness in self.witnesses:
             _must_be(witness.key, KeyKind.COSIGNATURE, "a witness's key")
-        held = [log.trusted.key.public for log in self.logs] + [witness.key.public for witness in self.witnesses]
-        if len(set(held)) != len(held):
+        spoken = [(log.origin, log.trusted.key.public) for log in self.logs]  # one key may speak for several logs
+        votes = [*{key for _, key in spoken}, *(witness.key.public for witness in self.witnesses)]
+        if len(set(spoken)) != len(spoken) or len(set(votes)) != len(votes):
             raise BadPolicy("one key stands twice: each vote needs its own")
 
     @classmethod

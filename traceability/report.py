@@ -20,7 +20,9 @@ TEXTS: Final = {
         "log": "日志 {origin}，共 {size} 条；签名密钥 {key}",
         "seen": "见证人 {name} 于 {time} 签认",
         "unseen": "没有见证人签认：日志所有者一人即可另立一本",
-        "line": "{number}. {time}  {what}（日志第 {index} 条）",
+        "line": "{number}. {time}  {what}（{log}第 {index} 条）",
+        "of_log": "日志",
+        "of_shard": "日志 {origin} ",
         "who": "登记者",
         "where": "地点",
         "lot": "批次",
@@ -40,7 +42,9 @@ TEXTS: Final = {
         "log": "Log {origin}, {size} entries; signed by {key}",
         "seen": "Witness {name} cosigned at {time}",
         "unseen": "No witness cosigned: the owner of the log alone could keep a second one",
-        "line": "{number}. {time}  {what} (log entry {index})",
+        "line": "{number}. {time}  {what} ({log}entry {index})",
+        "of_log": "log ",
+        "of_shard": "{origin}, ",
         "who": "recorded by",
         "where": "place",
         "lot": "lot",
@@ -64,24 +68,24 @@ _SHOWN: Final = ("who", "where", "lot", "product", "quantity", "inputs", "output
 def report_lines(proven: Proven, lang: str) -> list[str]:
     """A report for people in `lang`, a key of `TEXTS`."""
     words = TEXTS[lang]
-    accepted = proven.accepted
     lines = [words["good"].format(count=len(proven.events), subject=proven.subject)]
-    lines.append(
-        words["log"].format(origin=accepted.checkpoint.origin, size=accepted.checkpoint.size, key=accepted.log.name)
-    )
-    lines += [words["seen"].format(name=name, time=shown_time(seen)) for name, seen in accepted.witnesses]
-    if not accepted.witnesses:
-        lines.append(words["unseen"])
+    for head in proven.heads:
+        checkpoint = head.checkpoint
+        lines.append(words["log"].format(origin=checkpoint.origin, size=checkpoint.size, key=head.log.name))
+        lines += [words["seen"].format(name=name, time=shown_time(seen)) for name, seen in head.witnesses]
+        if not head.witnesses:
+            lines.append(words["unseen"])
     for event in proven.events:
-        lines += _event_lines(event, words)
+        log = words["of_log" if len(proven.heads) == 1 else "of_shard"].format(origin=event.origin)
+        lines += _event_lines(event, log, words)
     return [*lines, words["proven"], words["claimed"]]
 
 
-def _event_lines(event: ProvenEvent, words: dict[str, str]) -> list[str]:
+def _event_lines(event: ProvenEvent, log: str, words: dict[str, str]) -> list[str]:
     when = shown_time(event.when_ms)
     named = STEP_WORDS.get(event.what, STEP_WORDS.get(STEP + event.what, (event.what, event.what)))
     what = named[0 if words is TEXTS["zh"] else 1]
-    lines = [words["line"].format(number=event.number, time=when, what=what, index=event.index)]
+    lines = [words["line"].format(number=event.number, time=when, what=what, log=log, index=event.index)]
     own = {name: event.get(name) for name in _SHOWN if event.get(name) not in (None, [])}
     # The whole event as JSON is for programs (--json); what a person can read of it stands in the other fields.
     known = {"when", "what", *own, "inputs", "outputs", "view", "format", "commitments"}
@@ -112,18 +116,25 @@ def shown_time(time_ms: int) -> str:
 
 def report_table(proven: Proven) -> dict[str, object]:
     """The same for programs, as JSON values."""
-    accepted = proven.accepted
     return {
         "verified": True,
         "subject": proven.subject,
-        "log": {"origin": accepted.checkpoint.origin, "size": accepted.checkpoint.size, "key": accepted.log.vkey},
-        "witnesses": [
-            {"name": name, "time": datetime.fromtimestamp(seen / 1000, tz=UTC).isoformat()}
-            for name, seen in accepted.witnesses
+        "logs": [
+            {
+                "origin": head.checkpoint.origin,
+                "size": head.checkpoint.size,
+                "key": head.log.vkey,
+                "witnesses": [
+                    {"name": name, "time": datetime.fromtimestamp(seen / 1000, tz=UTC).isoformat()}
+                    for name, seen in head.witnesses
+                ],
+            }
+            for head in proven.heads
         ],
         "events": [
             {
                 "number": event.number,
+                "log": event.origin,
                 "index": event.index,
                 "public": event.public,
                 "disclosed": event.disclosed,

@@ -168,7 +168,7 @@ def test_a_pack_with_any_one_byte_flipped_is_rejected(packs, played, chain):
 
 def test_a_pack_signed_again_by_another_key_is_rejected_even_with_that_key_beside_it(packs, played, tmp_path):
     pack = Pack.parse((packs / "fish.json").read_bytes())
-    head = Checkpoint.parse(Note.parse(pack.checkpoint).text)
+    head = Checkpoint.parse(Note.parse(pack.checkpoints[0]).text)
     forged = Pack(pack.subject, pack.events, head.sign(SigningKey.new(head.origin)).whole)
     file = tmp_path / "forged.json"
     file.write_bytes(forged.encode())

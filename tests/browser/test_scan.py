@@ -5,7 +5,9 @@ import json
 import random
 import re
 
+import packs_of_years as years
 import pytest
+from packs_of_years import WRONG
 
 from cloud.wiring import utc_now_ms
 from traceability import TraceError
@@ -282,6 +284,21 @@ def test_the_browser_counts_witnesses_as_python_does(touched_page, lots, good):
     said = judged(touched_page, texts, trusting)
     assert said == ["quorum", "quorum", "passed", "passed", "witness_key", "time", "witness_key"]
     assert [each == "passed" for each in said] == [python_accepts(each, trusting) for each in texts]
+
+
+def test_a_pack_over_the_turn_of_a_year_is_judged_as_python_judges_it(touched_page, lots):
+    touched_page.goto(lots["fish"])
+    texts = [years.GOOD.decode(), *(text.decode() for text, _, _ in WRONG.values())]
+    assert judged(touched_page, texts, years.POLICY) == ["passed", *(rule for _, _, rule in WRONG.values())]
+    assert [python_accepts(text, years.POLICY) for text in texts] == [True, *(False for _ in WRONG)]
+    assert judged(touched_page, texts[:1], years.ONLY_FIRST) == ["log_key"]
+    assert not python_accepts(texts[0], years.ONLY_FIRST)
+    chance, changed = random.Random(11), []
+    for _ in range(80):
+        at = chance.randrange(len(texts[0]))
+        changed.append(texts[0][:at] + chance.choice('abXY019+/="{}[],: <') + texts[0][at + 1 :])
+    said = [each == "passed" for each in judged(touched_page, changed, years.POLICY)]
+    assert said == [python_accepts(each, years.POLICY) for each in changed] == [each == texts[0] for each in changed]
 
 
 def test_a_pack_that_is_not_byte_for_byte_canonical_fails(touched_page, lots):

@@ -80,7 +80,7 @@ def test_a_good_pack_tells_its_events_in_order_and_what_is_withheld():
     assert [event.what for event in proven.events] == ["birth", "slaughtering", "packing"]
     assert proven.events[0].get("who") == "王小明 <farm>"
     assert proven.events[0].withheld == ("where",)
-    assert proven.accepted.seen_ms == NOW - 60_000
+    assert proven.heads[0].seen_ms == NOW - 60_000
 
 
 def test_a_pack_may_stand_inside_a_page():
@@ -158,7 +158,7 @@ def test_a_pack_must_end_with_its_subject():
 def test_events_out_of_order_are_refused():
     pack = make_pack()
     with pytest.raises(BadPack, match="not after"):
-        verify(Pack(pack.subject, pack.events[::-1], pack.checkpoint).encode())
+        verify(Pack(pack.subject, pack.events[::-1], pack.checkpoints).encode())
 
 
 def test_erasing_a_value_leaves_the_proof_valid():
@@ -206,5 +206,5 @@ def test_a_leaf_that_says_too_little_or_too_much_is_refused(public, private, sai
 
 
 def test_a_note_keeps_its_form():
-    note = Pack.parse(GOOD).checkpoint
+    (note,) = Pack.parse(GOOD).checkpoints
     assert Note.parse(note).whole == note

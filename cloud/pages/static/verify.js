@@ -37,17 +37,22 @@ export class CannotCheck extends Error {}
 
 /**
  * Check `text` (the pack) against `policy` (the JSON form of traceability/policy.py).
- * Gives {subject, events, head: {origin, size, root, root64, key, hint, times}} or throws Failed or CannotCheck.
+ * Gives {subject, events, heads: [{origin, size, root, root64, key, hint, times}]} or throws Failed or CannotCheck.
  */
 export async function check(text, policy, { now = Date.now(), subtle = globalThis.crypto?.subtle, fallback } = {}) {
   if (!subtle) throw new CannotCheck("no crypto.subtle");
   const tools = { subtle, fallback, sha256: async (bytes) => new Uint8Array(await subtle.digest("SHA-256", bytes)) };
   const pack = formOf(text);
-  const head = await headOf(pack.checkpoint, policy, now, tools);
-  for (const [at, event] of pack.events.entries()) await eventHolds(event, at + 1, head, tools);
+  const heads = [];
+  for (const checkpoint of checkpointsOf(pack)) {
+    const head = await headOf(checkpoint, policy, now, tools);
+    if (heads.some((before) => before.origin === head.origin)) throw new Failed("checkpoint");
+    heads.push(head);
+  }
+  for (const [at, event] of pack.events.entries()) await eventHolds(event, at + 1, heads[logOf(event)], tools);
   inOrder(pack.events);
   reachesSubject(pack);
-  return { subject: pack.subject, events: pack.events, head };
+  return { subject: pack.subject, events: pack.events, heads };
 }
 
 // --- 1. the form: canonical JSON, known keys only ---------------------------------------------------------------
@@ -79,23 +84,39 @@ function formOf(text) {
   }
   // Parsing forgives much (double keys, 1.0, free spaces); writing it again and comparing forgives nothing.
   if (canonical(pack).replaceAll("<", "\\u003c") !== text) throw new Failed("form");
-  exactly(pack, ["checkpoint", "events", "format", "subject"]);
-  if (pack.format !== "tianmai-pack@1") throw new Failed("form");
-  if (typeof pack.subject !== "string" || typeof pack.checkpoint !== "string") throw new Failed("form");
+  // The second form is for events of several logs: a log has a shard a year.
+  const several = pack?.format === "tianmai-pack@2";
+  exactly(pack, [several ? "checkpoints" : "checkpoint", "events", "format", "subject"]);
+  if (!several && pack.format !== "tianmai-pack@1") throw new Failed("form");
+  const checkpoints = checkpointsOf(pack);
+  if (typeof pack.subject !== "string" || !Array.isArray(checkpoints)) throw new Failed("form");
+  if (!checkpoints.every((note) => typeof note === "string")) throw new Failed("form");
   if (!Array.isArray(pack.events) || !pack.events.length || pack.events.length > MAX_EVENTS) throw new Failed("form");
-  pack.events.forEach((event, at) => eventForm(event, at + 1));
+  pack.events.forEach((event, at) => eventForm(event, at + 1, several));
+  if (several && checkpoints.length === 1) throw new Failed("form");
+  pack.events.forEach((event, at) => { if (logOf(event) >= checkpoints.length) throw new Failed("form", at + 1); });
+  if (new Set(pack.events.map(logOf)).size !== checkpoints.length) throw new Failed("form");
   return pack;
 }
 
-function eventForm(event, number) {
-  exactly(event, ["disclosed", "index", "leaf", "proof"], number);
+function checkpointsOf(pack) {
+  return pack.checkpoints ?? [pack.checkpoint];
+}
+
+/** The number of the checkpoint that an event stands under. */
+function logOf(event) {
+  return event.log ?? 0;
+}
+
+function eventForm(event, number, several) {
+  exactly(event, ["disclosed", "index", "leaf", ...(several ? ["log"] : []), "proof"], number);
   const { leaf } = event;
   if (!isObject(leaf) || leaf.format !== "tianmai-leaf@1") throw new Failed("form", number);
   const texts = (list) => Array.isArray(list) && list.every((item) => typeof item === "string" && item !== "");
   const whole =
     Number.isSafeInteger(leaf.when) && typeof leaf.what === "string" &&
     texts(leaf.inputs) && texts(leaf.outputs) && leaf.outputs.length > 0 && texts(event.proof) &&
-    Number.isSafeInteger(event.index) && event.index >= 0 && isObject(leaf.commitments) && isObject(event.disclosed);
+    isCount(event.index) && isCount(logOf(event)) && isObject(leaf.commitments) && isObject(event.disclosed);
   if (!whole) throw new Failed("form", number);
   const names = [...Object.keys(leaf), ...Object.keys(leaf.commitments)];
   if (new Set(names).size !== names.length || !names.every((name) => FIELD.test(name))) throw new Failed("form", number);
@@ -104,6 +125,10 @@ function eventForm(event, number) {
     exactly(opening, ["salt", "value"], number);
     fromBase64(opening.salt, 16, number);
   }
+}
+
+function isCount(value) {
+  return Number.isSafeInteger(value) && value >= 0;
 }
 
 function isObject(value) {
@@ -263,12 +288,13 @@ async function rootFrom(leafHash, event, number, size, tools) {
 // --- 6. and 7. the events together: one order, one life -------------------------------------------------------------
 
 function inOrder(events) {
+  const place = (event) => [event.leaf.when, logOf(event), event.index];
   for (let at = 1; at < events.length; at += 1) {
-    const [one, next] = [events[at - 1], events[at]];
-    const later = next.leaf.when > one.leaf.when || (next.leaf.when === one.leaf.when && next.index > one.index);
-    if (!later) throw new Failed("order", at + 1);
+    const [one, next] = [place(events[at - 1]), place(events[at])];
+    const differs = one.findIndex((value, n) => value !== next[n]);
+    if (differs === -1 || one[differs] > next[differs]) throw new Failed("order", at + 1);
   }
-  if (new Set(events.map((event) => event.index)).size !== events.length) throw new Failed("order");
+  if (new Set(events.map((event) => `${logOf(event)} ${event.index}`)).size !== events.length) throw new Failed("order");
 }
 
 function reachesSubject({ subject, events }) {
@@ -314,10 +340,9 @@ async function page() {
     if (standing === null) say("checking");
     const policy = JSON.parse(document.getElementById("policy").textContent);
     const result = await check(document.getElementById("pack").textContent, policy, { fallback: told.fallback });
-    const same = result.subject === told.subject && result.head.hint === told.fingerprint && samePage(result.events);
-    if (!same) throw new Failed("page");
-    const memory = remember(result.head);
-    if (memory !== "kept") throw new Failed(memory);
+    const ours = result.heads.every((head) => head.hint === told.fingerprint);
+    if (result.subject !== told.subject || !ours || !samePage(result.events)) throw new Failed("page");
+    for (const memory of result.heads.map(remember)) if (memory !== "kept") throw new Failed(memory);
     for (const mark of document.querySelectorAll("[data-event]")) mark.classList.add("is-checked");
     const outcome = told.complete ? "passed" : "partial";
     say(outcome, told.words[standing === null ? `${outcome}_line` : `${standing}_checked`]);
@@ -369,7 +394,7 @@ function chinaTime(ms) {
 
 /** A log only grows. A smaller tree than last time, or another root at the same size, is told to the reader. */
 function remember(head) {
-  const name = `tianmai-head ${head.key}`;
+  const name = `tianmai-head ${head.origin} ${head.key}`;
   try {
     const [size, root] = (localStorage.getItem(name) ?? "0 ").split(" ");
     if (head.size < Number(size)) return "rollback";

@@ -57,7 +57,7 @@ def test_a_pack_carries_the_witness_s_signature_and_the_policy_asks_for_it(engin
         service.capture(event, chain="eggs", by="me")
     policy = Policy.parse(service.policy_text.encode())
     pack = Pack.parse(service.consumer(PATH).pack.encode())
-    assert [name for name, _ in pack.verify(policy, now_ms=now_ms() + 2000).accepted.witnesses] == ["bureau.example"]
+    assert [name for name, _ in pack.verify(policy, now_ms=now_ms() + 2000).heads[0].witnesses] == ["bureau.example"]
     assert service.log_state().witnesses == ["bureau.example"]
     service.close()
 
