@@ -945,8 +945,9 @@ def run_masses(
                     value[:] = _ZERO
                     for b in range(count):
                         move, came = moves[idle[b], idle[a]], now[b, :width]
-                        for n in range(width):
-                            value[n] += came[n] * move
+                        if move != _ZERO:
+                            for n in range(width):
+                                value[n] += came[n] * move
                     for n in range(width):
                         value[n] *= held[n]
                         mass[n] += value[n]

@@ -84,7 +84,7 @@ def test_a_chain_taught_by_sequences_leans_to_what_it_saw():
     states[:, 2:] = st.YOUNG
     looks = np.where(states == st.YOUNG, st.LOOKS.index("shrub"), st.LOOKS.index("crop"))
     taught = st.Chain().learned(states, looks)
-    assert taught.moves[st.CULTIVATED, st.YOUNG] > 0.4
+    assert taught.moves[st.CULTIVATED, st.FIRST] > 0.4
     assert taught.shows[st.YOUNG, st.LOOKS.index("shrub")] > 0.9
     np.testing.assert_allclose(taught.moves.sum(axis=1), 1, atol=1e-5)
 
@@ -96,3 +96,22 @@ def test_a_faint_year_helps_its_neighbours_and_is_not_judged_itself():
     found = st.infer(looks, decided, tuple(range(2001, 2007)), st.Chain.for_land(known_cropland=True))
     assert found.onset(np.array([5])).argmax() == 3
     assert not found.decided[2:4].any()
+
+
+def test_a_gap_of_one_year_is_a_fallow_and_no_abandonment_given_up_at_once():
+    found = judged("crop", "crop", "idle", "crop", "crop")
+    states = dict(zip(st.STATES, found.states[2, :, 0], strict=True))
+    assert states["abandoned_young"] < 0.05 * states["fallow"]
+    taught = st.Chain().learned(
+        np.tile([st.CULTIVATED, st.YOUNG, st.YOUNG, st.CULTIVATED], (50, 1)), np.tile([0, 1, 1, 0], (50, 1))
+    )
+    looks, decided = shown("crop", "idle", "crop", "crop", sure=1.5)
+    assert st.infer(looks, decided, (1, 2, 3, 4), taught).abandoned(CN_ADMIN)[1, 0] > 0.5, "it never saw a single year"
+
+
+def test_the_chains_own_first_year_is_a_young_abandonment_to_everybody_else():
+    found = judged("crop", "crop", "idle", "idle", "idle", "idle")
+    assert found.states.shape[1] == len(st.STATES)
+    np.testing.assert_allclose(found.states.sum(axis=1), 1, atol=1e-5)
+    assert found.path.max() < len(st.STATES)
+    assert found.path[2, 0] == found.states[2, :, 0].argmax() == st.YOUNG
