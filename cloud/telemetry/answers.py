@@ -7,6 +7,7 @@ row would cost more than finding them.
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +16,7 @@ import orjson
 
 from cloud.telemetry.registry import Gateway, Series
 from cloud.telemetry.schemas import RegionStatistics
-from cloud.telemetry.store import HOUR_MS, NO_VALUE_QUALITY, ReadingsStore
+from cloud.telemetry.store import HOUR_MS, NO_VALUE_QUALITY, Ints, ReadingsStore
 from edge.quantities import quantity_of
 
 __all__ = ["CHINA_MS", "DAY_MS", "Answers", "maybe", "series_cells"]
@@ -38,6 +39,8 @@ class Answers:
     def __init__(self, readings: ReadingsStore, *, clock: Callable[[], int]) -> None:
         self._readings = readings
         self._clock = clock
+        self._members: dict[str, _Members] = {}
+        self._usual: dict[int, tuple[int, int | None]] = {}  # by series: newest reading, usual interval
 
     def latest(self, owners: Sequence[Gateway], series: Sequence[Series]) -> bytes:
         """The newest readings of these series, which belong to these gateways, as a JSON array of `Latest`."""
@@ -96,15 +99,8 @@ class Answers:
         self, quantity: str, start_ms: int, end_ms: int, regions: Mapping[str, str], series: Sequence[Series]
     ) -> list[RegionStatistics]:
         """Figures of one quantity over `[start_ms, end_ms)`, of these series, by the region of their gateways."""
-        mine = [one for one in series if _measured(one.name) == quantity]
-        # A unit is part of a quantity: what is measured differently is never averaged together.
-        places = [(regions[one.gateway], one.unit) for one in mine]
-        members = Counter(places)
-        keys = sorted(members)
-        number = {key: label for label, key in enumerate(keys)}
-        ids = np.array([one.id for one in mine], dtype=np.int64)
-        labels = np.array([number[key] for key in places], dtype=np.int64)
-        found = self._readings.group(ids, labels, start_ms, end_ms)
+        members = self._measuring(quantity, regions, series)
+        found = self._readings.group(members.series, members.label, start_ms, end_ms)
         columns = (column.tolist() for column in (found.label, found.n, found.total, found.low, found.high))
         sums = {row[0]: row[1:] for row in zip(*columns, strict=True)}
         return [
@@ -112,27 +108,67 @@ class Answers:
                 region=region,
                 quantity=quantity,
                 unit=unit,
-                series=members[region, unit],
+                series=count,
                 n=sums[label][0] if label in sums else 0,
                 mean=sums[label][1] / sums[label][0] if label in sums else None,
                 low=sums[label][2] if label in sums else None,
                 high=sums[label][3] if label in sums else None,
             )
-            for label, (region, unit) in enumerate(keys)
+            for label, ((region, unit), count) in enumerate(members.places)
         ]
 
+    def _measuring(self, quantity: str, regions: Mapping[str, str], series: Sequence[Series]) -> "_Members":
+        """Those of `series` that measure a quantity; found anew only where series, regions or gateways have changed."""
+        held = self._members.get(quantity)
+        if held is None or held.regions != regions or held.among != series:
+            held = _members(quantity, regions, series)
+            if held.places:  # anybody may ask for quantities that nobody measures
+                self._members[quantity] = held
+        return held
+
     def _interval_ms(self, series: int) -> int | None:
-        """The usual time between readings: the median of the latest ones. None below three readings."""
-        one = np.array([series], dtype=np.int64)
-        newest = self._readings.last(one).time_ms
+        """The usual time between readings: the median of the latest ones. None below three readings.
+
+        Looked up anew when the newest reading is another one.
+        """
+        newest = self._readings.last(np.array([series], dtype=np.int64)).time_ms
         if not len(newest):
             return None
-        end = int(newest[0]) + 1
+        at, held = self._usual.get(series, (-1, None))
+        if held is None or at != newest[0]:
+            held = self._looked_up_ms(series, int(newest[0]) + 1)
+            self._usual[series] = int(newest[0]), held
+        return held
+
+    def _looked_up_ms(self, series: int, end: int) -> int | None:
+        one = np.array([series], dtype=np.int64)
         for span in (HOUR_MS, DAY_MS, 30 * DAY_MS):
             times = self._readings.range(one, end - span, end).time_ms[-_RECENT:]
             if len(times) >= 3:  # noqa: PLR2004 - one difference is no habit yet
                 return int(np.median(np.diff(times)))
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Members:
+    """The series that measure one quantity, numbered by where and in which unit: `label` is an index of `places`."""
+
+    regions: Mapping[str, str]
+    among: Sequence[Series]
+    series: Ints
+    label: Ints
+    places: tuple[tuple[tuple[str, str], int], ...]  # (region, unit), number of series
+
+
+def _members(quantity: str, regions: Mapping[str, str], among: Sequence[Series]) -> _Members:
+    mine = [one for one in among if _measured(one.name) == quantity]
+    # A unit is part of a quantity: what is measured differently is never averaged together.
+    places = [(regions[one.gateway], one.unit) for one in mine]
+    counts = sorted(Counter(places).items())
+    number = {place: label for label, (place, _) in enumerate(counts)}
+    ids = np.array([one.id for one in mine], dtype=np.int64)
+    labels = np.array([number[place] for place in places], dtype=np.int64)
+    return _Members(regions, among, ids, labels, tuple(counts))
 
 
 def _head(one: Series, start_ms: int, end_ms: int, interval: int | None) -> dict[str, Any]:

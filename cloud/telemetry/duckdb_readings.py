@@ -85,6 +85,7 @@ select gateway, epoch, min(first), max(last), max(max(received)) over (partition
                   rows between unbounded preceding and 1 preceding) then 0 else 1 end as starts from pack))
 group by gateway, epoch, island order by heard, epoch, 3
 """
+_BYTE = 255
 _TOGETHER = "sum(n) n, sum(total) total, min(low) low, max(high) high"
 _COURSE = "arg_min(first, t) first, arg_max(last, t) last"
 # Hours summed up in one transaction: a tenth of a second in which nobody else writes.
@@ -433,7 +434,9 @@ class DuckReadings:
 
     def group(self, series: Ints, label: Ints, start_ms: int, end_ms: int) -> Groups:
         """See `ReadingsStore.group`."""
-        asked = pa.table({"series": series.astype(np.int32), "label": label})
+        # Labels of one byte are summed up in a plain array instead of a hash table.
+        small = label.astype(np.uint8) if len(label) and label.min() >= 0 and label.max() <= _BYTE else label
+        asked = pa.table({"series": series.astype(np.int32), "label": small})
         with self._moment() as cursor, registered(cursor, asked=asked):
             query, values = parts(cursor, start_ms, end_ms)
             sql = f"select label, {_TOGETHER} from ({query}) group by label order by label"

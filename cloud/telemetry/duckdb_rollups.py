@@ -45,9 +45,15 @@ where t between ? and ? and {_USABLE} group by r.series, h order by h, r.series
 """
 # {wanted} is what `_wanted` says.
 _HOURS = f"""select {{label}}h.hour * {HOUR_MS} as t, n, total, low, high, first, last
-from hour h {{wanted}} h.hour >= $first and h.hour < $beyond"""
+from hour h {{clean}} {{wanted}} h.hour >= $first and h.hour < $beyond"""
 _DIRTY_SPAN = """select min(h.hour), max(h.hour) from dirty h {wanted} h.hour >= $first and h.hour < $beyond"""
-_DIRTY = "exists (select 1 from dirty d where d.series = {table}.series and d.hour = {hour})"
+_CLEAN = "anti join dirty d on d.series = h.series and d.hour = h.hour"
+# A join with what is dirty lets the scan skip all blocks of other series; asked with `exists` it reads them.
+_DIRTY = f"""select {{label}}r.t, 1 as n, v as total, v as low, v as high, v as first, v as last
+from reading r join (
+  select distinct {{label}}series, h.hour from dirty h {{wanted}} h.hour >= $first and h.hour < $beyond
+) d
+on d.series = r.series and d.hour = r.t // {HOUR_MS} where {{mine}}r.t >= $low and r.t < $high and {_USABLE}"""
 # One integer per (series, hour): the year 2100 is hour 1,139,544 < 2**21.
 _HOUR_BITS = 21
 
@@ -141,7 +147,9 @@ def parts(
         return _raw("t >= $start and t < $end", one), {"start": start_ms, "end": end_ms, **series}
     values = {"first": first, "beyond": beyond, **series}
     span = cursor.execute(_DIRTY_SPAN.format(wanted=_wanted("h", one)), values).fetchone()
-    pieces = [_HOURS.format(label=_label(one), wanted=_wanted("h", one))]
+    dirty = span is not None and span[0] is not None
+    words = {"label": _label(one), "wanted": _wanted("h", one)}
+    pieces = [_HOURS.format(clean=_CLEAN if dirty else "", **words)]
     for low, high, bounds in (
         ("edge_a", "edge_b", (start_ms, first * HOUR_MS)),
         ("edge_c", "edge_d", (beyond * HOUR_MS, end_ms)),
@@ -149,10 +157,8 @@ def parts(
         if bounds[0] < bounds[1]:
             pieces.append(_raw(f"t >= ${low} and t < ${high}", one))
             values |= {low: bounds[0], high: bounds[1]}
-    if span is not None and span[0] is not None:
-        pieces[0] += " and not " + _DIRTY.format(table="h", hour="h.hour")
-        dirty = _DIRTY.format(table="r", hour=f"(r.t // {HOUR_MS})")
-        pieces.append(_raw(f"t >= $low and t < $high and {dirty}", one))
+    if span is not None and dirty:
+        pieces.append(_DIRTY.format(mine="" if one is None else "r.series = $one and ", **words))
         values |= {"low": span[0] * HOUR_MS, "high": (span[1] + 1) * HOUR_MS}
     return " union all ".join(pieces), values
 

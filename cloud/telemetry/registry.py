@@ -69,6 +69,7 @@ class Registry:
         self._clock = clock
         self._lock = Lock()
         self._gateways: dict[str, Gateway] = {}
+        self._listed_gateways: tuple[list[tuple[Any, ...]], list[Gateway]] = ([], [])  # rows as read, what they are
         self._series: dict[tuple[str, str], Series] = {}
         self._by_id: dict[int, Series] = {}
         self._of_gateway: dict[str, list[Series]] = {}
@@ -121,7 +122,12 @@ class Registry:
     def gateways(self) -> list[Gateway]:
         """All gateways by id."""
         with self.engine.connect().execution_options(reading=True) as connection:
-            return [_gateway(row) for row in connection.execute(select(gateway).order_by(gateway.c.id))]
+            rows = [tuple(row) for row in connection.execute(select(gateway).order_by(gateway.c.id))]
+        held, found = self._listed_gateways
+        if rows != held:  # making a thousand objects costs more than reading their rows
+            found = [Gateway(*row) for row in rows]
+            self._listed_gateways = rows, found
+        return list(found)
 
     def gateway(self, id: str) -> Gateway:  # noqa: A002 - as above
         """One gateway; raises `NotFound`."""

@@ -21,6 +21,18 @@ def test_a_list_that_was_read_grows_by_what_another_process_registers(tmp_path):
     assert {one.name for one in here.ensure_series(pond, {"a/ph": "pH", "b/ph": "pH"}).values()} == {"a/ph", "b/ph"}
 
 
+def test_the_list_of_gateways_follows_what_another_process_changes(tmp_path):
+    here, there = registry(tmp_path), registry(tmp_path)
+    here.add_gateway("pond", farm="fish_pond", region="500108")
+    before = here.gateways()
+    assert here.gateways() == before
+    there.change_gateway("pond", name="west pond")
+    there.add_gateway("barn", farm="pig_house", region="500153")
+    assert [(one.id, one.name) for one in here.gateways()] == [("barn", "barn"), ("pond", "west pond")]
+    here.gateways().clear()  # the caller's own list
+    assert len(here.gateways()) == 2
+
+
 def test_many_gateways_get_their_series_at_once_each_within_its_quota(tmp_path):
     here = registry(tmp_path)
     owners = [here.add_gateway(f"g{n}", farm="fish_pond", region="500108") for n in range(3)]

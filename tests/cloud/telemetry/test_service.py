@@ -202,6 +202,26 @@ def test_statistics_are_by_region_and_never_mix_units(cloud):
     assert cloud.telemetry.statistics("ph", NOW - DAY, NOW) == []
 
 
+def test_statistics_follow_new_series_and_a_gateway_that_moved(cloud):
+    cloud.send("pond", (NOW - HOUR, 10.0))
+    assert [one.n for one in cloud.telemetry.statistics("water_temperature", NOW - DAY, NOW)] == [1]
+    cloud.send("pond", (NOW - HOUR, 20.0), name="p9/water_temperature")
+    cloud.send("barn", (NOW - HOUR, 30.0))
+    found = cloud.telemetry.statistics("water_temperature", NOW - DAY, NOW)
+    assert [(one.region, one.n, one.series) for one in found] == [("500108", 2, 2), ("500153", 1, 1)]
+    cloud.registry.change_gateway("barn", region="500108")
+    found = cloud.telemetry.statistics("water_temperature", NOW - DAY, NOW)
+    assert [(one.region, one.n, one.mean, one.series) for one in found] == [("500108", 3, 20.0, 3)]
+
+
+def test_the_usual_interval_follows_the_newest_readings(cloud):
+    cloud.send("pond", *((NOW - 10 * HOUR + n * 60_000, 20.0) for n in range(5)))
+    ask = (cloud.series(), NOW - 10 * HOUR, NOW, 100)
+    assert cloud.telemetry.points(*ask).interval_ms == 60_000
+    cloud.send("pond", *((NOW - 5 * HOUR + n * 10_000, 20.0) for n in range(30)))
+    assert cloud.telemetry.points(*ask).interval_ms == 10_000
+
+
 def test_conflicts_name_their_series(cloud):
     cloud.send("pond", (NOW, 1.0))
     cloud.send("pond", (NOW, 2.0))

@@ -9,7 +9,7 @@ from cloud.telemetry.together import Together
 
 
 def test_equal_questions_that_wait_share_one_answer_which_begins_after_they_were_asked():
-    together, gate, runs = Together(at_once=1), threading.Event(), []
+    together, gate, runs = Together(at_once=2), threading.Event(), []
 
     def answer():
         gate.wait(5)
@@ -28,6 +28,29 @@ def test_equal_questions_that_wait_share_one_answer_which_begins_after_they_were
     for one in ask:
         one.join(5)
     assert sorted(found) == [1, 2, 2, 2, 2, 2]
+
+
+def test_an_equal_question_waits_for_the_answer_in_the_making_though_there_is_room_and_another_one_does_not():
+    together, at_work, most = Together(at_once=2), [], []
+    both = threading.Barrier(2, timeout=5)
+
+    def answer():
+        at_work.append(1)
+        time.sleep(0.02)
+        most.append(len(at_work))
+        at_work.pop()
+
+    same = [threading.Thread(target=lambda: together.ask("q", answer)) for _ in range(4)]
+    for one in same:
+        one.start()
+        time.sleep(0.01)
+    for one in same:
+        one.join(5)
+    assert set(most) == {1}
+    other = threading.Thread(target=lambda: together.ask("a", both.wait))
+    other.start()
+    together.ask("b", both.wait)  # meets the other, or the barrier breaks
+    other.join(5)
 
 
 def test_different_questions_have_their_own_answers():
