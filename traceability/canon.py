@@ -12,7 +12,7 @@ form, so that no byte of a proof is without meaning.
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, cast
 
 import orjson
@@ -35,6 +35,8 @@ class NotCanonical(TraceError):
 # This writer and the one below agree byte for byte on the subset; it is five times as quick, and sorts by code points,
 # which is the order of UTF-16 where keys are ASCII. Half a surrogate pair it refuses, and the other one says which.
 _FAST: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
+_TEXT: Final = frozenset({str})
+_SCALARS: Final = frozenset({str, int, bool, type(None)})
 _WRITER_IN_ORDER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 
 
@@ -45,29 +47,33 @@ def encode(value: object, *, max_depth: int = MAX_DEPTH) -> bytes:
             try:
                 return orjson.dumps(value, option=_FAST)
             except TypeError:
-                pass  # half a surrogate pair: below it is said which
+                pass  # half a surrogate pair, or an integer beyond 2^53: below it is said where
         return _WRITER_IN_ORDER.encode(_ordered(value, "", max_depth)).encode()
     except UnicodeEncodeError as why:
         raise NotCanonical(f"text holds a lone surrogate U+{ord(why.object[why.start]):04X}") from why
 
 
 def _plain(value: object, depth: int) -> bool:
-    """Whether the value is of the subset, with ASCII keys only: then the writer's own order is the right one."""
-    inner: Iterable[object]
-    kind = type(value)  # compared exactly, because every entry of the log comes by here
+    """Whether the value is of the subset, with ASCII keys only: then the writer's own order is the right one.
+
+    Kinds are compared exactly and a whole container at once, because every entry of the log comes by here. That an
+    integer is too large, or a text broken, the writer finds by itself.
+    """
+    inner: Collection[object]
+    kind = type(value)
     if kind is dict:
         table = cast("dict[object, object]", value)
-        for key in table:
-            if type(key) is not str or not key.isascii():
-                return False
+        if not set(map(type, table)) <= _TEXT or not "".join(cast("dict[str, object]", table)).isascii():
+            return False
         inner = table.values()
     elif kind is list or kind is tuple:
-        inner = cast("Iterable[object]", value)
+        inner = cast("Collection[object]", value)
     else:
-        return value is None or kind is str or kind is bool or (kind is int and abs(cast("int", value)) <= LARGEST_INT)
-    for item in inner:
-        if type(item) is not str and not _plain(item, depth - 1):
-            return False
+        return kind in _SCALARS
+    if not set(map(type, inner)) <= _SCALARS:
+        for item in inner:
+            if type(item) not in _SCALARS and not _plain(item, depth - 1):
+                return False
     return depth >= 0
 
 

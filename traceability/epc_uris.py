@@ -47,9 +47,18 @@ _KEY_PATTERNS = {ai: re.compile(shape) for ai, (shape, _) in _SHAPES.items()}
 _QUALIFIER = re.compile(rf"{_VALUE}{{1,30}}")
 
 
+# Most things come under their canonical link already, each new one once: no need to take that apart.
+_CANONICAL: Final = re.compile(
+    rf"{re.escape(CANONICAL_DOMAIN)}/01/[0-9]{{14}}(?:/(?:21|10)/([\"'\-.0-9;<=>A-Z_a-z]{{1,30}}))?"
+).fullmatch
+
+
 @lru_cache(maxsize=65_536)
 def canonical_name(text: str) -> str:
     """The canonical link of an EPC name or a Digital Link; any other text as it is. Check digits are not judged."""
+    canonical = _CANONICAL(text)
+    if canonical is not None and canonical[1] not in _NAMES:
+        return text
     if text.startswith("urn:epc:"):
         return _from_epc(text) or text
     if text[:4].lower() == "http":

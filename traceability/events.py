@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from traceability import TraceError
-from traceability.epcis_checks import Problem, read_time
+from traceability.epcis_checks import Problem, read_ms
 from traceability.epcis_shape import EVENT_KINDS, check_document_shape, check_event_shape
 
 __all__ = [
@@ -104,13 +104,13 @@ class Event:
     @cached_property
     def time_ms(self) -> int:
         """When it happened, ms UTC."""
-        return _milliseconds(self.body["eventTime"])
+        return read_ms(self.body["eventTime"])
 
     @property
     def record_time_ms(self) -> int | None:
         """When it was written down, ms UTC, if it says so."""
         text = self.body.get("recordTime")
-        return None if text is None else _milliseconds(text)
+        return None if text is None else read_ms(text)
 
     @property
     def action(self) -> str | None:
@@ -198,8 +198,10 @@ class Event:
         found: list[str] = []
         body = self.body
         for singles, lots in lists:
-            found += body.get(singles) or ()
-            found += [lot["epcClass"] for lot in body.get(lots) or ()]
+            if singles in body:
+                found += body[singles] or ()
+            if lots in body:
+                found += [lot["epcClass"] for lot in body[lots] or ()]
         return found
 
     def _quantities(self, name: str) -> tuple[Quantity, ...]:
@@ -270,10 +272,6 @@ def _context(value: Any) -> tuple[Any, ...]:
     if value is None:
         return ()
     return tuple(value) if isinstance(value, list) else (value,)
-
-
-def _milliseconds(text: str) -> int:
-    return round(read_time(text).timestamp() * 1000)
 
 
 def event_time(time_ms: int) -> str:

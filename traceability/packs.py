@@ -67,6 +67,7 @@ MAX_PACK_BYTES: Final = 1024 * 1024
 MAX_EVENTS: Final = 500
 MAX_ENTRY_BYTES: Final = 65_535  # C2SP tlog-tiles: an entry's length is two bytes
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,47}")
+_TEXT: Final = frozenset({str})
 _OWN_FIELDS: Final = frozenset({"format", "when", "what", "inputs", "outputs", "commitments"})
 
 Salts = Callable[[str], bytes]
@@ -160,17 +161,25 @@ def commit(
     Raises `BadPack` for a bad name or type, `NotCanonical` for a value without a canonical form.
     """
     draw = salt or (lambda _: secrets.token_bytes(SALT_BYTES))
-    openings: dict[str, Opening] = {}
-    commitments: dict[str, Json] = {}
-    for name, value in fields_private.items():
-        openings[name] = opening = Opening(draw(name), cast("Json", value))
-        commitments[name] = to_base64(_commitment(opening))
+    openings = {name: Opening(draw(name), cast("Json", value)) for name, value in fields_private.items()}
+    return Leaf(entry_of(fields_public, {name: _commitment(opening) for name, opening in openings.items()}), openings)
+
+
+def commitment(salt: bytes, written: bytes) -> str:
+    """What stands in an entry for a private value; `written` is the value's canonical JSON. Raises `BadPack`."""
+    if len(salt) != SALT_BYTES:
+        raise BadPack(f"a salt of {len(salt)} bytes instead of {SALT_BYTES}")
+    return to_base64(sha256(salt + written).digest())
+
+
+def entry_of(fields_public: Mapping[str, object], commitments: Mapping[str, str]) -> bytes:
+    """The entry of an event whose private fields are committed to already; raises as `commit` does."""
     fields = cast("dict[str, Json]", {**fields_public, "format": LEAF_FORMAT, "commitments": commitments})
-    leaf = Leaf(encode(fields), openings)
+    entry = encode(fields)
     _check_names(fields)
-    if len(leaf.entry) > MAX_ENTRY_BYTES:
-        raise BadPack(f"a log entry of {len(leaf.entry)} bytes; {MAX_ENTRY_BYTES} are allowed")
-    return leaf
+    if len(entry) > MAX_ENTRY_BYTES:
+        raise BadPack(f"a log entry of {len(entry)} bytes; {MAX_ENTRY_BYTES} are allowed")
+    return entry
 
 
 def assemble(subject: str, items: Iterable[tuple[Leaf, int]], *, checkpoint: str, prove: Prove) -> "Pack":
@@ -308,10 +317,8 @@ def _proven(event: PackEvent, number: int, origins: Sequence[str]) -> ProvenEven
     return ProvenEvent(number, origins[event.log], event.index, when, what, public, disclosed, withheld)
 
 
-def _commitment(opening: Opening) -> bytes:
-    if len(opening.salt) != SALT_BYTES:
-        raise BadPack(f"a salt of {len(opening.salt)} bytes instead of {SALT_BYTES}")
-    return sha256(opening.salt + encode(opening.value)).digest()
+def _commitment(opening: Opening) -> str:
+    return commitment(opening.salt, encode(opening.value))
 
 
 def check_openings(leaf: Leaf) -> None:
@@ -319,7 +326,7 @@ def check_openings(leaf: Leaf) -> None:
     fields = leaf.fields
     commitments = cast("dict[str, Json]", fields["commitments"])
     for name, opening in leaf.openings.items():
-        if commitments.get(name) != to_base64(_commitment(opening)):
+        if commitments.get(name) != _commitment(opening):
             raise BadPack(f"field {name!r} is not what was committed to")
 
 
@@ -360,12 +367,8 @@ def _check_names(fields: Mapping[str, Json]) -> Mapping[str, Json]:
 
 
 def _texts(value: Json) -> list[str]:
-    if isinstance(value, list | tuple):
-        for item in value:
-            if not isinstance(item, str) or not item:
-                break
-        else:
-            return cast("list[str]", value)
+    if isinstance(value, list | tuple) and set(map(type, value)) <= _TEXT and "" not in value:
+        return cast("list[str]", value)
     raise BadPack("a list of texts is expected")
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, select
 
 from cloud.problems import CloudError
 from cloud.provenance.leaves import LeafOf, committed, flow, said
-from cloud.provenance.store import CARRIES, ENTRY, EVENT, LEFT, RULED, THING, USED
+from cloud.provenance.store import CARRIES, ENTRY, EVENT, LEFT, RULED, THING, USED, id_key
 from traceability import TraceError
 from traceability.audit import Finding
 from traceability.chain_rules import CHAINS
@@ -98,6 +98,7 @@ class _Auditor:
                 return f"its body is not the one committed to ({name})"
         columns = {
             "event_id": str(event.id),
+            "id_key": id_key(str(event.id)),
             "declares": int("errorDeclaration" in body),
             "kind": event.kind,
             "step": event.step or "",

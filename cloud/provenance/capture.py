@@ -17,7 +17,7 @@ from cloud.provenance.leaves import LeafOf, flow, fresh_salts, json_text, seal
 from cloud.provenance.log import LogBook
 from cloud.provenance.rulings import Ruling, Rulings, chain_for, grounds
 from cloud.provenance.schemas import Captured, CaptureJob
-from cloud.provenance.store import EventStore
+from cloud.provenance.store import EventStore, id_key
 from traceability import TraceError
 from traceability.chain_rules import CHAINS, Facts, Verdict, judge
 from traceability.custody import CyclicCustody, Genealogy
@@ -251,7 +251,12 @@ class Intake:
         """Rows and entries of events, each with its chain."""
         now = self._clock()
         leaves = [seal(event, chain, self._salt) for event, chain in events]
-        rows = tuple(_row(event, leaf, chain, now, by) for (event, chain), leaf in zip(events, leaves, strict=True))
+        contexts = {id(event.context): event.context for event, _ in events}  # of a document there is one
+        written = {which: json_text(context) for which, context in contexts.items()}
+        rows = tuple(
+            _row(event, leaf, chain, now, by, written[id(event.context)])
+            for (event, chain), leaf in zip(events, leaves, strict=True)
+        )
         return rows, [leaf.entry for leaf in leaves]
 
     def _refuse_cycle(self, event: Event, earlier: Sequence[Event]) -> set[str]:
@@ -372,7 +377,7 @@ def _content(body: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name not in {"recordTime", "eventID", "@context"}}
 
 
-def _row(event: Event, leaf: LeafOf, chain: str, now_ms: int, by: str) -> EventRow:
+def _row(event: Event, leaf: LeafOf, chain: str, now_ms: int, by: str, context: str) -> EventRow:
     return EventRow(
         event_id=str(event.id),
         declares=int(_declares(event)),
@@ -383,8 +388,9 @@ def _row(event: Event, leaf: LeafOf, chain: str, now_ms: int, by: str) -> EventR
         recorded_ms=now_ms,
         captured_by=by,
         body=json_text(event.body),
-        context=json_text(event.context),
+        context=context,
         secrets=leaf.secrets,
+        id_key=id_key(str(event.id)),
         uses=leaf.uses,
         makes=leaf.makes,
         carrier=leaf.carrier,

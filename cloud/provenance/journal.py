@@ -29,16 +29,16 @@ from traceability.stores import Batch, Stored, StoreError
 
 __all__ = ["Companion", "EventRow", "Known", "Relied", "Ruled", "SqlJournal", "Stale"]
 
-_COLUMNS: Final = 11  # of an `EventRow`
-_KNOWN = "SELECT event_id, declares FROM chain_event WHERE event_id IN ({})"
+_COLUMNS: Final = 12  # of an `EventRow`
+_KNOWN = "SELECT event_id, declares FROM chain_event WHERE id_key IN ({})"
 _TOUCHED = "SELECT 1 FROM chain_thing WHERE place >= ? AND thing IN ({}) LIMIT 1"
 _NEWER: Final = (
     " ON CONFLICT (name) DO UPDATE SET chain = excluded.chain, place = excluded.place "
     "WHERE chain_ruled.place IS NOT NULL"
 )
 # Rows a statement. A driver gives the interpreter away at every statement, or at every row of an `executemany`, and has
-# to wait for it again while others seal their events: a group written row by row waits a thousand times.
-_ROWS: Final = (256, 64, 16, 4, 1)
+# to wait for it again, up to 5 ms, while others seal their events: a full group is one statement a table.
+_ROWS: Final = (1_000, 500, 400, 300, 200, 100, 50, 20, 10, 5, 2, 1)
 
 
 class Known(TraceError):
@@ -60,7 +60,7 @@ class Stale(TraceError):
 
 
 class EventRow(NamedTuple):
-    """What is stored beside the log's entry of one event; the first eleven are columns in their order.
+    """What is stored beside the log's entry of one event; the first twelve are columns in their order.
 
     `uses` and `makes` are identifiers, `grounds` trade items and places that may bring rules with them.
     """
@@ -76,14 +76,11 @@ class EventRow(NamedTuple):
     body: str
     context: str
     secrets: str
+    id_key: int
     uses: tuple[str, ...]
     makes: tuple[str, ...]
     carrier: str | None
     grounds: tuple[str, ...] = ()
-
-    def columns(self, place: int) -> tuple[Any, ...]:
-        """Row of the event table, in the order of its columns."""
-        return (place, *self[:_COLUMNS])
 
     @property
     def key(self) -> tuple[str, int]:
@@ -92,6 +89,8 @@ class EventRow(NamedTuple):
 
     def things(self, place: int) -> list[tuple[str, int, int]]:
         """Rows of the thing table: thing, place, role."""
+        if not self.uses and self.carrier is None:  # as of most events
+            return [(thing, place, LEFT) for thing in dict.fromkeys(self.makes)]
         roles = dict.fromkeys(self.uses, USED) | dict.fromkeys(self.makes, LEFT)
         if self.carrier is not None:
             roles[self.carrier] = CARRIES
@@ -119,7 +118,10 @@ class Companion:
 
 
 class SqlJournal:
-    """Entries of the log in a relational store. One process writes; any may read."""
+    """Entries of the log in a relational store. One process writes; any may read.
+
+    An entry with a row is an event, and its id makes it one (`Known`); any other is known again by its leaf hash.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -159,7 +161,7 @@ def _count(db: Connection) -> int:
 
 
 class _Group:
-    """One transaction's worth of batches."""
+    """One transaction's worth of batches. What runs here runs for every event while nobody else can be sealed."""
 
     def __init__(self, db: Connection, batches: Sequence[Batch]) -> None:
         self._db = db
@@ -174,12 +176,13 @@ class _Group:
 
     def write(self) -> Sequence[Stored]:
         """Decide on every batch, then insert everything at once."""
-        self._ids = self._known_events([row.event_id for batch in self._batches for row in _rows(batch)])
-        # The salts of an event make its entry like no other, so only entries without one can be there already.
+        self._ids = self._known_events([row.id_key for batch in self._batches for row in _rows(batch)])
         bare = [leaf for batch in self._batches if not _rows(batch) for leaf in batch.leaves]
         self._places = self._known_leaves(bare)
         unjudged = [row for batch in self._batches if _relied(batch) is None for row in _rows(batch)]
-        names = {name for row in unjudged for side in (row.uses, row.makes, row.grounds) for name in side}
+        names: set[str] = set()
+        for row in unjudged:
+            names.update(row.uses, row.makes, row.grounds)
         self._ruled = set(rulings_among(self._db, list(names)))
         stored = [self._place(batch) for batch in self._batches]
         new = ((ENTRY, self._entries), (EVENT, self._events), (THING, self._things), (JOB, self._jobs))
@@ -195,46 +198,61 @@ class _Group:
             found |= {bytes(row[0]): int(row[1]) for row in self._db.execute(query)}
         return found
 
-    def _known_events(self, wanted: Sequence[str]) -> set[tuple[str, int]]:
+    def _known_events(self, wanted: Sequence[int]) -> set[tuple[str, int]]:
         if not wanted:
             return set()
         return {(row[0], int(row[1])) for row in among(self._db, _KNOWN, wanted)}
 
     def _place(self, batch: Batch) -> Stored:
         rows = _rows(batch)
-        if rows and len(rows) != len(batch.entries):
+        if not rows:
+            places = tuple(map(self._bare, batch.entries, batch.leaves))
+        else:
+            if (why := self._refusal(batch, rows)) is not None:
+                return why
+            places = tuple(range(self._next, self._next + len(rows)))
+            self._take(batch, rows, places)
+        if isinstance(batch.companion, Companion) and batch.companion.job is not None:
+            self._jobs.append(_job(batch.companion.job))
+        return places
+
+    def _refusal(self, batch: Batch, rows: Sequence[EventRow]) -> TraceError | None:
+        if len(rows) != len(batch.entries):
             return StoreError("a batch with event rows needs one for each entry")
-        ids = [row.key for row in rows]
-        if len(set(ids)) != len(ids) or self._ids.intersection(ids):
+        ids = {(row.event_id, row.declares) for row in rows}
+        if len(ids) != len(rows) or not self._ids.isdisjoint(ids):
             return Known("an event of this batch is already in the log")
-        if rows and (why := self._no_longer_so(rows, _relied(batch))) is not None:
+        if (why := self._no_longer_so(rows, _relied(batch))) is not None:
             return why
-        self._ids.update(ids)
-        places = tuple(self._entry(entry, leaf) for entry, leaf in zip(batch.entries, batch.leaves, strict=True))
-        for place, row in zip(places, rows, strict=False):
-            self._events.append(row.columns(place))
+        self._ids |= ids
+        return None
+
+    def _no_longer_so(self, rows: Sequence[EventRow], relied: Relied | None) -> TraceError | None:
+        """Why events must be looked at again before they may be taken; None where all is as their sender saw it."""
+        if relied is None:
+            for row in rows if self._ruled else ():
+                if not self._ruled.isdisjoint((*row.uses, *row.makes, *row.grounds)):
+                    return Ruled(f"the event {row.event_id} is about things that rules apply to")
+        elif relied.things and (
+            not self._touched.isdisjoint(relied.things)
+            or among(self._db, _TOUCHED, list(relied.things), relied.entries)
+        ):
+            return Stale("something happened to these things since the event was judged")
+        return None
+
+    def _take(self, batch: Batch, rows: Sequence[EventRow], places: Sequence[int]) -> None:
+        self._next += len(rows)
+        self._entries += [(place, None, entry) for place, entry in zip(places, batch.entries, strict=True)]
+        self._events += [(place, *row[:_COLUMNS]) for place, row in zip(places, rows, strict=True)]
+        for place, row in zip(places, rows, strict=True):
             self._things += row.things(place)
             self._touched.update(row.uses, row.makes)
             if row.chain in CHAINS:
                 self._rulings |= dict.fromkeys((*row.uses, *row.makes), (row.chain, place))
                 self._ruled.update(row.uses, row.makes)
-        if isinstance(batch.companion, Companion) and batch.companion.job is not None:
-            self._jobs.append(_job(batch.companion.job))
-        return places
 
-    def _no_longer_so(self, rows: Sequence[EventRow], relied: Relied | None) -> TraceError | None:
-        """Why events must be looked at again before they may be taken; None where all is as their sender saw it."""
-        if relied is None:
-            for row in rows:
-                if not self._ruled.isdisjoint((*row.uses, *row.makes, *row.grounds)):
-                    return Ruled(f"the event {row.event_id} is about things that rules apply to")
-        elif not self._touched.isdisjoint(relied.things) or among(
-            self._db, _TOUCHED, list(relied.things), relied.entries
-        ):
-            return Stale("something happened to these things since the event was judged")
-        return None
-
-    def _entry(self, entry: bytes, leaf: bytes) -> int:
+    def _bare(self, entry: bytes, leaf: bytes) -> int:
+        """The place of an entry that is no event: the one it has already, or the next."""
         place = self._places.get(leaf)
         if place is None:
             place = self._places[leaf] = self._next

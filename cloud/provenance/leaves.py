@@ -10,18 +10,17 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from cloud.problems import Invalid
-from traceability.canon import from_base64, to_base64
+from traceability.canon import encode, from_base64, to_base64
 from traceability.codes import gtin
 from traceability.epc_uris import canonical_name
 from traceability.events import Event
-from traceability.packs import SALT_BYTES, Leaf, Opening, check_openings, commit
+from traceability.packs import SALT_BYTES, Leaf, Opening, check_openings, commitment, entry_of
 
 __all__ = ["LeafOf", "committed", "flow", "fresh_salts", "json_text", "said", "seal"]
 
@@ -33,8 +32,7 @@ _TRADE_NUMBER = re.compile(r"^https?://[^?#]*/01/(\d{8,14})(?:[/?#]|$)", re.IGNO
 _CARRIERS = frozenset({"AggregationEvent", "AssociationEvent"})
 
 
-@dataclass(frozen=True, slots=True)
-class LeafOf:
+class LeafOf(NamedTuple):
     """A sealed event: `entry` is the log's canonical JSON, `secrets` opens its commitments (JSON text).
 
     `uses` are the things it used up, `makes` those that left it, `carrier` the container or host among them.
@@ -107,11 +105,15 @@ def seal(event: Event, chain: str, salt: Callable[[str], bytes] | None = None) -
     """Commit to an event with fresh salts. Raises `TraceError` or `Invalid` for what cannot stand in the log."""
     public, uses, makes = _said(event, chain)
     _check_codes((*uses, *makes))
-    leaf = commit(public, committed(event), salt=salt or fresh_salts())
-    opened = {
-        name: {"salt": to_base64(opening.salt), "value": opening.value} for name, opening in leaf.openings.items()
-    }
-    return LeafOf(leaf.entry, json_text(opened), uses, makes, LeafOf.carrier_of(event))
+    draw = salt or fresh_salts()
+    commitments: dict[str, str] = {}
+    opened = []
+    for name, value in committed(event).items():
+        drawn, written = draw(name), encode(value)  # written once: for the hash, and for who may open it
+        commitments[name] = commitment(drawn, written)
+        opened.append(f'"{name}":{{"salt":"{to_base64(drawn)}","value":{written.decode()}}}')
+    entry = entry_of(public, commitments)
+    return LeafOf(entry, f"{{{','.join(opened)}}}", uses, makes, LeafOf.carrier_of(event))
 
 
 def said(event: Event, chain: str) -> dict[str, Any]:
@@ -153,6 +155,8 @@ def flow(event: Event) -> tuple[tuple[str, ...], tuple[str, ...]]:
     left = dict.fromkeys(map(canonical_name, makes))
     # A unit or lot that starts its life says in its master data what it was made from.
     taken = (*event.inputs, *_origin(event))
+    if not taken:
+        return (), tuple(left)
     return tuple(thing for thing in dict.fromkeys(map(canonical_name, taken)) if thing not in left), tuple(left)
 
 
@@ -166,7 +170,7 @@ def _origin(event: Event) -> list[str]:
 
 def committed(event: Event) -> dict[str, Any]:
     """What the log only commits to, by field."""
-    hidden = {name: event.body[name] for name in PRIVATE & event.body.keys()}
+    hidden = {} if PRIVATE.isdisjoint(event.body) else {name: event.body[name] for name in PRIVATE & event.body.keys()}
     shown = {name: value for name, value in event.body.items() if name not in hidden} if hidden else event.body
     fields: dict[str, Any] = {"event": str(event.id), "view": json_text(shown, ordered=True)}
     if hidden:

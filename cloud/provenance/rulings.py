@@ -58,14 +58,18 @@ def rulings_among(db: Connection, names: Sequence[str]) -> dict[str, Ruling]:
     return {name: Ruling(chain, place) for name, chain, place in among(db, _ASK, names)} if names else {}
 
 
-def among(db: Connection, statement: str, names: Sequence[str], *before: Any) -> Sequence[Any]:
-    """Rows of a statement whose `{}` stands for any number of names; `before` are its parameters ahead of them."""
+def among(db: Connection, statement: str, keys: Sequence[str] | Sequence[int], *before: Any) -> Sequence[Any]:
+    """Rows of a statement whose `{}` stands for any number of keys, at least one, all texts or all whole numbers.
+
+    `before` are its parameters ahead of them.
+    """
     if db.dialect.name == "sqlite":
-        # Text of its own, so that the driver prepares one statement for any number of names.
-        text, given = statement.format("SELECT value FROM json_each(?)"), json_text(names)
+        # Text of its own, so that the driver prepares one statement for any number of keys.
+        text, given = statement.format("SELECT value FROM json_each(?)"), json_text(keys)
         return db.exec_driver_sql(text, (*before, given)).all()
-    text = statement.format("SELECT unnest(%s::text[])").replace("?", "%s")
-    return db.exec_driver_sql(text, (*before, list(names))).all()
+    kind = "text" if isinstance(keys[0], str) else "bigint"
+    text = statement.format(f"SELECT unnest(%s::{kind}[])").replace("?", "%s")
+    return db.exec_driver_sql(text, (*before, list(keys))).all()
 
 
 def trade_item(thing: str) -> str | None:
@@ -75,9 +79,9 @@ def trade_item(thing: str) -> str | None:
 
 def grounds(event: Event, things: Iterable[str]) -> tuple[str, ...]:
     """Trade items and places by which an event can come under a chain's rules, beside its things."""
-    found = [item for thing in things if (item := trade_item(thing)) is not None]
-    places = [place for place in (event.read_point, event.location) if place is not None]
-    return tuple(dict.fromkeys((*found, *places)))
+    found = [trade_item(thing) for thing in things]
+    named = dict.fromkeys((*found, event.read_point, event.location))
+    return tuple(name for name in named if name is not None)
 
 
 def chain_for(event: Event, rulings: Mapping[str, Ruling], named: str | None) -> str | None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from traceability.epcis_checks import read_ms, read_time
 from traceability.events import EventError, aggregation_event, check_document, object_event, parse_document, parse_event
 from traceability.events import transformation_event as transform
 
@@ -110,3 +111,19 @@ def test_official_documents_are_accepted_and_bad_ones_refused_as_the_official_sc
         assert all(problem.pointer for problem in problems)
         if not problems:
             assert parse_document(value).body == json.loads(path.read_text("utf-8"))
+
+
+@given(
+    moment=st.datetimes().filter(lambda moment: 1 < moment.year < 9999),
+    fraction=st.sampled_from(["", ".0", ".5", ".05", ".999", ".0005", ".1234567"]),
+    zone=st.sampled_from(["Z", "z", "+08:00", "-05:30", "+14:00"]),
+)
+def test_milliseconds_are_those_of_the_moment(moment, fraction, zone):
+    text = f"{moment.year:04}{moment.strftime('-%m-%dT%H:%M:%S')}{fraction}{zone}"
+    assert read_ms(text) == round(read_time(text).timestamp() * 1000)
+
+
+@pytest.mark.parametrize("text", ["2026-02-30T08:00:00Z", "0001-01-01T00:00:00Z", "2026-01-01T00:00:60Z", "x", ""])
+def test_milliseconds_of_no_moment_are_refused(text):
+    with pytest.raises(ValueError, match=r"20|0001|''|'x'|day"):
+        read_ms(text)

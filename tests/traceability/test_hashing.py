@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traceability.epc_uris import canonical_name
+from traceability.epc_uris import _from_link, canonical_name
 from traceability.events import parse_document
 from traceability.hashing import document_event_ids, event_id
 
@@ -100,3 +100,13 @@ def test_a_short_name_is_the_whole_address_wherever_its_prefix_is_declared(place
     short = event_id(EVENT | place(lambda local: f"ex:{local}"), SHORT)
     assert short == event_id(EVENT | place(lambda local: f"https://ns.example.cn/x/{local}"), SHORT)
     assert short != event_id(EVENT | place(lambda local: f"ex:{local}"), [])
+
+
+@given(
+    domain=st.sampled_from(["https://id.gs1.org", "HTTPS://id.gs1.org", "https://example.cn"]),
+    qualifier=st.sampled_from(["", "/21/", "/10/", "/lot/", "/235/"]),
+    value=st.text("aZ09-_.;<=>?%2F/'\"", max_size=32) | st.sampled_from(["lot", "ser", "gtin"]),
+)
+def test_a_link_that_is_canonical_already_is_told_at_a_glance_as_it_is_at_length(domain, qualifier, value):
+    text = f"{domain}/01/04012345111118{qualifier}{value}"
+    assert canonical_name(text) == (_from_link(text) or text)

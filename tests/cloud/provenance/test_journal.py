@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from cloud.database import open_database
 from cloud.provenance.journal import Companion, EventRow, Known, Relied, Ruled, SqlJournal, Stale
 from cloud.provenance.rulings import Rulings
-from cloud.provenance.store import EventStore, metadata
+from cloud.provenance.store import EventStore, id_key, metadata
 from traceability.merkle import leaf_hash
 from traceability.stores import Batch, StoreError
 
@@ -25,6 +25,7 @@ def row(event_id, uses=(), makes=("thing",), when=1, carrier=None, chain="other"
         "{}",
         "[]",
         "{}",
+        id_key(event_id),
         tuple(uses),
         tuple(makes),
         carrier,

@@ -129,6 +129,7 @@ def test_an_edited_event_is_found_and_named(engine, place):
         ("update chain_event set chain = 'other' where place = 2", 2, "chain"),
         ("update chain_event set event_id = 'x' where place = 2", 2, "event_id"),
         ("update chain_event set declares = 1 where place = 2", 2, "declares"),
+        ("update chain_event set id_key = id_key + 1 where place = 2", 2, "id_key"),
         ("update chain_event set secrets = replace(secrets, 'eggs', 'Eggs') where place = 2", 2, "committed"),
         ("update chain_event set secrets = 'x' where place = 2", 2, "cannot be read"),
         ("update chain_event set body = (select body from chain_event where place = 3) where place = 2", 2, "when"),
