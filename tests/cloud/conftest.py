@@ -1,7 +1,10 @@
 """What tests of the cloud's relational contexts share: a clock one can turn, and both databases."""
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
+from cloud import problems
 from cloud.database import open_database
 
 START_MS = 1_795_000_000_000  # 2026-11-18, a Wednesday
@@ -33,3 +36,23 @@ def engine(request, tmp_path):
     made = open_database(url)
     yield made
     made.dispose()
+
+
+@pytest.fixture
+def served():
+    """`served(router, who)`: a client of the router's addresses; whom `who()` gives is signed in, None is nobody."""
+
+    def client(router, who):
+        app = FastAPI()
+        problems.install(app)
+        app.include_router(router)
+
+        @app.middleware("http")
+        async def sign_in(request, go_on):
+            if who() is not None:
+                request.state.who = who()
+            return await go_on(request)
+
+        return TestClient(app)
+
+    return client

@@ -4,10 +4,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from alarm_world import HOUR, LONG, LOW, MINUTE, OXYGEN, SILENT, T0, VERY_LOW, World, rule
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
-from cloud import problems
 from cloud.alarms import Watched, build_router, webhook
 from cloud.alarms.notify import LONGEST, NotSent, one_text, storm_text
 from cloud.problems import NotFound
@@ -326,20 +323,10 @@ def test_a_webhook_posts_the_text_and_says_when_it_was_not_taken():
 
 class TestRoutes:
     @pytest.fixture
-    def client(self, world):
+    def client(self, world, served):
         world.live(*[4.5] * 15)
-        app = FastAPI()
-        problems.install(app)
-        app.include_router(build_router(world.board))
         self.who = Who("li", "Li", frozenset({Grant(Role.OPERATOR, "500108")}))
-
-        @app.middleware("http")
-        async def somebody(request, call_next):
-            if self.who is not None:
-                request.state.who = self.who
-            return await call_next(request)
-
-        return TestClient(app)
+        return served(build_router(world.board), lambda: self.who)
 
     def test_the_board_can_be_read_acknowledged_and_shelved(self, client):
         (alarm,) = client.get("/api/v1/alarms?open=true").json()["items"]

@@ -6,8 +6,6 @@ import time
 
 import paho.mqtt.client as mqtt
 import pytest
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from processes import Child, free_port, wait_until
@@ -296,19 +294,9 @@ def test_a_wish_reaches_the_gateway_over_a_real_broker_and_its_answer_comes_back
 
 class TestRoutes:
     @pytest.fixture
-    def client(self, world):
-        app = FastAPI()
-        problems.install(app)
-        app.include_router(build_router(world.steering))
+    def client(self, world, served):
         self.who = Who("li", "Li", frozenset({Grant(Role.OPERATOR, "500108")}))
-
-        @app.middleware("http")
-        async def somebody(request, call_next):
-            if self.who is not None:
-                request.state.who = self.who
-            return await call_next(request)
-
-        return TestClient(app)
+        return served(build_router(world.steering), lambda: self.who)
 
     def test_a_command_is_asked_for_and_followed(self, client):
         wish = {"target": "aerator1", "operation": "set", "value": 1, "reason": "low oxygen"}
