@@ -119,16 +119,15 @@ class _Nets:
     last_bias: Float
 
     def chances(self, x: Float) -> Float:
-        """The nets' mean probability (N, K) for standardised rows (N, F): where they quarrel, it doubts."""
+        """The nets' mean probability (K, N) for standardised columns (F, N): where they quarrel, it doubts."""
         count, inputs, hidden = self.first.shape
-        wide = np.ascontiguousarray(self.first.transpose(1, 0, 2)).reshape(inputs, -1)
-        total = np.empty((x.shape[0], self.last.shape[2]), np.float32)
-        for begin in range(0, x.shape[0], ROWS):
-            inner = x[begin : begin + ROWS] @ wide
-            bend(inner, self.first_bias.ravel())
-            scores = np.matmul(inner.reshape(-1, count, hidden).transpose(1, 0, 2), self.last)
-            less_best(scores, self.last_bias[:, 0])
-            mean_share(np.exp(scores, out=scores), total[begin : begin + ROWS])
+        wide = self.first.transpose(0, 2, 1).reshape(count * hidden, inputs)
+        inner = wide @ x
+        bend(inner, self.first_bias.ravel())
+        scores = self.last.transpose(0, 2, 1) @ inner.reshape(count, hidden, -1)
+        less_best(scores, self.last_bias[:, 0])
+        total = np.empty(scores.shape[1:], np.float32)
+        mean_share(np.exp(scores, out=scores), total)
         return total
 
 
@@ -157,14 +156,15 @@ def _fit(x: Float, target: NDArray[np.int64], classes: int, recipe: Recipe, seed
     return _Nets(*weights)
 
 
-def _blended(x: Float, nets: _Nets, trees: Trees, together: Float) -> Float:
-    """Log-probability (N, C) of nets, or of nets and trees with equal say; ``x`` standardised, NaN = unseen.
+def _blended(filled: Float, unseen: Float, nets: _Nets, trees: Trees, together: Float) -> Float:
+    """Log-probability (C, N) of nets, or of nets and trees with equal say, for standardised columns (F, N).
 
-    ``together`` (K, C), 0 or 1, adds the kinds of a look up.
+    What is missing is 0 in ``filled`` and ``UNSEEN`` in ``unseen``; ``together`` (K, C), 0 or 1, adds the kinds of a
+    look up.
     """
-    scores = np.log(np.maximum(nets.chances(np.nan_to_num(x, nan=0.0)) @ together, np.float32(1e-6)))
+    scores = np.log(np.maximum(together.T @ nets.chances(filled), np.float32(1e-6)))
     if trees.roots.size:
-        scores = np.float32(0.5) * (scores + trees.scores(np.nan_to_num(x, nan=UNSEEN)))
+        scores = np.float32(0.5) * (scores + trees.scores(unseen))
     answer: Float = scores
     return answer
 
@@ -219,13 +219,24 @@ class Trained:
         return f"blocks-t{self.temperature:.2f}-n{self.half_looks:g}"
 
     def log_odds(self, features: Float, clear: NDArray[np.integer]) -> Float:
-        """Calibrated log P(look | evidence) - log P(look) of the known looks: float32 (N, C)."""
-        x = np.empty(features.shape, np.float32)
-        standardise(features, self.centre, np.reciprocal(self.spread), CLIP, x)
-        seen = _blended(x, self.nets, self.trees, together_of(self.kinds))
-        scores = np.maximum(seen - np.log(self.prior), FLOOR)
+        """Calibrated log P(look | evidence) - log P(look) of the known looks: float32 (N, C), ``features`` (N, F)."""
+        return self._log_odds(np.ascontiguousarray(features.T), clear).T
+
+    def _log_odds(self, features: Float, clear: NDArray[np.integer]) -> Float:
+        """The same with one column a pixel-year: (F, N) -> (C, N), so many at a time as the cache holds."""
+        count, rows = features.shape
+        out = np.empty((len(self.known), rows), np.float32)
+        seen = np.empty((2, count, min(ROWS, rows)), np.float32)
+        share, together = np.log(self.prior)[:, None], together_of(self.kinds)
+        by = np.reciprocal(self.spread)
+        for begin in range(0, rows, ROWS):
+            cut = slice(begin, min(begin + ROWS, rows))
+            if cut.stop - begin < seen.shape[2]:
+                seen = np.empty((2, count, cut.stop - begin), np.float32)
+            standardise(features[:, cut], self.centre, by, CLIP, (0.0, UNSEEN), seen)
+            out[:, cut] = _blended(seen[0], seen[1], self.nets, self.trees, together) - share
         voice = clear / (clear + self.half_looks) if self.half_looks else np.ones(clear.shape)
-        answer: Float = (scores * (voice / self.temperature)[:, None]).astype(np.float32)
+        answer: Float = np.maximum(out, FLOOR) * (voice / self.temperature).astype(np.float32)
         return answer
 
     def loglik(self, evidence: Evidence) -> Float:
@@ -233,13 +244,12 @@ class Trained:
         if evidence.names != self.names:
             raise LandError("missing_band", f"model {self.id} needs layers {', '.join(self.layers)}")
         count, years, pixels = evidence.values.shape
-        flat = np.ascontiguousarray(evidence.values.reshape(count, years * pixels).T)
-        scores = self.log_odds(flat, evidence.all_looks.ravel())
-        out = np.full((len(LOOKS), years * pixels), np.float32(0))
-        out[:] = scores.min(axis=1) - np.float32(1)
-        out[list(self.known)] = scores.T
-        shaped: Float = out.reshape(len(LOOKS), years, pixels).transpose(1, 0, 2)
-        return np.where(evidence.heard[:, None, :], shaped, np.float32(0))
+        scores = self._log_odds(evidence.values.reshape(count, -1), evidence.all_looks.ravel())
+        out = np.empty((years, len(LOOKS), pixels), np.float32)
+        out[:] = (scores.min(axis=0) - np.float32(1)).reshape(years, 1, pixels)
+        out[:, list(self.known)] = scores.reshape(-1, years, pixels).transpose(1, 0, 2)
+        out *= evidence.heard[:, None, :]
+        return out
 
     def save(self, path: Path) -> None:
         """Write as npz."""
@@ -252,18 +262,12 @@ class Trained:
             first_bias=self.nets.first_bias,
             last=self.nets.last,
             last_bias=self.nets.last_bias,
-            feature=self.trees.feature,
-            left=self.trees.left,
-            right=self.trees.right,
-            splits=self.trees.splits,
-            leaves=self.trees.leaves,
-            roots=self.trees.roots,
-            shares=np.array(self.trees.shares),
             centre=self.centre,
             spread=self.spread,
             prior=self.prior,
             numbers=np.array([self.temperature, self.half_looks]),
             origin=np.array(self.origin),
+            **self.trees.flat(),  # type: ignore[arg-type]
         )
 
     @staticmethod
@@ -278,15 +282,7 @@ class Trained:
                     names=tuple(held["names"].tolist()),
                     kinds=tuple(held["kinds"].tolist()),
                     nets=_Nets(held["first"], held["first_bias"], held["last"], held["last_bias"]),
-                    trees=Trees(
-                        held["feature"],
-                        held["left"],
-                        held["right"],
-                        held["splits"],
-                        held["leaves"],
-                        held["roots"],
-                        "shares" in held and bool(held["shares"]),
-                    ),
+                    trees=Trees.of_flat(held, len(held["names"])),
                     centre=held["centre"],
                     spread=held["spread"],
                     prior=held["prior"],
@@ -294,7 +290,7 @@ class Trained:
                     half_looks=float(held["numbers"][1]),
                     origin=str(held["origin"]),
                 )
-        except (OSError, ValueError, KeyError) as why:
+        except (OSError, ValueError, KeyError, IndexError) as why:
             raise LandError("bad_model", f"{path.name}: not a model ({str(why)[:80]})") from why
 
 

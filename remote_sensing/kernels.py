@@ -13,8 +13,13 @@ Dates are taken ``STEP`` at a time, so that a sum is loaded and stored once for 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 FAST = {"reassoc", "contract", "arcp", "nsz"}
@@ -562,173 +567,258 @@ COUNTERS = 6 + BINS
 """Int16 numbers a monitored pixel carries: looks, cycles, soil, flooded, cycle state, last value, histogram."""
 
 
-SMALL = 63
-"""Nodes up to which a tree is worked out for all pixels of a block at once instead of walked pixel by pixel."""
+BLOCK = 64
+"""Columns that go through a tree side by side, a bit each in one word: LLVM cuts them into what the machine has.
 
-Nodes = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
+Four vectors of AVX-512: while one waits for memory the others go on (measured: 3 x).
+"""
+SMALL = 255
+"""Nodes up to which a tree counts as small."""
+NODE_BITS = 20
+"""Of the lower half of a node: these bits the place of its first child within the tree, the others its feature."""
 
-
-@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _only_class(leaves: F32, begin: int, end: int) -> int:
-    """The one class that the leaves of a tree speak of; -1 where there are several."""
-    found = -2
-    for c in range(leaves.shape[1]):
-        for node in range(begin, end):
-            if leaves[node, c] != _ZERO:
-                found = c if found in (-2, c) else -1
-    return max(found, -1) if found != -2 else 0  # noqa: PLR2004 - none at all: any class will do
+Nodes = NDArray[np.uint64]
+_lowered: Any = intrinsic  # typed as what it is called with inside numba, not as what kernels call
+_building: Any = cgutils
 
 
-@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _work_out(turned: F32, nodes: Nodes, splits: F32, values: F32, begin: int, held: F32) -> None:
-    """A small tree from its leaves up: row 0 of ``held`` becomes the value every lane ends at. Children come later."""
-    feature, left, right = nodes
-    if values.shape[0] == 1:
-        for n in range(LANES):
-            held[n] = values[0]
-    for place in range(values.shape[0] - 1, -1, -1):
-        node = begin + place
-        if feature[node] < 0:
-            continue
-        row = held[place * ROW : place * ROW + LANES]
-        looked = turned[feature[node] * ROW : feature[node] * ROW + LANES]
-        low, high, split = left[node] - begin, right[node] - begin, splits[node]
-        low_value, high_value = values[low], values[high]
-        low_ends, high_ends = feature[left[node]] < 0, feature[right[node]] < 0
-        under, over = held[low * ROW : low * ROW + LANES], held[high * ROW : high * ROW + LANES]
-        if low_ends and high_ends:
-            for n in range(LANES):
-                row[n] = low_value if looked[n] <= split else high_value
-        elif low_ends:
-            for n in range(LANES):
-                one = over[n]  # loaded first: a load inside a branch would cost the SIMD
-                row[n] = low_value if looked[n] <= split else one
-        elif high_ends:
-            for n in range(LANES):
-                one = under[n]
-                row[n] = one if looked[n] <= split else high_value
-        else:
-            for n in range(LANES):
-                one, other = under[n], over[n]
-                row[n] = one if looked[n] <= split else other
+class _Vectors:
+    """What numba cannot say: ``BLOCK`` numbers at once, and gathers that nothing stored in between can disturb.
 
-
-@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _walk(turned: F32, nodes: Nodes, splits: F32, root: int, width: int, ends: NDArray[np.int64]) -> None:
-    """A large tree pixel by pixel: the leaf every lane ends at."""
-    feature, left, right = nodes
-    for n in range(width):
-        node = root
-        while feature[node] >= 0:
-            node = left[node] if turned[feature[node] * ROW + n] <= splits[node] else right[node]
-        ends[n] = node
-
-
-@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def forest_shares(x: F32, nodes: Nodes, splits: F32, leaves: F32, roots: NDArray[np.int32]) -> F32:
-    """Mean over the trees of what the leaf of each row of ``x`` (N, F) says: float32 (N, C).
-
-    ``nodes``: feature (-1 = leaf), left and right child of every node, trees one after the other, children behind
-    their parents, as scikit-learn numbers them; ``splits`` threshold: left if x <= it; ``leaves`` (nodes, C) shares,
-    or scores of boosted trees; ``roots`` (trees,). No NaN in ``x``.
+    A loop that stores where each column stands and loads the node it stands at may overwrite its own tree as far as
+    LLVM can tell, and is therefore never made of vectors; here the places stay in registers.
     """
-    feature = nodes[0]
-    count, classes = x.shape[0], leaves.shape[1]
-    trees = roots.shape[0]
-    out = np.zeros((count, classes), np.float32)
-    ends = np.append(roots[1:], np.int32(feature.shape[0]))
-    only = np.empty(trees, np.int64)
-    for tree in range(trees):
-        only[tree] = _only_class(leaves, roots[tree], ends[tree])
-    turned = np.zeros(x.shape[1] * ROW, np.float32)
-    held = np.zeros(SMALL * ROW, np.float32)
-    acc = np.zeros(classes * ROW, np.float32)
-    values = np.zeros(SMALL, np.float32)
-    reached = np.zeros(LANES, np.int64)
-    for first in range(0, count, LANES):
-        width = min(LANES, count - first)
-        acc[:] = _ZERO
-        for f in range(x.shape[1]):
-            row = turned[f * ROW : f * ROW + LANES]
-            for n in range(width):
-                row[n] = x[first + n, f]
+
+    word, pair, real = ir.IntType(32), ir.IntType(64), ir.FloatType()
+    words, pairs, reals, bits = (ir.VectorType(kind, BLOCK) for kind in (word, pair, real, ir.IntType(1)))
+
+    def __init__(self, context: Any, builder: Any, signature: Any, args: Any) -> None:
+        self.builder = builder
+        arrays = [
+            context.make_array(kind)(context, builder, array) for kind, array in zip(signature.args, args, strict=True)
+        ]
+        self.data, self.sizes = [array.data for array in arrays], [array.nitems for array in arrays]
+
+    def same(self, value: Any, kind: Any) -> Any:
+        """One number in every lane."""
+        if not isinstance(value, ir.Value):
+            return ir.Constant(kind, [value] * BLOCK)
+        none = ir.Constant(kind, ir.Undefined)
+        held = self.builder.insert_element(none, value, self.word(0))
+        return self.builder.shuffle_vector(held, none, ir.Constant(self.words, [0] * BLOCK))
+
+    def gather(self, kind: Any, base: Any, places: Any) -> Any:
+        """``base[places]`` lane by lane."""
+        spots = self.builder.gep(base, [places], source_etype=kind.element)
+        spots.type = ir.VectorType(base.type, BLOCK)
+        name = f"llvm.masked.gather.v{BLOCK}{'f32' if kind is self.reals else 'i64'}.v{BLOCK}p0"
+        known = ir.FunctionType(kind, [spots.type, self.bits, kind])
+        function = _building.get_or_insert_function(self.builder.module, known, name)
+        return self.builder.call(function, [spots, self.same(1, self.bits), ir.Constant(kind, ir.Undefined)])
+
+    def row(self, base: Any, number: Any, kind: Any) -> Any:
+        """Where row ``number`` of rows of ``BLOCK`` begins."""
+        begins = self.builder.gep(base, [self.builder.mul(number, self.pair(BLOCK))], source_etype=kind.element)
+        return self.builder.bitcast(begins, kind.as_pointer())
+
+    def upper(self, node: Any) -> Any:
+        """The number whose bits are the upper half of a node."""
+        return self.builder.bitcast(self.builder.trunc(self.builder.lshr(node, self.pair(32)), self.word), self.real)
+
+    def part(self, node: Any, shift: int, bits: int) -> Any:
+        """Some bits of a node."""
+        return self.builder.and_(self.builder.lshr(node, self.pair(shift)), self.pair((1 << bits) - 1))
+
+
+@_lowered  # type: ignore[untyped-decorator]
+def _descend(_: Any, nodes: Any, x: Any, ends: Any) -> Any:
+    """``BLOCK`` columns down one tree: ``ends`` becomes the place of the leaf each comes to.
+
+    ``nodes`` uint64: threshold's bits above, then feature and first child (see ``NODE_BITS``); the second child
+    follows the first, and a leaf is its own child behind a threshold that nothing exceeds. ``x``: the features of the
+    block, ``BLOCK`` numbers each.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        v = _Vectors(context, builder, signature, args)
+        lanes = ir.Constant(v.words, list(range(BLOCK)))
+        before, down, done = builder.block, builder.append_basic_block(), builder.append_basic_block()
+        builder.branch(down)
+        builder.position_at_end(down)
+        place = builder.phi(v.words)
+        node = v.gather(v.pairs, v.data[0], place)
+        word = builder.trunc(node, v.words)
+        split = builder.bitcast(builder.trunc(builder.lshr(node, v.same(32, v.pairs)), v.words), v.reals)
+        row = builder.mul(builder.lshr(word, v.same(NODE_BITS, v.words)), v.same(BLOCK, v.words))
+        over = builder.fcmp_ordered(">", v.gather(v.reals, v.data[1], builder.add(row, lanes)), split)
+        first = builder.and_(word, v.same((1 << NODE_BITS) - 1, v.words))
+        to = builder.add(first, builder.zext(over, v.words))
+        place.add_incoming(v.same(0, v.words), before)
+        place.add_incoming(to, down)
+        moved = builder.bitcast(builder.icmp_unsigned("!=", to, place), v.pair)
+        builder.cbranch(builder.icmp_unsigned("!=", moved, v.pair(0)), down, done)
+        builder.position_at_end(done)
+        builder.store(to, v.row(v.data[2], v.pair(0), v.words), align=4)
+        return context.get_dummy_value()
+
+    return types.void(nodes, x, ends), generate
+
+
+@_lowered  # type: ignore[untyped-decorator]
+def _sift(_: Any, nodes: Any, leaves: Any, x: Any, total: Any) -> Any:
+    """``BLOCK`` columns, a bit each, through one small tree: what its leaves say is added to ``total``.
+
+    ``nodes`` uint64, parents first, without the leaves: threshold's bits, 16 bits feature, 8 bits place in the tree,
+    8 bits place of the first child. ``leaves`` uint64: the bits of what it says, its place. ``x`` as for ``_descend``.
+    Every split is asked of every column, which costs less than finding out which are needed; only bits go to memory.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        v = _Vectors(context, builder, signature, args)
+        spots = _building.alloca_once(builder, v.pair, size=SMALL + 1)
+        builder.store(v.pair((1 << BLOCK) - 1), spots)
+        with _building.for_range(builder, v.sizes[0]) as loop:
+            node = builder.load(builder.gep(v.data[0], [loop.index]))
+            looked = builder.load(v.row(v.data[2], v.part(node, 16, 16), v.reals), align=4)
+            over = builder.bitcast(builder.fcmp_ordered(">", looked, v.same(v.upper(node), v.reals)), v.pair)
+            here, first = builder.load(builder.gep(spots, [v.part(node, 8, 8)])), v.part(node, 0, 8)
+            builder.store(builder.and_(here, builder.not_(over)), builder.gep(spots, [first]))
+            builder.store(builder.and_(here, over), builder.gep(spots, [builder.add(first, v.pair(1))]))
+        sums = v.row(v.data[3], v.pair(0), v.reals)
+        held = _building.alloca_once_value(builder, builder.load(sums, align=4))
+        with _building.for_range(builder, v.sizes[1]) as loop:
+            leaf = builder.load(builder.gep(v.data[1], [loop.index]))
+            here = builder.bitcast(builder.load(builder.gep(spots, [v.part(leaf, 0, 8)])), v.bits)
+            added = builder.select(here, v.same(v.upper(leaf), v.reals), v.same(0.0, v.reals))
+            builder.store(builder.fadd(builder.load(held), added), held)
+        builder.store(builder.load(held), sums, align=4)
+        return context.get_dummy_value()
+
+    return types.void(nodes, leaves, x, total), generate
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _lay_ready(x: F32, first: int, width: int, block: F32) -> None:
+    """Columns ``first``.. of ``x`` (F, N) as rows of ``BLOCK``."""
+    for f in range(x.shape[0]):
+        row, to = x[f, first : first + width], block[f * BLOCK : (f + 1) * BLOCK]
+        for n in range(width):
+            to[n] = row[n]
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def walked(x: F32, nodes: Nodes, leaves: F32, roots: NDArray[np.int64]) -> F32:
+    """What trees of any size say of every column of ``x`` (F, N), added up: float32 (C, N).
+
+    ``nodes`` see ``_descend``, tree after tree; ``leaves`` (nodes, C) what a leaf says; ``roots`` (trees + 1,) where
+    each tree begins and the last ends. No NaN in ``x``.
+    """
+    classes = leaves.shape[1]
+    out = np.zeros((classes, x.shape[1]), np.float32)
+    block = np.zeros(x.shape[0] * BLOCK, np.float32)
+    ends = np.zeros(BLOCK, np.uint32)
+    for first in range(0, x.shape[1], BLOCK):
+        width = min(BLOCK, x.shape[1] - first)
+        _lay_ready(x, first, width, block)
+        for tree in range(roots.shape[0] - 1):
+            _descend(nodes[roots[tree] : roots[tree + 1]], block, ends)
+            said = leaves[roots[tree] : roots[tree + 1]]
+            for c in range(classes):
+                row = out[c, first : first + width]
+                for n in range(width):
+                    row[n] += said[ends[n], np.uint32(c)]
+    return out
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def sifted(x: F32, nodes: Nodes, leaves: Nodes, starts: NDArray[np.int64], about: NDArray[np.int64]) -> F32:
+    """What small trees, each about one class, say of every column of ``x`` (F, N), added up: float32 (C, N).
+
+    ``nodes`` and ``leaves`` see ``_sift``, tree after tree; ``starts`` (2, trees + 1) where each tree's begin;
+    ``about`` (trees + 1,) the class of each tree, then how many classes there are. No NaN in ``x``.
+    """
+    trees, classes = about.shape[0] - 1, about[-1]
+    out = np.zeros((classes, x.shape[1]), np.float32)
+    block = np.zeros(x.shape[0] * BLOCK, np.float32)
+    total = np.zeros(classes * BLOCK, np.float32)
+    for first in range(0, x.shape[1], BLOCK):
+        width = min(BLOCK, x.shape[1] - first)
+        _lay_ready(x, first, width, block)
+        total[:] = _ZERO
         for tree in range(trees):
-            begin, size = roots[tree], ends[tree] - roots[tree]
-            if size <= SMALL:
-                for place in range(size):
-                    values[place] = leaves[begin + place, only[tree]] if only[tree] >= 0 else np.float32(place)
-                _work_out(turned, nodes, splits, values[:size], begin, held)
-                if only[tree] < 0:
-                    for n in range(width):
-                        reached[n] = begin + int(held[n])
-            else:
-                _walk(turned, nodes, splits, begin, width, reached)
-            if size <= SMALL and only[tree] >= 0:
-                row = acc[only[tree] * ROW : only[tree] * ROW + LANES]
-                for n in range(LANES):
-                    row[n] += held[n]
-            else:
-                for c in range(classes):
-                    row = acc[c * ROW : c * ROW + LANES]
-                    for n in range(width):
-                        row[n] += leaves[reached[n], c]
+            some = nodes[starts[0, tree] : starts[0, tree + 1]]
+            ends = leaves[starts[1, tree] : starts[1, tree + 1]]
+            _sift(some, ends, block, total[about[tree] * BLOCK :])
         for c in range(classes):
+            row, come = out[c, first : first + width], total[c * BLOCK :]
             for n in range(width):
-                out[first + n, c] = acc[c * ROW + n] / np.float32(max(trees, 1))
+                row[n] = come[n]
     return out
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def bend(hidden: F32, bias: F32) -> None:
-    """max(hidden + bias, 0) in place; ``hidden`` (N, H), ``bias`` (H,)."""
-    for n in range(hidden.shape[0]):
-        row = hidden[n]
-        for h in range(row.shape[0]):
-            value = row[h] + bias[h]
-            row[h] = value if value > _ZERO else _ZERO  # noqa: FURB136 - max() breaks the SIMD
+    """max(hidden + bias, 0) in place; ``hidden`` (H, N), ``bias`` (H,)."""
+    for h in range(hidden.shape[0]):
+        row, add = hidden[h], bias[h]
+        for n in range(row.shape[0]):
+            value = row[n] + add
+            row[n] = value if value > _ZERO else _ZERO  # noqa: FURB136 - max() breaks the SIMD
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def less_best(scores: F32, bias: F32) -> None:
-    """Scores + bias, less the best of its row, in place: what exp can take. ``scores`` (E, N, C), ``bias`` (E, C)."""
+    """Scores (E, C, N) + bias (E, C), less the best of their column, in place: what exp can take."""
+    best = np.empty(scores.shape[2], np.float32)
     for net in range(scores.shape[0]):
-        for n in range(scores.shape[1]):
-            row = scores[net, n]
-            best = row[0] + bias[net, 0]
-            for c in range(row.shape[0]):
-                row[c] += bias[net, c]
-                best = row[c] if row[c] > best else best  # noqa: FURB136 - max() breaks the SIMD
-            for c in range(row.shape[0]):
-                row[c] -= best
+        for c in range(scores.shape[1]):
+            row, add = scores[net, c], bias[net, c]
+            for n in range(best.shape[0]):
+                value = row[n] + add
+                row[n] = value
+                best[n] = value if (c == 0) | (value > best[n]) else best[n]
+        for c in range(scores.shape[1]):
+            row = scores[net, c]
+            for n in range(best.shape[0]):
+                row[n] -= best[n]
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def mean_share(weights: F32, out: F32) -> None:
-    """Mean over the first axis of weights (E, N, C) divided by their row's sum -> ``out`` (N, C)."""
-    nets = np.float32(weights.shape[0])
-    for n in range(out.shape[0]):
-        to = out[n]
-        to[:] = _ZERO
-        for net in range(weights.shape[0]):
-            row = weights[net, n]
-            total = _ZERO
-            for c in range(row.shape[0]):
-                total += row[c]
-            by = _ONE / (total * nets)
-            for c in range(row.shape[0]):
-                to[c] += row[c] * by
+    """Mean over the first axis of weights (E, C, N) divided by their column's sum -> ``out`` (C, N)."""
+    by = np.empty(weights.shape[2], np.float32)
+    out[:] = _ZERO
+    for net in range(weights.shape[0]):
+        by[:] = _ZERO
+        for c in range(weights.shape[1]):
+            row = weights[net, c]
+            for n in range(by.shape[0]):
+                by[n] += row[n]
+        for n in range(by.shape[0]):
+            by[n] = _ONE / (by[n] * np.float32(weights.shape[0]))
+        for c in range(weights.shape[1]):
+            row, to = weights[net, c], out[c]
+            for n in range(by.shape[0]):
+                to[n] += row[n] * by[n]
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def standardise(features: F32, centre: F32, by: F32, clip: float, out: F32) -> None:
-    """(features - centre) * by, cut to +-clip; NaN stays NaN. ``features`` and ``out`` (N, F); the rest (F,)."""
-    most = np.float32(clip)
-    for n in range(features.shape[0]):
-        row, to = features[n], out[n]
-        for f in range(row.shape[0]):
-            value = (row[f] - centre[f]) * by[f]
+def standardise(features: F32, centre: F32, by: F32, clip: float, unseen: tuple[float, float], out: F32) -> None:
+    """(features - centre) * by, cut to +-clip, twice: NaN as the first and as the second of ``unseen``.
+
+    ``features`` (F, N), ``out`` (2, F, N), ``centre`` and ``by`` (F,).
+    """
+    most, first, second = np.float32(clip), np.float32(unseen[0]), np.float32(unseen[1])
+    for f in range(features.shape[0]):
+        row, one, other = features[f], out[0, f], out[1, f]
+        middle, times = centre[f], by[f]
+        for n in range(row.shape[0]):
+            value = (row[n] - middle) * times
             value = most if value > most else value  # noqa: FURB136 - NaN stays NaN
-            to[f] = -most if value < -most else value  # noqa: FURB136 - as above
+            value = -most if value < -most else value  # noqa: FURB136 - as above
+            known = value == value  # noqa: PLR0124 - NaN test
+            one[n] = value if known else first
+            other[n] = value if known else second
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)

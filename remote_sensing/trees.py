@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
+from typing_extensions import override
 
-from remote_sensing.cubes import Float
-from remote_sensing.kernels import forest_shares
+from remote_sensing.cubes import Float, LandError
+from remote_sensing.kernels import NODE_BITS, SMALL, sifted, walked
+
+Children = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]
 
 UNSEEN = -6.0
 """What a tree is told where nothing was seen: outside all that can be seen."""
@@ -22,17 +29,17 @@ in seventy, the average precision was 0.57 with them.
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Trees:
-    """Trees as flat arrays, see ``kernels.forest_shares``; no trees at all is possible too.
+    """Trees as flat arrays, one after the other; no trees at all is possible too.
 
-    ``leaves`` (nodes, C): what a leaf adds to the score of each look, or, with ``shares``, how often each look came
-    to lie there.
+    ``feature`` of every node (nodes,), -1 where it is a leaf; ``below``: its first child, the second follows it, both
+    behind their parent; ``splits``: to the first child if x <= it; ``leaves`` (nodes, C): what a leaf adds to the
+    score of each look, or, with ``shares``, how often each look came to lie there; ``roots`` (trees,).
     """
 
     feature: NDArray[np.int32]
-    left: NDArray[np.int32]
-    right: NDArray[np.int32]
+    below: NDArray[np.int32]
     splits: Float
     leaves: Float
     roots: NDArray[np.int32]
@@ -42,15 +49,137 @@ class Trees:
     def none(classes: int) -> Trees:
         """No trees, of so many looks."""
         empty = np.zeros(0, np.int32)
-        return Trees(empty, empty, empty, np.zeros(0, np.float32), np.zeros((0, classes), np.float32), empty)
+        return Trees(empty, empty, np.zeros(0, np.float32), np.zeros((0, classes), np.float32), empty)
+
+    def flat(self) -> dict[str, NDArray[Any]]:
+        """What ``of_flat`` takes: the arrays as they go into a file, with both children of every node named."""
+        return {
+            "feature": self.feature,
+            "left": self.below,
+            "right": self.below + np.int32(1),
+            "splits": self.splits,
+            "leaves": self.leaves,
+            "roots": self.roots,
+            "shares": np.array(self.shares),
+        }
+
+    @staticmethod
+    def of_flat(held: Mapping[str, NDArray[Any]], features: int) -> Trees:
+        """Trees over so many features from the arrays of a file; ``ValueError`` where they are not trees."""
+        feature, roots, leaves = held["feature"], held["roots"], held["leaves"]
+        if not roots.size:
+            return Trees.none(leaves.shape[1])
+        if feature.max() >= features:
+            raise ValueError(f"a tree asks for number {feature.max()} of {features}")
+        cuts = itertools.pairwise(np.append(roots, feature.size))
+        grown = [
+            ((feature[a:b], held["left"][a:b] - a, held["right"][a:b] - a), held["splits"][a:b], leaves[a:b])
+            for a, b in cuts
+        ]
+        return laid_out(grown, shares="shares" in held and bool(held["shares"]))
+
+    @override
+    def __getstate__(self) -> dict[str, Any]:
+        """The trees alone travel, and name a finished tile: not what was laid ready of them."""
+        return {part.name: getattr(self, part.name) for part in fields(self)}
 
     def scores(self, x: Float) -> Float:
-        """Log-probability (N, C) of looks for rows (N, F), not under log of ``LEAST_SHARE``."""
-        mean = forest_shares(x, (self.feature, self.left, self.right), self.splits, self.leaves, self.roots)
+        """Log-probability (C, N) of looks for columns (F, N), not under log of ``LEAST_SHARE``."""
+        total = sifted(x, *self.for_sifting) if self.for_sifting else walked(x, *self.for_walking)
         if self.shares:
-            return np.log(np.maximum(mean, np.float32(LEAST_SHARE)))
-        answer: Float = np.maximum(log_softmax(mean * np.float32(self.roots.size)), np.float32(np.log(LEAST_SHARE)))
+            total = np.maximum(total / np.float32(self.roots.size), np.float32(LEAST_SHARE))
+            answer: Float = np.log(total)
+        else:
+            answer = np.maximum(log_softmax(total, axis=0), np.float32(np.log(LEAST_SHARE)))
         return answer
+
+    @cached_property
+    def for_walking(self) -> tuple[NDArray[np.uint64], Float, NDArray[np.int64]]:
+        """What ``kernels.walked`` takes."""
+        below = np.where(self.feature >= 0, self._placed(self.below), self._places)
+        return self._words(np.arange(below.size), NODE_BITS, below), self.leaves, self._ends
+
+    @cached_property
+    def for_sifting(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]] | None:
+        """What ``kernels.sifted`` takes; None where a tree is large or speaks of several looks."""
+        sizes = np.diff(self._ends)
+        speaks = np.logical_or.reduceat(self.leaves != 0, self.roots)
+        if sizes.max() > SMALL or (speaks.sum(axis=1) > 1).any():
+            return None
+        about, tree = speaks.argmax(axis=1), np.repeat(np.arange(sizes.size), sizes)
+        inner, ends = np.flatnonzero(self.feature >= 0), np.flatnonzero(self.feature < 0)
+        nodes = self._words(inner, 16, (self._places[inner] << 8) | self._placed(self.below)[inner])
+        says = self.leaves[ends, about[tree[ends]]].view(np.uint32).astype(np.uint64)
+        leaves = (says << np.uint64(32)) | self._places[ends].astype(np.uint64)
+        starts = np.stack([np.searchsorted(tree[kind], np.arange(sizes.size + 1)) for kind in (inner, ends)])
+        return nodes, leaves, starts, np.append(about, self.leaves.shape[1])
+
+    @property
+    def _ends(self) -> NDArray[np.int64]:
+        """Where each tree begins and the last ends (trees + 1,)."""
+        return np.append(self.roots, self.feature.size).astype(np.int64)
+
+    @property
+    def _places(self) -> NDArray[np.int64]:
+        """Place of every node in its tree."""
+        return self._placed(np.arange(self.feature.size))
+
+    def _placed(self, nodes: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Numbers (nodes,) counted from the root of each node's tree."""
+        return nodes.astype(np.int64) - np.repeat(self._ends[:-1], np.diff(self._ends))
+
+    def _words(self, nodes: NDArray[np.int64], bits: int, below: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Nodes as the kernels take them: the threshold's bits, the feature, and ``bits`` of what is below."""
+        inner = self.feature[nodes] >= 0
+        splits = np.where(inner, self.splits[nodes], np.float32(np.inf)).astype(np.float32).view(np.uint32)
+        feature = np.where(inner, self.feature[nodes], 0).astype(np.uint64)
+        words: NDArray[np.uint64] = splits.astype(np.uint64) << np.uint64(32)
+        words |= (feature << np.uint64(bits)) | below.astype(np.uint64)
+        return words
+
+
+def laid_out(grown: Sequence[tuple[Children, Float, Float]], *, shares: bool) -> Trees:
+    """Trees of scikit-learn, each ((feature, left, right), splits, leaves (nodes, C)), as ``Trees``.
+
+    What two leaves of one parent both say, the parent says itself: kinds of one look are told apart by thousands of
+    nodes that end in the same answer.
+    """
+    made = [_breadth_first(*one) for one in grown]
+    sizes = [splits.size for _, _, splits, _ in made]
+    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
+    feature, below, splits, leaves = (np.concatenate(part) for part in zip(*made, strict=True))
+    if max(sizes) >= 1 << NODE_BITS or feature.max() >= 1 << (32 - NODE_BITS):
+        raise LandError("too_many_labels", f"a tree of {max(sizes)} nodes: give fewer labels, or draw fewer skies")
+    return Trees(feature, below + np.repeat(roots, sizes), splits, leaves, roots, shares)
+
+
+def _breadth_first(children: Children, splits: Float, leaves: Float) -> tuple[NDArray[np.int32], ...]:
+    feature, left, right = children
+    inner, said = feature >= 0, leaves.copy()
+    place = np.arange(feature.size)
+    if (inner & ((left <= place) | (right <= place))).any():
+        raise ValueError("a node lies before its parent")
+    left, right = np.where(inner, left, place), np.where(inner, right, place)
+    while True:
+        same = np.flatnonzero(inner & ~inner[left] & ~inner[right])
+        same = same[(said[left[same]] == said[right[same]]).all(axis=1)]
+        if not same.size:
+            break
+        inner[same], said[same] = False, said[left[same]]
+    order, level = [np.zeros(1, np.int64)], np.zeros(1, np.int64)
+    while level.size:
+        parents = level[inner[level]]
+        level = np.stack([left[parents], right[parents]], axis=1).ravel().astype(np.int64)
+        order.append(level)
+    nodes = np.concatenate(order)
+    kept = inner[nodes]
+    below = np.where(kept, 2 * np.cumsum(kept) - 1, 0)
+    return (
+        np.where(kept, feature[nodes], -1).astype(np.int32),
+        below.astype(np.int32),
+        splits[nodes].astype(np.float32),
+        np.where(kept[:, None], 0, said[nodes]).astype(np.float32),
+    )
 
 
 def by_kinds(x: Float, looks: NDArray[np.int64], kinds: NDArray[np.int64], trees: int, seed: int) -> Trees:
@@ -61,24 +190,12 @@ def by_kinds(x: Float, looks: NDArray[np.int64], kinds: NDArray[np.int64], trees
     _, first, target = np.unique(kinds, return_index=True, return_inverse=True)
     together = together_of(tuple(int(look) for look in looks[first]))
     forest = ExtraTreesClassifier(trees, min_samples_leaf=2, max_features=0.3, random_state=seed, n_jobs=1)
-    grown = [one.tree_ for one in forest.fit(x, target).estimators_]
-    sizes = [tree.node_count for tree in grown]
-    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
-    start = np.repeat(roots, sizes)
-    held = np.concatenate([tree.value[:, 0, :] for tree in grown]) @ together
-    left, right, feature, splits = (
-        np.concatenate([getattr(tree, name) for tree in grown])
-        for name in ("children_left", "children_right", "feature", "threshold")
-    )
-    return Trees(
-        np.where(left < 0, -1, feature).astype(np.int32),
-        (left + start).astype(np.int32),
-        (right + start).astype(np.int32),
-        splits.astype(np.float32),
-        (held / held.sum(axis=1, keepdims=True)).astype(np.float32),
-        roots,
-        shares=True,
-    )
+    grown = []
+    for tree in (one.tree_ for one in forest.fit(x, target).estimators_):
+        held = tree.value[:, 0, :] @ together
+        children = (np.where(tree.children_left < 0, -1, tree.feature), tree.children_left, tree.children_right)
+        grown.append((children, tree.threshold, held / held.sum(axis=1, keepdims=True)))
+    return laid_out(grown, shares=True)
 
 
 def boosted(x: Float, looks: NDArray[np.int64], plan: tuple[int, float, int], seed: int) -> Trees:
@@ -101,30 +218,23 @@ def boosted(x: Float, looks: NDArray[np.int64], plan: tuple[int, float, int], se
     ).fit(x, target)
     # scikit-learn shows its boosted trees nowhere else; a test holds the flat ones to what it says itself
     trees = [(place, tree.nodes) for row in grown._predictors for place, tree in enumerate(row)]  # noqa: SLF001
-    sizes = [nodes.size for _, nodes in trees]
-    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
     base = np.asarray(grown._baseline_prediction, np.float32).ravel()  # noqa: SLF001 - as above
-    leaves = np.zeros((sum(sizes), classes), np.float32)
-    for root, (place, nodes) in zip(roots, trees, strict=True):
+    flat = []
+    for place, nodes in trees:
+        inner = ~nodes["is_leaf"].astype(bool)
+        leaves = np.zeros((nodes.size, classes), np.float32)
         # of two looks only the second has trees of its own; each round carries its part of the starting score
-        adds = np.where(nodes["is_leaf"], nodes["value"] + base[place] / rounds, 0)
-        leaves[root : root + nodes.size, place + int(classes == 2)] = adds  # noqa: PLR2004 - two looks
-    every = np.concatenate([nodes for _, nodes in trees])
-    start = np.repeat(roots, sizes)
-    return Trees(
-        np.where(every["is_leaf"], -1, every["feature_idx"]).astype(np.int32),
-        (every["left"] + start).astype(np.int32),
-        (every["right"] + start).astype(np.int32),
-        every["num_threshold"].astype(np.float32),
-        leaves,
-        roots,
-    )
+        adds = np.where(inner, 0, nodes["value"] + base[place] / rounds)
+        leaves[:, place + int(classes == 2)] = adds  # noqa: PLR2004 - two looks
+        children = (np.where(inner, nodes["feature_idx"], -1), nodes["left"], nodes["right"])
+        flat.append((children, nodes["num_threshold"], leaves))
+    return laid_out(flat, shares=False)
 
 
-def log_softmax(scores: Float) -> Float:
-    """Scores (..., C) as log-probabilities."""
-    moved = scores - scores.max(axis=-1, keepdims=True)
-    answer: Float = moved - np.log(np.exp(moved).sum(axis=-1, keepdims=True))
+def log_softmax(scores: Float, axis: int = -1) -> Float:
+    """Scores as log-probabilities, looks along ``axis``."""
+    moved = scores - scores.max(axis=axis, keepdims=True)
+    answer: Float = moved - np.log(np.exp(moved).sum(axis=axis, keepdims=True))
     return answer
 
 

@@ -1,5 +1,7 @@
 """Few labels in, honest probabilities out."""
 
+import pickle
+
 import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
@@ -71,7 +73,9 @@ def test_boosted_trees_say_flat_what_scikit_learn_says(classes):
         early_stopping=False,
         random_state=3,
     ).fit(x, target)
-    np.testing.assert_allclose(np.exp(flat.scores(x)), np.maximum(trees.predict_proba(x), LEAST_SHARE), atol=1e-5)
+    np.testing.assert_allclose(
+        np.exp(flat.scores(np.ascontiguousarray(x.T))).T, np.maximum(trees.predict_proba(x), LEAST_SHARE), atol=1e-5
+    )
 
 
 def test_where_a_look_is_rare_trees_by_kinds_say_flat_what_scikit_learn_says():
@@ -84,7 +88,9 @@ def test_where_a_look_is_rare_trees_by_kinds_say_flat_what_scikit_learn_says():
     trees = ExtraTreesClassifier(15, min_samples_leaf=2, max_features=0.3, random_state=3).fit(x, kinds)
     said = trees.predict_proba(x)
     wanted = np.stack([said[:, 1:].sum(axis=1), said[:, 0]], axis=1)
-    np.testing.assert_allclose(np.exp(flat.scores(x)), np.maximum(wanted, LEAST_SHARE), atol=1e-5)
+    np.testing.assert_allclose(
+        np.exp(flat.scores(np.ascontiguousarray(x.T))).T, np.maximum(wanted, LEAST_SHARE), atol=1e-5
+    )
 
 
 def test_a_model_with_trees_by_kinds_is_the_same_after_saving(tmp_path):
@@ -112,3 +118,22 @@ def test_too_few_labels_and_broken_files_are_refused(tmp_path):
     (tmp_path / "m.npz").write_bytes(b"not a model")
     with pytest.raises(LandError, match=r"m\.npz"):
         Trained.load(tmp_path / "m.npz")
+
+
+@pytest.mark.parametrize(("part", "value"), [("left", 0), ("right", 10**6), ("feature", 3)])
+def test_a_model_whose_trees_are_none_is_refused(tmp_path, part, value):
+    model = train(points(1), NAMES, ("ndvi",), recipe=Recipe(nets=1, hidden=4, steps=20, batch=16, boosts=2))
+    model.save(tmp_path / "whole.npz")
+    with np.load(tmp_path / "whole.npz") as held:
+        arrays = dict(held)
+    arrays[part][np.flatnonzero(arrays["feature"] >= 0)[-1]] = value
+    np.savez(tmp_path / "bent.npz", **arrays)
+    with pytest.raises(LandError, match=r"bent\.npz: not a model"):
+        Trained.load(tmp_path / "bent.npz")
+
+
+def test_a_model_that_has_judged_travels_as_it_did_before():
+    model = train(points(1), NAMES, ("ndvi",), recipe=Recipe(nets=1, hidden=4, steps=20, batch=16, boosts=2))
+    before = pickle.dumps(model)
+    model.log_odds(points(2).features, points(2).clear)
+    assert pickle.dumps(model) == before

@@ -11,6 +11,7 @@ from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, R
 from remote_sensing import kernels as fast
 from remote_sensing.cubes import Calendar
 from remote_sensing.evidence import HIGH, LOW, RIDGE, SOIL, design_matrix, feature_names
+from remote_sensing.trees import UNSEEN, laid_out
 
 MARKS = np.array([LOW, HIGH, SOIL], np.float32)
 
@@ -162,71 +163,81 @@ def test_evidence_does_not_depend_on_how_pixels_fall_into_blocks(seed, pixels):
     np.testing.assert_array_equal(whole[4:12], fast.harmonic_fit(layers, calendar[0], calendar[2], RIDGE)[4:12])
 
 
-def flattened(trees, leaves):
-    """Trees of scikit-learn as ``forest_shares`` takes them; ``leaves``: values (nodes, C) of each."""
-    sizes = [tree.node_count for tree in trees]
-    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
-    parts = [
-        (np.where(tree.children_left < 0, -1, tree.feature), tree.children_left + root, tree.children_right + root)
-        for root, tree in zip(roots, trees, strict=True)
+def flattened(trees, leaves, shares):
+    """Trees of scikit-learn laid out; ``leaves``: values (nodes, C) of each."""
+    grown = [
+        ((np.where(tree.children_left < 0, -1, tree.feature), tree.children_left, tree.children_right), tree.threshold)
+        for tree in trees
     ]
-    nodes = tuple(np.concatenate(part).astype(np.int32) for part in zip(*parts, strict=True))
-    splits = np.concatenate([tree.threshold for tree in trees]).astype(np.float32)
-    return nodes, splits, np.concatenate(leaves).astype(np.float32), roots
+    return laid_out([(*one, values) for one, values in zip(grown, leaves, strict=True)], shares=shares)
 
 
-@given(seed=some.integers(0, 10**4), leaf=some.sampled_from([1, 15]), rows=some.sampled_from([1, 256, 300]))
+@given(seed=some.integers(0, 10**4), leaf=some.sampled_from([1, 15]), rows=some.sampled_from([1, 64, 300]))
 @settings(max_examples=6, deadline=None)
 @pytest.mark.parametrize("kind", [ExtraTreesClassifier, RandomForestClassifier])
-def test_a_flattened_forest_says_what_scikit_learn_says(kind, seed, leaf, rows):
+def test_trees_of_any_size_are_walked_to_what_scikit_learn_says(kind, seed, leaf, rows):
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=(300, 9)).astype(np.float32), rng.integers(0, 4, 300)
     model = kind(8, min_samples_leaf=leaf, random_state=seed).fit(x, y)
     trees = [one.tree_ for one in model.estimators_]
     shares = [tree.value[:, 0] / tree.value[:, 0].sum(axis=1, keepdims=True) for tree in trees]
     asked = rng.normal(size=(rows, 9)).astype(np.float32)
-    got = fast.forest_shares(asked, *flattened(trees, shares))
-    np.testing.assert_allclose(got, model.predict_proba(asked), atol=1e-6)
+    asked[rng.random(asked.shape) < 0.1] = UNSEEN
+    flat = flattened(trees, shares, shares=True)
+    got = fast.walked(np.ascontiguousarray(asked.T), *flat.for_walking)
+    np.testing.assert_allclose(got.T / 8, model.predict_proba(asked), atol=1e-6)
 
 
-@given(seed=some.integers(0, 10**4), rows=some.sampled_from([1, 257]))
-@settings(max_examples=4, deadline=None)
-def test_boosted_trees_add_up_to_what_scikit_learn_says(seed, rows):
+@given(seed=some.integers(0, 10**4), rows=some.sampled_from([1, 65]), leaves=some.sampled_from([2, 12, 100]))
+@settings(max_examples=6, deadline=None)
+def test_small_trees_are_sifted_and_walked_to_what_scikit_learn_says(seed, rows, leaves):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(300, 9)).astype(np.float32)
     y = (x[:, 0] > 0).astype(int) + (x[:, 1] > 0.5)
-    model = GradientBoostingClassifier(n_estimators=10, max_leaf_nodes=12, init="zero", random_state=seed).fit(x, y)
+    kind = GradientBoostingClassifier(n_estimators=10, max_leaf_nodes=leaves, max_depth=None, init="zero")
+    model = kind.set_params(random_state=seed).fit(x, y)
     trees = [(place, one.tree_) for round_ in model.estimators_ for place, one in enumerate(round_)]
-    leaves = []
+    says = []
     for place, tree in trees:
-        leaves.append(np.zeros((tree.node_count, 3)))
-        leaves[-1][:, place] = 0.1 * tree.value[:, 0, 0] * (tree.children_left < 0)
+        says.append(np.zeros((tree.node_count, 3)))
+        says[-1][:, place] = 0.1 * tree.value[:, 0, 0] * (tree.children_left < 0)
     asked = rng.normal(size=(rows, 9)).astype(np.float32)
-    mean = fast.forest_shares(asked, *flattened([tree for _, tree in trees], leaves))
-    np.testing.assert_allclose(mean * len(trees), model.decision_function(asked), atol=1e-5)
+    flat, columns = flattened([tree for _, tree in trees], says, shares=False), np.ascontiguousarray(asked.T)
+    wanted = model.decision_function(asked)
+    np.testing.assert_allclose(fast.walked(columns, *flat.for_walking).T, wanted, atol=1e-5)
+    np.testing.assert_allclose(fast.sifted(columns, *flat.for_sifting).T, wanted, atol=1e-5)
+
+
+def test_a_tree_of_one_leaf_says_the_same_of_everything():
+    leaf = ((np.array([-1]), np.array([-1]), np.array([-1])), np.array([0.0]), np.array([[0.0, 0.25]]))
+    flat, columns = laid_out([leaf, leaf], shares=False), np.zeros((3, 70), np.float32)
+    for got in (fast.walked(columns, *flat.for_walking), fast.sifted(columns, *flat.for_sifting)):
+        np.testing.assert_array_equal(got, np.repeat(np.array([[0], [0.5]], np.float32), 70, axis=1))
 
 
 @given(seed=some.integers(0, 10**6), rows=some.sampled_from([1, 7, 300]))
 @settings(max_examples=10, deadline=None)
 def test_the_nets_kernels_equal_plain_numpy(seed, rows):
     rng = np.random.default_rng(seed)
-    features = rng.normal(size=(rows, 5)).astype(np.float32) * 3
+    features = rng.normal(size=(5, rows)).astype(np.float32) * 3
     features[rng.random(features.shape) < 0.2] = np.nan
     centre, by = rng.normal(size=5).astype(np.float32), rng.uniform(0.5, 2, 5).astype(np.float32)
-    out = np.empty_like(features)
-    fast.standardise(features, centre, by, 4.0, out)
-    np.testing.assert_allclose(out, np.clip((features - centre) * by, -4, 4), rtol=1e-5, atol=1e-6)
-    hidden, bias = rng.normal(size=(rows, 8)).astype(np.float32), rng.normal(size=8).astype(np.float32)
-    want = np.maximum(hidden + bias, 0)
+    out = np.empty((2, *features.shape), np.float32)
+    fast.standardise(features, centre, by, 4.0, (0.0, -6.0), out)
+    wanted = np.clip((features - centre[:, None]) * by[:, None], -4, 4)
+    for got, nothing in zip(out, (0.0, -6.0), strict=True):
+        np.testing.assert_allclose(got, np.nan_to_num(wanted, nan=nothing), rtol=1e-5, atol=1e-6)
+    hidden, bias = rng.normal(size=(8, rows)).astype(np.float32), rng.normal(size=8).astype(np.float32)
+    want = np.maximum(hidden + bias[:, None], 0)
     fast.bend(hidden, bias)
     np.testing.assert_array_equal(hidden, want)
-    scores = rng.normal(0, 5, (3, rows, 4)).astype(np.float32)
+    scores = rng.normal(0, 5, (3, 4, rows)).astype(np.float32)
     bias = rng.normal(size=(3, 4)).astype(np.float32)
-    powers = np.exp((scores + bias[:, None]).astype(float))
+    powers = np.exp((scores + bias[:, :, None]).astype(float))
     fast.less_best(scores, bias)
-    shares = np.empty((rows, 4), np.float32)
+    shares = np.empty((4, rows), np.float32)
     fast.mean_share(np.exp(scores), shares)
-    np.testing.assert_allclose(shares, (powers / powers.sum(axis=2, keepdims=True)).mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(shares, (powers / powers.sum(axis=1, keepdims=True)).mean(axis=0), atol=1e-6)
 
 
 @given(some.integers(0, 99), some.integers(1, 9), some.integers(1, 9), some.integers(0, 10))
