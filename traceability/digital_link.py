@@ -149,6 +149,14 @@ _CHECKS: Final[dict[str, Callable[[str], bool]]] = {
 }
 
 
+_SAID: Final = {
+    "csum": "has a wrong check digit",
+    "csumalpha": "has wrong check characters",
+    **dict.fromkeys(("yymmd0", "yymmdd", "yyyymmdd"), "holds a day that no calendar has"),
+    **dict.fromkeys(("hhmi", "hh", "mi", "ss"), "holds a time that no clock shows"),
+}
+
+
 def _check_value(ai: str, value: str) -> None:
     rest = value
     for part in _table()[ai].parts:
@@ -162,7 +170,7 @@ def _check_value(ai: str, value: str) -> None:
         for name in part.checks:
             check = _CHECKS.get(name)
             if check is not None and not check(piece):
-                raise LinkError(f"({ai}) {value!r} fails its {name} check")
+                raise LinkError(f"({ai}) {value!r} {_SAID.get(name, f'fails its {name} check')}")
     if rest:
         raise LinkError(f"({ai}) {value!r} is too long")
 

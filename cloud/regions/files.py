@@ -79,7 +79,9 @@ def read_rows(path: Path) -> tuple[str, list[Row]]:
             reader = csv.DictReader(file)
             header = set(reader.fieldnames or ())
             rows: list[Row] = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as why:
+    except OSError as why:
+        raise Invalid(f"{path.name}: cannot be read ({why.strerror})") from why
+    except (UnicodeDecodeError, csv.Error) as why:
         raise Invalid(f"{path.name}: cannot be read as UTF-8 CSV ({why})") from why
     kind = "changes" if header >= _CHANGE else "list" if header >= _LIST else None
     if kind is None:

@@ -29,6 +29,7 @@ if (box !== null) void mount(box);
 async function mount(target: HTMLElement): Promise<void> {
   try {
     const source = await load(target.dataset["parcels"] ?? "");
+    target.replaceChildren(); // what said that the map is coming
     new ParcelMap(target, source).open(target.dataset["select"]);
   } catch {
     target.classList.add("map-failed");
