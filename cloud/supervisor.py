@@ -29,9 +29,9 @@ from cloud.broker import broker_command
 from cloud.database import database
 from cloud.problems import Unavailable
 from cloud.processes import Family, free_port, wait_for_port
-from cloud.provenance import log_key, open_key
+from cloud.provenance import log_policy, open_key
 from cloud.settings import Settings
-from cloud.wiring import Services, build, build_ingest, log_place
+from cloud.wiring import Services, build, build_ingest, log_place, utc_now_ms
 from traceability.keys import KeyKind
 
 __all__ = ["Run", "run"]
@@ -191,11 +191,9 @@ def _with_witness(family: Family, settings: Settings, logs: Path) -> Settings:
         return settings
     folder, port = settings.var / "witness", free_port()
     own = open_key(folder / "witness.key", "demo-witness", KeyKind.COSIGNATURE)
-    with database(settings.database) as engine:
-        log = log_key(engine, log_place(settings))
     policy = folder / "logs.toml"
-    known = f'[[logs]]\norigin = "{settings.ledger_origin}"\nvkey = "{log.verifier.vkey}"\n'
-    policy.write_text(f'format = "tianmai-policy@1"\nquorum = 0\n\n{known}', "utf-8")
+    with database(settings.database) as engine:
+        policy.write_text(log_policy(engine, replace(log_place(settings), quorum=0), utc_now_ms()), "utf-8")
     place = ["--key", str(folder / "witness.key"), "--policy", str(policy), "--state", str(folder / "heads")]
     command = [sys.executable, "-m", "traceability", "witness", *place, "--listen", f"127.0.0.1:{port}"]
     wait_for_port(family.start("witness", command, logs / "witness.log"), port)

@@ -16,10 +16,11 @@ from traceability import TraceError
 from traceability.canon import to_base64
 from traceability.key_lists import follow_log
 from traceability.keys import KeyKind, SigningKey, load_key, save_key
-from traceability.monitor import Contradiction, LogAway, Monitor, files_at
+from traceability.monitor import Contradiction, LogAway, files_at
 from traceability.packs import BadPack, Pack
 from traceability.policy import Policy
 from traceability.report import TEXTS, report_lines, report_table, shown_time
+from traceability.shard_monitor import YearlyMonitor
 from traceability.stores import FileHead
 from traceability.witness import open_witness, serve
 
@@ -67,10 +68,12 @@ def _parser(*, with_labels: bool) -> argparse.ArgumentParser:
     verify.add_argument("--lang", choices=sorted(TEXTS), default="zh", help="language of the report (default: zh)")
     verify.set_defaults(job=_verify)
 
-    monitor = commands.add_parser("monitor", help="follow a log, read every entry, and keep its heads")
+    monitor = commands.add_parser("monitor", help="follow a log from year to year, read every entry, keep its heads")
     monitor.add_argument("log", metavar="LOG", help="address (http...) or folder of the log's static files")
     monitor.add_argument("--policy", type=Path, required=True, help="the log's keys (TOML or JSON)")
-    monitor.add_argument("--state", type=Path, required=True, metavar="FILE", help="where the last good head is kept")
+    monitor.add_argument(
+        "--state", type=Path, required=True, metavar="FILE", help="where the last good head is kept, a file a year"
+    )
     monitor.add_argument(
         "--every", type=float, default=10.0, metavar="SECONDS", help="time between looks (default: 10)"
     )
@@ -160,12 +163,17 @@ def _pack_in(data: bytes) -> bytes:
 
 
 def _monitor(arguments: argparse.Namespace) -> int:
-    monitor = Monitor(files_at(arguments.log), Policy.load(arguments.policy), FileHead(arguments.state, durable=True))
+    state: Path = arguments.state
+
+    def head_of(name: str) -> FileHead:
+        return FileHead(state.with_name(f"{state.name}.{name}") if name else state, durable=True)
+
+    monitor = YearlyMonitor(files_at(arguments.log), Policy.load(arguments.policy), head_of)
     try:
         _look(monitor, arguments.find, once=arguments.once)
         if arguments.against is not None:
             other = monitor.compare(_read(arguments.against).decode(errors="replace"), now_ms=_now_ms())
-            print(f"the head of {other.size} entries in {arguments.against} is of this log")
+            print(f"the head of {other.size} entries in {arguments.against} is of this log: {other.origin}")
         while not arguments.once:
             time.sleep(arguments.every)
             _look(monitor, arguments.find)
@@ -177,21 +185,23 @@ def _monitor(arguments: argparse.Namespace) -> int:
     return _GOOD
 
 
-def _look(monitor: Monitor, wanted: str | None, *, once: bool = False) -> None:
+def _look(monitor: YearlyMonitor, wanted: str | None, *, once: bool = False) -> None:
     def seen(index: int, entry: bytes) -> None:
         if wanted is not None and wanted.encode() in entry:
             print(f"entry {index}: {entry.decode(errors='replace')}")
 
     try:
-        step = monitor.step(now_ms=_now_ms(), seen=seen)
+        steps = monitor.step(now_ms=_now_ms(), seen=seen)
     except LogAway as why:
         if once or why.code != LogAway.default_code:
             raise
         print(f"{shown_time(_now_ms())}  {why}", flush=True)
         return
-    checkpoint = step.accepted.checkpoint
-    told = f"{step.new} entries ({step.new - step.old} new), root {to_base64(checkpoint.root)}"
-    print(f"{shown_time(_now_ms())}  {checkpoint.origin}: {told}", flush=True)
+    for step in steps:
+        checkpoint = step.accepted.checkpoint
+        if step is steps[-1] or step.new > step.old:  # of a year that is over there is nothing to say but once
+            told = f"{step.new} entries ({step.new - step.old} new), root {to_base64(checkpoint.root)}"
+            print(f"{shown_time(_now_ms())}  {checkpoint.origin}: {told}", flush=True)
 
 
 def _witness(arguments: argparse.Namespace) -> int:

@@ -27,7 +27,8 @@ class Finding:
 
     Codes: ``head`` (not signed as it must be), ``rolled_back``, ``missing``, ``edited``, ``removed``, ``moved``,
     ``forked`` (a head kept elsewhere contradicts), ``rewritten`` (journal and tiles contradict the head), ``tile``,
-    ``bundle`` (can be rebuilt); from who keeps rows beside the journal also ``row``.
+    ``bundle`` (can be rebuilt); from who keeps rows beside the journal also ``row``, from who keeps a log a year also
+    ``joint``.
     """
 
     code: str
@@ -36,18 +37,25 @@ class Finding:
 
 
 def audit(
-    entries: EntryStore, tiles: TileStore, head: str | None, key: VerifierKey, *, kept: Iterable[str] = ()
+    entries: EntryStore,
+    tiles: TileStore,
+    head: str | None,
+    key: VerifierKey,
+    *,
+    former: Sequence[VerifierKey] = (),
+    kept: Iterable[str] = (),
 ) -> tuple[Finding, ...]:
     """Everything that is wrong with a log, the gravest first; empty when all is as signed.
 
-    `head` is the log's newest checkpoint note, `kept` are checkpoint notes of this log that others remember. Reads
-    every entry and tile once; writes nothing.
+    `head` is the log's newest checkpoint note, `kept` are checkpoint notes of this log that others remember; `key`, or
+    one of the `former` ones, must have signed each. Reads every entry and tile once; writes nothing.
     """
-    signed, findings = _signed(head, key)
+    keys = (key, *former)
+    signed, findings = _signed(head, keys)
     if signed is None:
         return tuple(findings)
     count = entries.count()
-    heads = _kept(kept, key, findings)
+    heads = _kept(kept, keys, findings)
     inside = sorted({old.size for old in heads if old.size <= min(count, signed.size)} | {min(count, signed.size)})
     roots, lost = _roots(entries, inside)
     if lost is not None:
@@ -60,22 +68,22 @@ def audit(
     return tuple(findings)
 
 
-def _signed(head: str | None, key: VerifierKey) -> tuple[Checkpoint | None, list[Finding]]:
+def _signed(head: str | None, keys: Sequence[VerifierKey]) -> tuple[Checkpoint | None, list[Finding]]:
     if head is None:
         return None, [Finding("head", None, "the log has no signed head")]
     try:
         note = Note.parse(head)
-        if key in note.signed_by([key]):
+        if note.signed_by(keys):
             return Checkpoint.parse(note.text), []
-        return None, [Finding("head", None, f"the head is not signed by {key.name}")]
+        return None, [Finding("head", None, f"the head is not signed by {keys[0].name}")]
     except TraceError as why:
         return None, [Finding("head", None, f"the head is not as it was signed: {why}")]
 
 
-def _kept(kept: Iterable[str], key: VerifierKey, findings: list[Finding]) -> list[Checkpoint]:
+def _kept(kept: Iterable[str], keys: Sequence[VerifierKey], findings: list[Finding]) -> list[Checkpoint]:
     heads = []
     for note in kept:
-        checkpoint, wrong = _signed(note, key)
+        checkpoint, wrong = _signed(note, keys)
         if checkpoint is not None:
             heads.append(checkpoint)
         findings += [Finding("head", None, f"a kept head: {each.message}") for each in wrong]

@@ -1,5 +1,7 @@
 """Changing the log's key: the list of its keys is itself an entry of the log, signed by a key that was trusted before.
 
+The keys are those of all its years (`shards`): one list, in the year's log in which it was announced, speaks for each.
+
 A log announces its next key while the old one still signs, well before the change; whoever follows the log finds the
 list and makes a new policy of the old one. There is no time at which two keys must sign one head: a reader who
 followed knows both with their times, one who did not can still follow later, because the list is signed by the key
@@ -8,7 +10,7 @@ he has.
 An entry is a signed note:
 
     tianmai-keys@1
-    trace.example/2026                                   the log's origin
+    trace.example/log                                    the log's name, which is the origin of its first shard
     <vkey> <from, ms UTC, or -> <until, ms UTC, or ->    one line a key
     (empty line, signature lines: one of a key known before, and one of every key that is new)
 """
@@ -20,9 +22,11 @@ from typing import Final
 
 from traceability import TraceError
 from traceability.keys import KeyKind, SigningKey, VerifierKey
-from traceability.monitor import LogAway, Monitor, Read, entries_of
+from traceability.monitor import Monitor, Read, entries_of
 from traceability.notes import Checkpoint, Note
 from traceability.policy import Policy, Trusted, TrustedLog
+from traceability.shard_monitor import Shown, check_joint, checkpoint_of, shown_shards
+from traceability.shards import shard_name
 from traceability.stores import MemoryHead
 
 TITLE: Final = "tianmai-keys@1"
@@ -70,11 +74,13 @@ def _read(entry: bytes) -> tuple[Note, str, list[Trusted]]:
 def follow(policy: Policy, entry: bytes) -> Policy:
     """The policy with the keys of a list; the caller has seen the entry in the log (a proof, or a monitor's reading).
 
-    A key the policy has may get a new time, a new one is added; keys of other logs, witnesses and quorum stay. Raises
-    `BadKeyList` if no key trusted for that log signed the list, or a new key did not sign it itself.
+    A key the policy has may get a new time, a new one is added, for every shard that the policy names; keys of other
+    logs, witnesses and quorum stay. Raises `BadKeyList` if no key trusted for that log signed the list, or a new key
+    did not sign it itself.
     """
     note, origin, listed = _read(entry)
-    known = {log.trusted.key for log in policy.logs if log.origin == origin}
+    shards = dict.fromkeys(log.origin for log in policy.logs if shard_name(log.origin, origin) is not None)
+    known = {log.trusted.key for log in policy.logs if log.origin in shards}
     named = {item.key for item in listed}
     try:
         signed = note.signed_by(known | named).keys()
@@ -84,30 +90,43 @@ def follow(policy: Policy, entry: bytes) -> Policy:
         raise BadKeyList(f"no key that is trusted for {origin} signed the list")
     if unproven := named - known - signed:
         raise BadKeyList(f"the new key {min(key.name for key in unproven)} did not sign the list itself")
-    kept = tuple(log for log in policy.logs if log.origin != origin or log.trusted.key not in named)
-    return replace(policy, logs=(*kept, *(TrustedLog(origin, item) for item in listed)))
+    kept = tuple(log for log in policy.logs if log.origin not in shards or log.trusted.key not in named)
+    return replace(policy, logs=(*kept, *(TrustedLog(shard, item) for shard in shards for item in listed)))
 
 
 def follow_log(policy: Policy, read: Read, *, now_ms: int) -> tuple[Policy, tuple[str, ...]]:
-    """The policy that a whole log leads to, and what was found but not followed.
+    """The policy that a whole log leads to, with every shard it has now, and what was found but not followed.
 
     Every list counts that is signed by a key trusted so far; the head over all entries must be signed by a key that is
-    trusted in the end. Raises what `Monitor.step` raises.
+    trusted in the end. A shard that the policy does not name is trusted by the keys of the one before it if its first
+    entry holds that one's last head. Raises what `YearlyMonitor.step` raises.
     """
-    data = read("checkpoint")
-    if data is None:
-        raise LogAway("the log shows no checkpoint")
-    size = Checkpoint.parse(Note.parse(data.decode(errors="replace")).text).size
-    refused = []
-    for first, entries in entries_of(read, 0, size):
+    refused: list[str] = []
+    shards = tuple(shown_shards(read, policy))
+    for number, shard in enumerate(shards):
+        if number and all(log.origin != shard.origin for log in policy.logs):
+            keys = [log.trusted for log in policy.logs if log.origin == shards[number - 1].origin]
+            policy = replace(policy, logs=(*policy.logs, *(TrustedLog(shard.origin, key) for key in keys)))
+        policy = _follow_shard(policy, shard, refused)
+    before: Checkpoint | None = None
+    for shard in shards:  # only now: closed years are signed anew by a key that a later year announced
+        step = Monitor(shard.read, policy, MemoryHead()).step(now_ms=now_ms)
+        if before is not None:
+            check_joint(shard, step.accepted.checkpoint, before)
+        before = step.accepted.checkpoint
+    return policy, tuple(refused)
+
+
+def _follow_shard(policy: Policy, shard: Shown, refused: list[str]) -> Policy:
+    size = Checkpoint.parse(Note.parse(checkpoint_of(shard.read)).text).size
+    for first, entries in entries_of(shard.read, 0, size):
         for index, entry in enumerate(entries, first):
             if is_key_list(entry):
                 try:
                     policy = follow(policy, entry)
                 except BadKeyList as why:
                     refused.append(f"entry {index}: {why}")
-    Monitor(read, policy, MemoryHead()).step(now_ms=now_ms)
-    return policy, tuple(refused)
+    return policy
 
 
 def _parse(line: str) -> Trusted:

@@ -69,11 +69,15 @@ class BadLedger(TraceError):
 
 @dataclass(frozen=True)
 class Receipt:
-    """An entry's place, for ever; `checkpoint` is the first signed head seen that covers it."""
+    """An entry's index in its log, for ever; `checkpoint` is the first signed head seen that covers it.
+
+    `place` is where it stands in the journal, which may hold other logs before this one.
+    """
 
     index: int
     leaf: bytes
     checkpoint: str = field(compare=False)
+    place: int
 
 
 @dataclass(frozen=True)
@@ -105,14 +109,16 @@ class Ledger:
         former: Sequence[VerifierKey] = (),
         publish_every_s: float = 0.0,
         retry_s: float = _RETRY_S,
+        first: int = 0,
     ) -> None:
         """Open the log of these stores, and take up what a crash left unfinished.
 
         `key` signs heads; `origin` names the log (default: the key's name); a head that one of the `former` keys
         signed is signed anew (see `key_lists`). With `publish_every_s` above 0 callers are
         answered before the files are written, which happens at most that often; a head that cannot be written then is
-        tried again after `retry_s`, and told by `trouble`. Raises `BadLedger` when the stores contradict the published
-        head.
+        tried again after `retry_s`, and told by `trouble`. `first` is the place of entry 0 in a journal that holds
+        other logs before this one (`shards`); `entries` is this log's part of it. Raises `BadLedger` when the stores
+        contradict the published head.
         """
         self.origin = origin or key.verifier.name
         self.trouble: TraceError | None = None
@@ -120,7 +126,7 @@ class Ledger:
         self._former = tuple(former)
         self._reader = TileReader(self._load_tile, keep=_KEEP_TILES)
         self._edge = lru_cache(maxsize=64)(lambda size: right_edge(size, self._reader.node(size)))
-        self._pause_s, self._retry_s = publish_every_s, retry_s
+        self._pause_s, self._retry_s, self._first = publish_every_s, retry_s, first
         self._uncertain = False  # whether the journal may hold more than the tree
         self._head = Head(Growth(), None)
         self._publisher = Publisher(entries, tiles, head)
@@ -217,13 +223,13 @@ class Ledger:
             for request in group:
                 request.answer.set_exception(why)
             return
-        note = self._head.note or ""
-        for request, places in zip(group, stored, strict=True):
-            if isinstance(places, TraceError):
-                request.answer.set_exception(places)
+        note, first = self._head.note or "", self._first
+        for request, indexes in zip(group, stored, strict=True):
+            if isinstance(indexes, TraceError):
+                request.answer.set_exception(indexes)
             else:
-                found = zip(places, request.batch.leaves, strict=True)
-                request.answer.set_result(tuple(Receipt(place, leaf, note) for place, leaf in found))
+                found = zip(indexes, request.batch.leaves, strict=True)
+                request.answer.set_result(tuple(Receipt(index, leaf, note, first + index) for index, leaf in found))
 
     def _commit(self, batches: Sequence[Batch]) -> Sequence[Stored]:
         if isinstance(self.trouble, Conflict):

@@ -1,4 +1,4 @@
-"""Do the rows beside the log still say what its entries say?
+"""Is the log still what was signed, year by year, and do the rows beside it still say what its entries say?
 
 An entry of the log is signed for; the event's body, its time and its things stand beside it in tables that anybody with
 the database's password can write. So each is compared with the entry: what stands there in clear must be equal, what is
@@ -8,28 +8,101 @@ checked: the JSON-LD context, who sent an event, and when it was written down.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice, pairwise
 from typing import Any, Final
 
 from sqlalchemy import Engine, select
 
 from cloud.problems import CloudError
+from cloud.provenance.journal import SqlJournal
 from cloud.provenance.leaves import LeafOf, committed, flow, said
+from cloud.provenance.log import LogPlace
+from cloud.provenance.log_keys import LogKeys
 from cloud.provenance.store import CARRIES, ENTRY, EVENT, LEFT, RULED, THING, USED, id_key
+from cloud.provenance.years import SqlYears
 from traceability import TraceError
-from traceability.audit import Finding
+from traceability.audit import Finding, audit
 from traceability.chain_rules import CHAINS
 from traceability.events import Event
+from traceability.notes import Checkpoint
 from traceability.packs import is_leaf
+from traceability.shards import TITLE, Span, previous_head, shard_origin, spans_of
+from traceability.stores import DirectoryTiles, FileHead
 
-__all__ = ["audit_rows"]
+__all__ = ["audit_log"]
 
 _CHUNK: Final = 500
+_MANY: Final = 20
 
 Row = Any
 """A row of a table, its columns by name."""
 
 
-def audit_rows(engine: Engine) -> Iterator[Finding]:
+def audit_log(engine: Engine, place: LogPlace) -> tuple[Finding, ...]:
+    """Read journal, tiles and rows again; everything that is not as it was signed, year by year, then the rows.
+
+    `index` of a finding is a place of the journal; of a later year the message names the log and the index in it. Of
+    the rows beside the journal at most `_MANY` findings are told.
+    """
+    journal, spans = SqlJournal(engine), spans_of(SqlYears(engine).begun()) or (Span(0, 0),)
+    listed = LogKeys.seen(place.key_file)
+    joints = _Joints(engine, place.origin, spans)
+    found: list[Finding] = []
+    for number, span in enumerate(spans):
+        public = place.public / span.name
+        files, head = DirectoryTiles(public), FileHead(public / "checkpoint").read()
+        kept = joints.last_heads[number : number + 1]
+        signed = audit(span.of(journal), files, head, listed[0], former=listed[1:], kept=filter(None, kept))
+        found += [_placed(finding, place.origin, span) for finding in signed]
+    return (*found, *joints.findings, *islice(_audit_rows(engine), _MANY))
+
+
+def _placed(finding: Finding, log: str, span: Span) -> Finding:
+    if not span.name:
+        return finding
+    index = None if finding.index is None else span.first + finding.index
+    return replace(finding, index=index, message=f"in {shard_origin(log, span.name)}: {finding.message}")
+
+
+class _Joints:
+    """The entries that begin a year: where they stand, and the last head of the year before that each of them holds."""
+
+    def __init__(self, engine: Engine, log: str, spans: Sequence[Span]) -> None:
+        self.findings: list[Finding] = []
+        self.last_heads: list[str | None] = []
+        events = select(EVENT.c.place)
+        query = select(ENTRY.c.place, ENTRY.c.entry).where(ENTRY.c.place.not_in(events)).order_by(ENTRY.c.place)
+        with engine.connect().execution_options(reading=True) as db:
+            bare = {int(row.place): bytes(row.entry) for row in db.execute(query)}
+        for before, span in pairwise(spans):
+            self.last_heads.append(self._last_head(bare.pop(span.first, b""), before, span, log))
+        for place, entry in bare.items():
+            if entry.startswith(f"{TITLE}\n".encode()):
+                self.findings.append(Finding("joint", place, "an entry that begins a year where no year begins"))
+
+    def _last_head(self, entry: bytes, before: Span, span: Span, log: str) -> str | None:
+        origin, older = (shard_origin(log, each.name) for each in (span, before))
+        try:
+            note = previous_head(entry)
+            last = None if note is None else Checkpoint.parse(note.text)
+        except TraceError as why:
+            self._tell(span, f"{origin}: {why}")
+            return None
+        if note is None or last is None:
+            self._tell(span, f"{origin} does not begin with the last head of the log before it")
+            return None
+        size = span.first - before.first
+        if (last.origin, last.size) != (older, size):
+            told = f"{origin} goes on after entry {last.size} of {last.origin}; before it lie {size} entries of {older}"
+            self._tell(span, told)
+        return note.whole
+
+    def _tell(self, span: Span, told: str) -> None:
+        self.findings.append(Finding("joint", span.first, told))
+
+
+def _audit_rows(engine: Engine) -> Iterator[Finding]:
     """Every event whose rows are not what its entry says, in the log's order. Reads every row once; writes nothing."""
     auditor, clean = _Auditor(engine), True
     for finding in auditor.events():

@@ -349,7 +349,7 @@ def _each_once(events: Sequence[Event]) -> list[Event]:
 
 
 def _receipts(rows: Sequence[EventRow], places: Sequence[Receipt]) -> list[Captured]:
-    return [Captured(row.event_id, receipt.index) for row, receipt in zip(rows, places, strict=True)]
+    return [Captured(row.event_id, receipt.place) for row, receipt in zip(rows, places, strict=True)]
 
 
 def _by_person(ruling: Ruling | None) -> bool:

@@ -1,41 +1,46 @@
-"""The log's key, its folder, its witnesses and its public face, opened once by the process that owns the log."""
+"""The log's key, folder, years, witnesses and public face, opened once by the process that owns the log.
+
+The log is a log a year over one journal (`traceability.shards`): what is captured stands under a place that counts over
+all of them, what is proven under an index of one. Keys stay valid over the years.
+"""
 
 import fcntl
+import logging
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import IO
 
 from sqlalchemy import Engine, inspect
 
 from cloud.problems import Conflict, Invalid, NotFound, Unavailable
-from cloud.provenance.auditing import audit_rows
+from cloud.provenance.heads import Heads
 from cloud.provenance.journal import Companion, SqlJournal
 from cloud.provenance.log_keys import LogKeys
-from cloud.provenance.schemas import LogState
+from cloud.provenance.schemas import LogState, ShardState
+from cloud.provenance.years import SqlYears, origins_of, policy_of
 from traceability import TraceError
-from traceability.audit import Finding, audit
 from traceability.keys import KeyKind, SigningKey, VerifierKey, load_key, save_key
 from traceability.ledger import Ledger, Receipt
-from traceability.notes import Checkpoint, Note
-from traceability.policy import Trusted
-from traceability.stores import DirectoryTiles, FileHead
-from traceability.witness import Cosigned, WitnessClient, cosign, post_to
+from traceability.notes import Checkpoint
+from traceability.packs import Leaf, Pack, assemble, together
+from traceability.shard_monitor import LIST, list_of
+from traceability.shards import Shard, Span, YearlyLedgers, shard_origin, spans_of, year_of
+from traceability.stores import DirectoryTiles, EntryStore, FileHead, replace_file
+from traceability.witness import Cosigned, WitnessClient, post_to
 
-__all__ = ["LogBook", "LogPlace", "audit_log", "log_key", "open_key", "read_witnesses"]
+__all__ = ["LogBook", "LogPlace", "log_key", "log_policy", "open_key", "read_witnesses"]
 
+_LOG = logging.getLogger(__name__)
 # The files can be made again from the journal, so callers need not wait for them; readers see them this much later.
 PUBLISH_EVERY_S = 0.5
-# A witness that did not answer is not asked again for the same head before this time is over.
-PATIENCE_MS = 30_000
 # How soon a next key that another process announced is seen by the one that owns the log.
 LOOK_EVERY_MS = 1_000
-_MANY = 20
-_PUBLIC_NAME = re.compile(r"checkpoint|tile/[a-z0-9/.]+")
+_PUBLIC_NAME = re.compile(rf"(?:[0-9]{{4}}/)?(?:checkpoint|tile/[a-z0-9/.]+)|{LIST}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,75 +65,109 @@ class LogPlace:
 
 
 class LogBook:
-    """The ledger over the relational journal, with tiles and checkpoint as static files."""
+    """The ledgers over the relational journal, with tiles and checkpoints as static files."""
 
     def __init__(self, engine: Engine, place: LogPlace, clock: Callable[[], int]) -> None:
         self._place = place
         self._clock = clock
-        self._engine = engine
         log_key(engine, place)
         self._owned = _own(place.folder)
         self._turn = threading.Lock()
         self._looked_ms, self._list_ns = clock(), _changed_ns(place.key_list)
+        self._heads: defaultdict[str, Heads] = defaultdict(lambda: Heads(place.witnesses, clock))
+        self._settled_for: tuple[object, ...] = ()
         try:
             self._keys = LogKeys.read(place.key_file, clock())
-            self._ledger = self._opened()
+            self._years = YearlyLedgers(SqlJournal(engine), SqlYears(engine), self._opened, now_ms=clock())
+            self._current()
         except BaseException:
             self._owned.close()
             raise
-        self._attesting = threading.Lock()
-        self._attested = Cosigned(Note.parse(self._ledger.checkpoint()), {})
-        self._asked_ms = 0
 
-    def _opened(self) -> Ledger:
-        keys, public = self._keys, self._place.public
-        ledger = Ledger(
-            SqlJournal(self._engine),
+    def _opened(self, span: Span, entries: EntryStore) -> Ledger:
+        keys, public = self._keys, self._place.public / span.name
+        return Ledger(
+            entries,
             DirectoryTiles(public),
             FileHead(public / "checkpoint"),
             keys.signing,
-            origin=self._place.origin,
+            origin=shard_origin(self._place.origin, span.name),
             former=[each.key for each in keys.listed if each.key != keys.signing.verifier],
             publish_every_s=PUBLISH_EVERY_S,
+            first=span.first,
         )
-        if keys.entry is not None:
-            ledger.append([keys.entry])  # in the log it stays; the same list again is found there
-        return ledger
 
-    def _current(self) -> Ledger:
-        """The ledger, signed by the key of this moment. To be called with `_turn` held."""
+    def _current(self) -> Shard:
+        """The shard of this moment, signed by the key of this moment. To be called with `_turn` held."""
         now = self._clock()
         due = self._keys.next_ms is not None and self._keys.next_ms <= now
-        if not due and 0 <= now - self._looked_ms < LOOK_EVERY_MS:
-            return self._ledger
-        self._looked_ms, list_ns = now, _changed_ns(self._place.key_list)
-        if due or list_ns != self._list_ns:
-            self._ledger.close()
-            self._keys, self._list_ns = LogKeys.read(self._place.key_file, now), list_ns
-            self._ledger = self._opened()
-        return self._ledger
+        if due or not 0 <= now - self._looked_ms < LOOK_EVERY_MS:
+            self._looked_ms, list_ns = now, _changed_ns(self._place.key_list)
+            if due or list_ns != self._list_ns:
+                self._keys, self._list_ns = LogKeys.read(self._place.key_file, now), list_ns
+                self._years.reopen()
+        shard = self._years.at(now)
+        if self._settled_for != (shard, self._keys):
+            self._settle(shard)
+            self._settled_for = (shard, self._keys)
+        return shard
+
+    def _settle(self, shard: Shard) -> None:
+        """What follows a change of year or key: the key list in the log, the closed shards signed by the key of now."""
+        if self._keys.entry is not None:
+            shard.ledger.append([self._keys.entry])  # in the log it stays; the same list again is found there
+        for span in self._years.spans[:-1]:
+            try:
+                self._years.shard(span)
+            except TraceError:  # it is asked for again by whoever needs a proof from it; this year's work goes on
+                _LOG.exception("the log of %s cannot be opened", span.year)
+        try:
+            replace_file(self._place.public / LIST, list_of(self._origins()), durable=False)
+        except TraceError:
+            _LOG.exception("the list of shards cannot be written")
+
+    def _origins(self) -> list[str]:
+        return [shard_origin(self._place.origin, span.name) for span in self._years.spans]
 
     def append(self, entries: Sequence[bytes], companion: Companion) -> list[int]:
-        """Put the events' entries into the log; durable and provable when this returns. Raises `Known` for a repeat."""
-        return [receipt.index for receipt in self.submit(entries, companion).result()]
+        """Put the events' entries into the log; durable and provable when this returns. Raises `Known` for a repeat.
+
+        Returns their places, which count over all years.
+        """
+        return [receipt.place for receipt in self.submit(entries, companion).result()]
 
     def submit(self, entries: Sequence[bytes], companion: Companion) -> Future[tuple[Receipt, ...]]:
         """As `append`, without waiting: receipts, once the entries are durable and provable."""
         with self._turn:
-            return self._current().submit(entries, companion=companion)
+            return self._current().ledger.submit(entries, companion=companion)
 
     @property
     def size(self) -> int:
-        """Number of entries that are durable and provable."""
-        return self._ledger.size
+        """Number of places in use, over all years: so many entries are durable and provable."""
+        shard = self._years.newest
+        return shard.span.first + shard.ledger.size
 
     def checkpoint(self) -> str:
-        """The newest signed head, with the cosignatures that could be had."""
-        return self._attest().note.whole
+        """The newest signed head of this year's log, with the cosignatures that could be had."""
+        return self._attest()[1].note.whole
 
-    def prove(self, index: int, size: int) -> Sequence[bytes]:
-        """Inclusion proof of an entry in the tree of `size`."""
-        return self._ledger.prove(index, size).hashes
+    def prove(self, place: int, size: int) -> Sequence[bytes]:
+        """Inclusion proof of the entry at a place, in the tree of `size` of its year's log."""
+        shard = self._years.holding(place)
+        return shard.ledger.prove(place - shard.span.first, size).hashes
+
+    def pack(self, subject: str, leaves: Iterable[tuple[Leaf, int]]) -> Pack:
+        """The pack of a thing: its leaves with their places, each under the newest head of its year's log."""
+        self._attest()
+        parts: dict[str, tuple[Shard, list[tuple[Leaf, int]]]] = {}
+        for leaf, place in sorted(leaves, key=lambda each: each[1]):
+            shard = self._years.holding(place)
+            parts.setdefault(shard.span.name, (shard, []))[1].append((leaf, place - shard.span.first))
+        return together([self._part(subject, *part) for part in parts.values()])
+
+    def _part(self, subject: str, shard: Shard, items: Sequence[tuple[Leaf, int]]) -> Pack:
+        head = self._heads[shard.span.name].newest(shard.ledger).note.whole
+        return assemble(subject, items, checkpoint=head, prove=lambda n, size: shard.ledger.prove(n, size).hashes)
 
     def file(self, name: str) -> bytes:
         """A public file of the log. Raises `NotFound`; a name cannot lead out of the folder."""
@@ -139,10 +178,12 @@ class LogBook:
 
     @property
     def policy_text(self) -> str:
-        """A policy file (`traceability.policy`) that trusts this log's keys, each in its time, and its witnesses."""
-        log = "\n".join(_policy_lines(self._place.origin, each) for each in self._keys.listed)
-        seen = "".join(f'\n[[witnesses]]\nvkey = "{witness.key.vkey}"\n' for witness in self._place.witnesses)
-        return f'format = "tianmai-policy@1"\nquorum = {self._place.quorum}\n\n{log}{seen}'
+        """A policy file (`traceability.policy`) that trusts this log's keys, each in its time, and its witnesses.
+
+        It names every year's log, and the next one.
+        """
+        origins = origins_of(self._place.origin, self._years.spans, year_of(self._clock()))
+        return _policy(self._place, origins, self._keys)
 
     @property
     def fingerprint(self) -> str:
@@ -150,39 +191,42 @@ class LogBook:
         return f"{self._keys.signing.verifier.key_id:08x}"
 
     def state(self) -> LogState:
-        """Size, root and age of the newest head, and which witnesses have signed it."""
-        attested = self._attest()
+        """Size, root and age of the newest head, which witnesses have signed it, and the logs of all years."""
+        shard, attested = self._attest()
         head = Checkpoint.parse(attested.note.text)
-        file = self._place.public / "checkpoint"
+        file = self._place.public / shard.span.name / "checkpoint"
         written = file.stat().st_mtime_ns // 1_000_000 if file.exists() else self._clock()
         signed = [witness.key.name for witness in self._place.witnesses if witness.key.name not in attested.missing]
         missing = {name: str(why) for name, why in attested.missing.items()}
-        return LogState(self._place.origin, head.size, head.root.hex(), written, self.fingerprint, signed, missing)
+        spans = zip(self._years.spans, self._origins(), strict=True)
+        shards = [
+            ShardState(origin, span.name, span.first, None if span.end is None else span.end - 1)
+            for span, origin in spans
+        ]
+        return LogState(
+            head.origin, head.size, head.root.hex(), written, self.fingerprint, signed, missing, shards=shards
+        )
 
     def close(self) -> None:
         """Finish what was submitted, and let another process own the log."""
-        self._ledger.close()
+        self._years.close()
         self._owned.close()
 
-    def _attest(self) -> Cosigned:
+    def _attest(self) -> tuple[Shard, Cosigned]:
         with self._turn:
-            ledger = self._current()
-        newest = ledger.checkpoint()
-        if not self._place.witnesses:
-            return Cosigned(Note.parse(newest), {})
-        with self._attesting:
-            fresh = not self._attested.note.whole.startswith(newest)
-            patient = self._clock() - self._asked_ms < PATIENCE_MS
-            if fresh or (len(self._attested.missing) > 0 and not patient) or self._asked_ms == 0:
-                self._attested = cosign(ledger, self._place.witnesses)
-                self._asked_ms = self._clock()
-            return self._attested
+            shard = self._current()
+        return shard, self._heads[shard.span.name].newest(shard.ledger)
 
 
-def _policy_lines(origin: str, key: Trusted) -> str:
-    times = (("from", key.from_ms), ("until", key.until_ms))
-    told = "".join(f"{name} = {time_ms}\n" for name, time_ms in times if time_ms is not None)
-    return f'[[logs]]\norigin = "{origin}"\nvkey = "{key.key.vkey}"\n{told}'
+def log_policy(engine: Engine, place: LogPlace, now_ms: int) -> str:
+    """As `LogBook.policy_text`, for who does not own the log; its key is made when the log begins."""
+    log_key(engine, place)
+    origins = origins_of(place.origin, spans_of(SqlYears(engine).begun()), year_of(now_ms))
+    return _policy(place, origins, LogKeys.read(place.key_file, now_ms))
+
+
+def _policy(place: LogPlace, origins: Iterable[str], keys: LogKeys) -> str:
+    return policy_of(origins, keys.listed, [witness.key.vkey for witness in place.witnesses], place.quorum)
 
 
 def _changed_ns(file: Path) -> int:
@@ -202,17 +246,6 @@ def _own(folder: Path) -> IO[str]:
         file.close()
         raise Unavailable(f"the log in {folder} is owned by another process: one log, one writer") from why
     return file
-
-
-def audit_log(engine: Engine, place: LogPlace) -> tuple[Finding, ...]:
-    """Read journal, tiles and rows again; everything that is not as it was signed, the gravest first.
-
-    Of the rows beside the journal at most `_MANY` findings are told.
-    """
-    key = load_key(place.key_file).verifier
-    head = FileHead(place.public / "checkpoint").read()
-    signed = audit(SqlJournal(engine), DirectoryTiles(place.public), head, key)
-    return (*signed, *islice(audit_rows(engine), _MANY))
 
 
 def log_key(engine: Engine, place: LogPlace) -> SigningKey:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cloud.problems import Conflict
 from traceability.key_lists import key_list, listed_keys
-from traceability.keys import SigningKey, load_key, save_key
+from traceability.keys import SigningKey, VerifierKey, load_key, save_key
 from traceability.policy import Trusted
 from traceability.stores import replace_file, sync_folder
 
@@ -46,6 +46,12 @@ class LogKeys:
                 next_ms = begins  # None: the announcement was never finished; the command takes it up
         signing = load_key(key_file)
         return cls(signing, listed or (Trusted(signing.verifier),), entry, next_ms)
+
+    @staticmethod
+    def seen(key_file: Path) -> tuple[VerifierKey, ...]:
+        """Every key that heads may be signed with, the one that signs first; for who only looks."""
+        signing = load_key(key_file).verifier
+        return (signing, *(each.key for each in _list(key_file)[1] if each.key != signing))
 
 
 def announce_next_key(key_file: Path, origin: str, *, from_ms: int) -> Trusted:

@@ -83,10 +83,10 @@ def build_router(provenance: Provenance) -> APIRouter:
 
     @router.get("/log/{path:path}")
     def log_file(path: str) -> Response:
-        """A static file of the log: `checkpoint`, `tile/...` (C2SP tlog-tiles)."""
-        immutable = path.startswith("tile/") and ".p/" not in path
+        """A static file of the log: `checkpoint`, `tile/...` (C2SP tlog-tiles), `shards`; of later years `2027/...`."""
+        immutable = "tile/" in path and ".p/" not in path
         headers = {"Cache-Control": "public, max-age=31536000, immutable" if immutable else "no-cache"}
-        kind = "text/plain; charset=utf-8" if path == "checkpoint" else "application/octet-stream"
+        kind = "text/plain; charset=utf-8" if "tile/" not in path else "application/octet-stream"
         return Response(provenance.log_file(path), media_type=kind, headers=headers)
 
     _trace_routes(router, provenance)

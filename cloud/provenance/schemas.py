@@ -5,7 +5,18 @@ from typing import Any
 
 from traceability.story import Story
 
-__all__ = ["CaptureJob", "Captured", "CodeState", "Consumer", "Item", "LogState", "Lot", "RefusalView", "WarningView"]
+__all__ = [
+    "CaptureJob",
+    "Captured",
+    "CodeState",
+    "Consumer",
+    "Item",
+    "LogState",
+    "Lot",
+    "RefusalView",
+    "ShardState",
+    "WarningView",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +133,24 @@ class WarningView:
 
 
 @dataclass(frozen=True, slots=True)
+class ShardState:
+    """One year's log: its folder under the log's public files, and its closed range of places; it grows without `last`.
+
+    Index 0 of its tree is the entry at place `first`.
+    """
+
+    origin: str
+    folder: str
+    first: int
+    last: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class LogState:
-    """Health of the log; `fingerprint` is of its key. `missing` says of each witness that has not signed why not."""
+    """Health of this year's log; `fingerprint` is of its key. `missing` says of each witness why it has not signed.
+
+    `shards` are the logs of all years, oldest first.
+    """
 
     origin: str
     size: int
@@ -132,3 +159,4 @@ class LogState:
     fingerprint: str
     witnesses: list[str] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
+    shards: list[ShardState] = field(default_factory=list)

@@ -32,7 +32,7 @@ from traceability.digital_link import DigitalLink, parse_link
 from traceability.epc_uris import canonical_name
 from traceability.events import Event, parse_document
 from traceability.labels import png, svg, symbol
-from traceability.packs import Pack, assemble
+from traceability.packs import Pack
 from traceability.story import tell
 
 __all__ = ["Provenance"]
@@ -397,11 +397,11 @@ class Provenance:
 
     @property
     def policy_text(self) -> str:
-        """The policy file a reader may start from: this log's key. He should compare its fingerprint elsewhere."""
+        """The policy file a reader may start from: this log's keys. He should compare their fingerprint elsewhere."""
         return self._log.policy_text
 
     def log_file(self, path: str) -> bytes:
-        """A static file of the log (checkpoint, tile). Raises `NotFound`."""
+        """A static file of the log (checkpoint, tile, list of shards). Raises `NotFound`."""
         return self._log.file(path)
 
     def _subject(self, path: str) -> str:
@@ -411,9 +411,7 @@ class Provenance:
         return parse_link(CANONICAL + path)
 
     def _pack(self, subject: str, rows: Sequence[Stored]) -> Pack:
-        checkpoint = self._log.checkpoint()
-        leaves = [(LeafOf.load(row.entry, row.secrets).shown, row.place) for row in rows]
-        return assemble(subject, leaves, checkpoint=checkpoint, prove=self._log.prove)
+        return self._log.pack(subject, [(LeafOf.load(row.entry, row.secrets).shown, row.place) for row in rows])
 
 
 def _told(row: Mapping[str, Any], gaps: Sequence[tuple[str, int, int]]) -> dict[str, Any]:

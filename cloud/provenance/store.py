@@ -50,6 +50,7 @@ __all__ = [
     "EVENT",
     "JOB",
     "RULED",
+    "SHARD",
     "THING",
     "EventStore",
     "Refusal",
@@ -117,6 +118,12 @@ RULED = Table(
     Column("name", String(300), primary_key=True),  # a thing, a trade item or a place
     Column("chain", String(20), nullable=False),
     Column("place", BigInteger),  # of the newest event that put the thing under the chain; NULL: a person gave it
+)
+SHARD = Table(
+    "chain_shard",
+    metadata,
+    Column("year", Integer, primary_key=True, autoincrement=False),  # China's
+    Column("first_place", BigInteger, nullable=False),  # of the entries that the year's log holds
 )
 _REFUSAL = Table(
     "chain_refusal",

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from cloud.database import open_database
 from cloud.provenance.journal import SqlJournal
 from cloud.provenance.store import metadata
+from cloud.provenance.years import SqlYears
 from traceability import TraceError
+from traceability.shards import MemoryYears, Slice
 from traceability.stores import (
     Batch,
     Conflict,
@@ -139,6 +141,102 @@ class TestSqliteEntries(SqlEntriesContract):
 
 
 class TestPostgresEntries(SqlEntriesContract):
+    @pytest.fixture
+    def url(self, postgres_url):
+        return postgres_url
+
+
+class TestSlice(EntryStoreContract):
+    """A later year's part of a journal promises what a journal promises."""
+
+    @pytest.fixture
+    def place(self):
+        journal = MemoryEntries()
+        journal.append([Batch((b"of the year before", b"and its last"))])
+        return journal
+
+    def open(self, place):
+        return Slice(place, 2)
+
+    def test_an_entry_of_the_year_before_is_not_stored_again(self, place, store):
+        assert list(store.append([Batch((b"a", b"and its last"))])) == [(0, -1)]
+        assert (store.count(), place.count()) == (1, 3)
+
+    def test_a_year_that_is_over_takes_nothing_and_shows_nothing_of_the_next(self, place, store):
+        store.append([Batch((b"a", b"b", b"c"))])
+        over = Slice(place, 2, 4)
+        assert (over.count(), list(over.read(0, 2))) == (2, [b"a", b"b"])
+        with pytest.raises(StoreError, match="closed"):
+            over.append([Batch((b"d",))])
+        with pytest.raises(StoreError):
+            over.read(0, 3)
+        assert place.count() == 5
+
+
+class YearsContract:
+    """`open` gives a journal and its years."""
+
+    def open(self, place):
+        raise AssertionError("each adapter says how it is opened")
+
+    @pytest.fixture
+    def place(self):
+        return None
+
+    def test_years_are_told_in_their_order_with_their_first_places(self, place):
+        journal, years = self.open(place)
+        assert list(years.begun()) == []
+        years.begin(2026, 0, None)
+        journal.append([Batch((b"a", b"b"))])
+        years.begin(2027, 2, b"joint")
+        assert list(years.begun()) == [(2026, 0), (2027, 2)]
+        assert list(journal.read(0, journal.count())) == [b"a", b"b", b"joint"]
+        assert list(journal.append([Batch((b"c", b"joint"))])) == [(3, 2)]
+
+    def test_a_year_that_would_not_begin_at_the_next_place_does_not_begin(self, place):
+        journal, years = self.open(place)
+        years.begin(2026, 0, None)
+        journal.append([Batch((b"a", b"b"))])
+        with pytest.raises(Conflict, match="next place is 2"):
+            years.begin(2027, 1, b"joint")
+        assert (list(years.begun()), journal.count()) == ([(2026, 0)], 2)
+
+
+class TestMemoryYears(YearsContract):
+    def open(self, place):
+        journal = MemoryEntries()
+        return journal, MemoryYears(journal)
+
+
+class SqlYearsContract(YearsContract):
+    @pytest.fixture
+    def place(self, url):
+        engine = open_database(url)
+        yield engine
+        engine.dispose()
+
+    def open(self, place):
+        assert list(SqlYears(place).begun()) == []  # before there is a table
+        metadata.create_all(place)
+        return SqlJournal(place), SqlYears(place)
+
+    def test_a_year_begins_once(self, place):
+        journal, years = self.open(place)
+        years.begin(2026, 0, None)
+        journal.append([Batch((b"a",))])
+        years.begin(2027, 1, b"joint")
+        with pytest.raises(StoreError):
+            years.begin(2027, 2, b"another")
+        assert journal.count() == 2
+
+
+class TestSqliteYears(SqlYearsContract):
+    @pytest.fixture
+    def url(self, tmp_path):
+        return f"sqlite:///{tmp_path / 'journal.db'}"
+
+
+class TestPostgresYears(SqlYearsContract):
     @pytest.fixture
     def url(self, postgres_url):
         return postgres_url
