@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, select
 
 from cloud.problems import CloudError
-from cloud.provenance.journal import SqlJournal
+from cloud.provenance.journal import SqlJournal, entry_bytes
 from cloud.provenance.leaves import LeafOf, committed, flow, said
 from cloud.provenance.log import LogPlace
 from cloud.provenance.log_keys import LogKeys
@@ -74,7 +74,7 @@ class _Joints:
         events = select(EVENT.c.place)
         query = select(ENTRY.c.place, ENTRY.c.entry).where(ENTRY.c.place.not_in(events)).order_by(ENTRY.c.place)
         with engine.connect().execution_options(reading=True) as db:
-            bare = {int(row.place): bytes(row.entry) for row in db.execute(query)}
+            bare = {int(row.place): entry_bytes(row.entry) for row in db.execute(query)}
         for before, span in pairwise(spans):
             self.last_heads.append(self._last_head(bare.pop(span.first, b""), before, span, log))
         for place, entry in bare.items():
@@ -122,7 +122,7 @@ class _Auditor:
         while True:
             entries, events, things = self._chunk(self._end)
             for entry in entries:
-                why = self._wrong(bytes(entry.entry), events.get(entry.place), things.get(entry.place, {}))
+                why = self._wrong(entry_bytes(entry.entry), events.get(entry.place), things.get(entry.place, {}))
                 if why is not None:
                     yield Finding("row", entry.place, why)
             known = {entry.place for entry in entries}

@@ -27,7 +27,7 @@ from traceability import TraceError
 from traceability.chain_rules import CHAINS
 from traceability.stores import Batch, Stored, StoreError
 
-__all__ = ["Companion", "EventRow", "Known", "Relied", "Ruled", "SqlJournal", "Stale"]
+__all__ = ["Companion", "EventRow", "Known", "Relied", "Ruled", "SqlJournal", "Stale", "entry_bytes"]
 
 _COLUMNS: Final = 12  # of an `EventRow`
 _KNOWN = "SELECT event_id, declares FROM chain_event WHERE id_key IN ({})"
@@ -149,10 +149,15 @@ class SqlJournal:
                 raise StoreError(f"entry {wanted} of the journal is missing")
         if len(rows) != stop - start:
             raise StoreError(f"entry {start + len(rows)} of the journal is missing")
-        return [bytes(row.entry) for row in rows]
+        return [entry_bytes(row.entry) for row in rows]
 
     def close(self) -> None:
         """See `EntryStore`; the engine belongs to whoever opened it."""
+
+
+def entry_bytes(stored: bytes | memoryview | str) -> bytes:
+    """An entry as it is stored; SQLite gives back as text what some other hand put in as text."""
+    return stored.encode() if isinstance(stored, str) else bytes(stored)
 
 
 def _count(db: Connection) -> int:

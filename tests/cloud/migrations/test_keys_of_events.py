@@ -5,8 +5,7 @@ from alembic import command
 from sqlalchemy.exc import IntegrityError
 
 from cloud.migrations import _config, differences, migrate
-from cloud.provenance import LogBook, LogPlace, Provenance
-from cloud.provenance.log import audit_log
+from cloud.provenance import LogBook, LogPlace, Provenance, audit_log
 from cloud.provenance.store import EventStore
 from traceability.demo import demo_chains
 
@@ -47,7 +46,7 @@ def old(engine, place):
     EventStore(engine).warn({1: [{"rule": "r"}]})
     service.close()
     book = LogBook(engine, place, lambda: NOW)
-    book._ledger.append([b"a list of keys"])
+    book._years.newest.ledger.append([b"a list of keys"])
     book.close()
     with engine.begin() as db:
         command.downgrade(_config(db), "0005")
@@ -74,7 +73,7 @@ def test_after_the_change_events_are_known_and_stand_as_before_it(old, place):
     service.close()
     assert {row.place for row in EventStore(old).since(0)[0]} == set(range(size - 1))
     book = LogBook(old, place, lambda: NOW)
-    assert [receipt.index for receipt in book._ledger.append([b"a list of keys"])] == [size + 1]
+    assert [receipt.index for receipt in book._years.newest.ledger.append([b"a list of keys"])] == [size + 1]
     book.close()
 
 
