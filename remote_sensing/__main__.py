@@ -32,6 +32,7 @@ from remote_sensing.cubes import Calendar, LandError
 from remote_sensing.detection import CLASSES, Detections, detect
 from remote_sensing.kept import FinishedTiles
 from remote_sensing.labels import Labels, read_labels, yearly_accuracy
+from remote_sensing.monitor import LEVELS
 from remote_sensing.parcels import grid_of, sorted_out
 from remote_sensing.profiles import CN_ADMIN, PROFILES, Profile
 from remote_sensing.scenes import open_scene
@@ -39,6 +40,9 @@ from remote_sensing.segments import draw_fields
 from remote_sensing.synthetic import county
 from remote_sensing.tiles import Progress, Workers
 from remote_sensing.watching import open_area
+
+MOST_LINES = 20
+"""Parcels with an alert that are told one by one on the screen."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     watch = jobs.add_parser("monitor", help="take new scenes into the watch of an area, one at a time")
     _add_source(watch)
     watch.add_argument("--state", type=Path, required=True, help="folder of the area: its state file and scenes")
+    watch.add_argument("--parcels", type=Path, help="farmland: only its pixels are watched and compared, from now on")
     watch.add_argument("--year-start", default=None, help="first day of the agricultural year, MM-DD (10-01)")
     watch.add_argument("--first-year", type=int, help="first crop year watched (by the first scene)")
     watch.set_defaults(job=_monitor)
@@ -109,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
     """Where scenes come from and which of them; the same for every command that reads them."""
-    parser.add_argument("source", help="netCDF file, zarr store, STAC catalogue, or https:// address of a STAC API")
+    parser.add_argument("source", help="netCDF, zarr, STAC catalogue, folder of GeoTIFFs, or https:// of a STAC API")
     parser.add_argument("--collection", action="append", default=[], metavar="ID", help="STAC collection; repeatable")
     parser.add_argument("--bbox", type=_box, metavar="W,S,E,N", help="degrees; --bbox=-55,... if it begins with minus")
     parser.add_argument("--from", dest="first", type=dt.date.fromisoformat, metavar="DATE", help="first day wanted")
@@ -252,7 +257,9 @@ def _detect(args: argparse.Namespace) -> int:
 def _monitor(args: argparse.Namespace) -> int:
     cube = _open(args)
     season = _calendar(args.year_start, None) if args.year_start else None
+    parcels = _usable_parcels(args.parcels, cube) if args.parcels else None
     area = open_area(args.state, cube, season, args.first_year)
+    farmland = area.restrict(parcels, cube) if parcels is not None else None
     taken = 0
     for day, done in area.feed(cube):
         date = dt.date(1970, 1, 1) + dt.timedelta(days=day)
@@ -264,10 +271,28 @@ def _monitor(args: argparse.Namespace) -> int:
         else:
             print(f"{date}: already in")
     print(products.write_alerts(cube, area.monitor.alerts(), args.state / "alerts.tif"))
+    if farmland is not None:
+        _print_alerted(farmland.table(area.monitor.alerts()), args.state / "alerts.csv")
     levels = ", ".join(f"{name} {count}" for name, count in area.counts().items())
     words = "SYNTHETIC 合成; " if area.synthetic else ""
     print(f"{words}{taken} taken in; pixels by level: {levels}; not validated 未验证")
     return 0
+
+
+def _print_alerted(table: pd.DataFrame, path: Path) -> None:
+    """Every parcel into a CSV; those with an alert on stdout, the worst first, and how many there are a level."""
+    table.to_csv(path, index=False)
+    print(path)
+    names = list(LEVELS[1:])
+    alerted = table.sort_values(names[::-1], ascending=False).query(" + ".join(names) + " > 0")
+    for row in alerted.head(MOST_LINES).to_dict("records"):
+        parts = ", ".join(f"{name} {row[name]}" for name in names if row[name])
+        print(f"parcel {row['parcel']}: {row['level']}; of {row['pixels']} pixels {parts}")
+    if len(alerted) > MOST_LINES:
+        print(f"and {len(alerted) - MOST_LINES} parcels more, see {path.name}")
+    counts = table["level"].value_counts()
+    said = ", ".join(f"{name} {counts.get(name, 0)}" for name in (*LEVELS, "not_observable"))
+    print(f"parcels by level: {said}")
 
 
 def _summary(found: Detections) -> str:

@@ -9,6 +9,7 @@ left out. Every layer is opened before it is loaded: silent layers of nothing ar
 from __future__ import annotations
 
 import datetime as dt
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import box as rectangle
 from pystac_client import Client
 from pystac_client.exceptions import APIError
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from remote_sensing.cubes import MISSING, OPTICAL, RADAR, RADAR_SCALE, LandError, pack_values
 from remote_sensing.masks import clear_sky
@@ -242,9 +243,17 @@ def _scene(item: pystac.Item) -> _Scene:
     for band, key in layers.items():
         href = item.assets[key].get_absolute_href() or item.assets[key].href
         try:
-            with rasterio.open(href) as file:
+            # a file cut short inside its head has lost its place, which is told below, once
+            with (
+                warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
+                rasterio.open(href) as file,
+            ):
                 if file.crs is None:
                     raise LandError("wrong_crs", f"band {key} has no CRS")
+                if file.count != 1:
+                    raise LandError(
+                        "bad_dims", f"band {key} is a file of {file.count} bands: one band a file is wanted"
+                    )
                 # the last block: a file that was cut short opens well and ends in nothing
                 file.read(1, window=((file.height - 1, file.height), (file.width - 1, file.width)))
                 boxes.append(GeoBox((file.height, file.width), file.transform, file.crs))

@@ -121,12 +121,24 @@ class Monitor:
         self.forward = np.zeros((len(st.STATES), pixels), np.uint8)
         self.level = np.zeros(pixels, np.uint8)
         self.settled = np.zeros(pixels, np.uint8)
+        self.farmland = np.ones(pixels, np.bool_)
         self.history: dict[int, tuple[NDArray[np.float16], NDArray[np.bool_]]] = {}
 
     @property
     def bytes_per_pixel(self) -> float:
         """Bytes carried between scenes, the archive of scenes and of closed years not counted."""
-        return sum(held.nbytes for held in (self.counters, self.forward, self.level, self.settled)) / self.pixels
+        carried = (self.counters, self.forward, self.level, self.settled, self.farmland)
+        return sum(held.nbytes for held in carried) / self.pixels
+
+    def restrict(self, farmland: NDArray[np.bool_]) -> None:
+        """Watch these pixels (N,) only, and compare them with one another only, from now on; until then, all.
+
+        What is carried of the others stays, so that land can be entered in the register later. Raises ``wrong_size``.
+        """
+        if farmland.shape != (self.pixels,):
+            raise LandError("wrong_size", f"farmland of {farmland.size} pixels, not {self.pixels}")
+        self.farmland = farmland.copy()
+        self._watch()
 
     def update(self, scene: OneScene) -> Updated:
         """Take one scene in.
@@ -173,8 +185,8 @@ class Monitor:
         return st.infer(looks, decided, years, self.chain)
 
     def alerts(self) -> NDArray[np.uint8]:
-        """Level per pixel (N,): place in ``LEVELS``."""
-        return self.level.copy()
+        """Level per pixel (N,): place in ``LEVELS``; none where no farmland is watched."""
+        return np.where(self.farmland, self.level, 0).astype(np.uint8)
 
     def evidence(self, year: int) -> Evidence | None:
         """Annual evidence of a year's scenes, read again from the archive; None when it holds none of that year."""
@@ -238,7 +250,7 @@ class Monitor:
     def _watch(self) -> None:
         """Raise pixels never seen at work this year while most active neighbours were, by the same date."""
         crops = self.forward[st.CULTIVATED]
-        seen = self.counters[0] >= MIN_LOOKS
+        seen = (self.counters[0] >= MIN_LOOKS) & self.farmland
         active = (crops >= ACTIVE * 255) & seen
         if int(active.sum()) < FEWEST:
             self.level = self.settled.copy()

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from remote_sensing.catalogues import Wanted, is_catalogue, load_items, local_items, search
 from remote_sensing.cubes import MISSING, OPTICAL, RADAR, SCALE, LandError, pack_values
+from remote_sensing.loose import is_loose, loose_items
 from remote_sensing.masks import MASK_CLEAR, clear_sky, heights_on, shade_hidden
 from remote_sensing.parcels import grid_of
 from remote_sensing.sensors import ALIASES, inside
@@ -43,7 +44,7 @@ class Opened:
 
 
 def open_scene(source: Path | str, dem: Path | None = None, wanted: Wanted | None = None) -> Opened:
-    """Open a netCDF file, a zarr store, a STAC catalogue on disk or a STAC API (``https://...``) as one cube.
+    """Open a netCDF file, zarr store, STAC catalogue, folder of dated GeoTIFFs or STAC API (``https://...``) as a cube.
 
     ``dem``: a height model (metres, any grid with a CRS); looks in the cast shadow of its hills are not clear.
     ``wanted``: what to take from a catalogue; of a file, its dates alone are heeded.
@@ -70,6 +71,12 @@ def _from_disk(path: Path, wanted: Wanted) -> Opened:
         raise LandError("no_file", f"{path}: no such file")
     if is_catalogue(path):
         return Opened(*load_items(local_items(path, wanted), wanted))
+    if is_loose(path) and not _is_zarr(path):
+        if wanted.collections:
+            raise LandError("bad_setting", f"{path.name}: --collection is for STAC catalogues; these are loose files")
+        items, nameless = loose_items(path)
+        cube, notes = load_items([item for item in items if wanted.holds(item)], wanted)
+        return Opened(cube, (*nameless, *notes))
     if wanted.collections or wanted.bbox:
         raise LandError("bad_setting", f"{path.name}: --collection and --bbox are for STAC catalogues; this is a file")
     with _opened(path) as raw:
@@ -92,9 +99,13 @@ def _of_dates(raw: xr.Dataset, wanted: Wanted, name: str) -> xr.Dataset:
     return raw.isel({dim: keep})
 
 
+def _is_zarr(path: Path) -> bool:
+    return path.is_dir() and ((path / "zarr.json").exists() or (path / ".zgroup").exists())
+
+
 def _opened(path: Path) -> xr.Dataset:
     try:
-        if path.is_dir() and ((path / "zarr.json").exists() or (path / ".zgroup").exists()):
+        if _is_zarr(path):
             store: xr.Dataset = xr.open_zarr(path, mask_and_scale=False, consolidated=False)
             return store
         if path.suffix.lower() in {".nc", ".nc4", ".h5", ".hdf5", ".cdf"}:
@@ -102,7 +113,9 @@ def _opened(path: Path) -> xr.Dataset:
     except (OSError, ValueError, KeyError, RuntimeError) as why:
         reason = str(why).splitlines()[0][:160]
         raise LandError("truncated", f"{path.name}: cannot be read, truncated or damaged ({reason})") from why
-    raise LandError("unknown_format", f"{path.name}: not a netCDF file, zarr store or STAC catalogue")
+    raise LandError(
+        "unknown_format", f"{path.name}: not a netCDF file, zarr store, STAC catalogue or folder of GeoTIFFs"
+    )
 
 
 def read_dataset(raw: xr.Dataset, name: str) -> Opened:

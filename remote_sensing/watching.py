@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -22,9 +24,12 @@ from remote_sensing.cubes import Calendar, LandError, stack_of
 from remote_sensing.detection import default_model
 from remote_sensing.kept import read_arrays, write_arrays
 from remote_sensing.monitor import LEVELS, Monitor, OneScene, Updated
+from remote_sensing.parcels import coverages, grid_of
 
 STATE_FILE = "state.npz"
 FORMAT = "tianmai-land-state@2"
+_MOSTLY = 0.5
+"""Share of a pixel that must be farmland for it to be watched."""
 START_SLACK_DAYS = 31
 """A first scene so late in its crop year leaves that year unwatched: the first year is the next one."""
 
@@ -50,6 +55,27 @@ class FolderArchive:
         held = read_arrays(self.folder / f"{day:06d}.npz")
         bands = {name[5:]: values for name, values in held.items() if name.startswith("band_")}
         return OneScene(day, bands, held["clear"])
+
+
+@dataclass(frozen=True, slots=True)
+class Farmland:
+    """The parcels of a watch: ``names`` and the pixels (flat positions) that lie in each at least by half."""
+
+    names: tuple[str, ...]
+    pixels: tuple[NDArray[np.int64], ...]
+
+    def table(self, levels: NDArray[np.uint8]) -> pd.DataFrame:
+        """One row a parcel: parcel, pixels, how many at each level but none, and level: what half of them reach.
+
+        A parcel too narrow for a pixel of its own has no pixels and the level "not_observable".
+        """
+        rows = []
+        for name, own in zip(self.names, self.pixels, strict=True):
+            counts = np.bincount(levels[own], minlength=len(LEVELS))
+            reached = np.cumsum(counts[::-1])[::-1] * 2 >= max(own.size, 1)
+            level = LEVELS[int(np.flatnonzero(reached)[-1])] if own.size else "not_observable"
+            rows.append((name, own.size, *counts[1:].tolist(), level))
+        return pd.DataFrame(rows, columns=["parcel", "pixels", *LEVELS[1:], "level"])
 
 
 @dataclass
@@ -85,15 +111,33 @@ class Watched:
             "forward": monitor.forward,
             "level": monitor.level,
             "settled": monitor.settled,
+            "farmland": monitor.farmland,
         }
         for year in years:
             arrays[f"look_{year}"], arrays[f"decided_{year}"] = monitor.history[year]
         write_arrays(self.folder / STATE_FILE, arrays)
 
     def counts(self) -> dict[str, int]:
-        """Pixels at each alert level, by name."""
-        levels = self.monitor.alerts()
+        """Watched pixels at each alert level, by name."""
+        levels = self.monitor.alerts()[self.monitor.farmland]
         return {name: int((levels == place).sum()) for place, name in enumerate(LEVELS)}
+
+    def restrict(self, parcels: gpd.GeoDataFrame, cube: xr.Dataset) -> Farmland:
+        """Watch only pixels that lie in these parcels at least by half, and keep to that; see ``Monitor.restrict``.
+
+        ``parcels`` as ``parcels.checked`` returns them. Raises ``LandError("outside")`` if no pixel is left.
+        """
+        covers = coverages(list(parcels.geometry), grid_of(cube))
+        share = np.zeros(self.monitor.pixels)
+        for cover in covers:
+            share[cover.pixels] += cover.shares
+        mostly = share >= _MOSTLY
+        if not mostly.any():
+            raise LandError("outside", f"{len(covers)} parcels: no pixel lies in them even by half, nothing to watch")
+        self.monitor.restrict(mostly)
+        self.save()
+        own = tuple(cover.pixels[mostly[cover.pixels] & (cover.shares >= _MOSTLY)] for cover in covers)
+        return Farmland(tuple(parcels["parcel"]), own)
 
     def feed(self, cube: xr.Dataset) -> Iterator[tuple[int, Updated | LandError]]:
         """Take in the dates of a cube one by one; yields (day, what happened) and saves the state after each.
@@ -167,6 +211,8 @@ def _resumed(folder: Path, cube: xr.Dataset, calendar: Calendar | None, first_ye
         monitor.open_year, monitor.last_day = facts["open_year"], facts["last_day"]
         monitor.counters, monitor.forward = held["counters"], held["forward"]
         monitor.level, monitor.settled = held["level"], held["settled"]
+        # states written before parcels could be given watch every pixel
+        monitor.farmland = held.get("farmland", monitor.farmland)
         monitor.history = {year: (held[f"look_{year}"], held[f"decided_{year}"]) for year in facts["years"]}
     except (KeyError, ValueError, TypeError) as why:
         raise LandError("damaged_state", f"{folder / STATE_FILE}: not a state of tianmai-land ({why})") from why

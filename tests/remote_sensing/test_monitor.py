@@ -123,10 +123,12 @@ CROP = np.tile([0.15, 0.15, 0.2, 0.3, 0.45, 0.6, 0.7, 0.76, 0.78, 0.76, 0.3, 0.1
 WEEDS = 0.57 + 0.17 * np.sin(np.arange(24) / 24 * 2 * np.pi)
 
 
-def levels_of_a_year(curves, shape):
+def levels_of_a_year(curves, shape, farmland=None):
     """Two years of crops everywhere, then a year of these curves (24, N); the levels after each of its scenes."""
     pixels = curves.shape[1]
     monitor = Monitor(pixels, 2018, model=st.WeakRules(), shape=shape)
+    if farmland is not None:
+        monitor.restrict(farmland)
     whole = np.repeat(CROP[:, None], pixels, axis=1)
     levels = []
     for place, values in enumerate([whole, whole, curves]):
@@ -158,3 +160,14 @@ def test_a_drought_that_keeps_a_whole_valley_from_sowing_watches_nobody_there():
     levels = levels_of_a_year(curves.reshape(24, -1), (2, wide))[:24].reshape(24, 2, wide)
     assert not levels[:, :, : NEAR - 1].any()
     assert levels[-1, 0, -5] == SEASONAL_IDLE
+
+
+def test_only_farmland_is_watched_and_only_farmland_is_a_neighbour():
+    curves = np.repeat(CROP[:, None], 32, axis=1)
+    curves[:, [5, 30]] = WEEDS[:, None]
+    farmland = np.arange(32) < 16
+    levels = levels_of_a_year(curves, (4, 8), farmland)
+    assert WATCH in levels[:10, 5]
+    assert not levels[:, 30].any(), "left like the other, but no farmland"
+    alone = np.isin(np.arange(32), [4, 5, 6])
+    assert not levels_of_a_year(curves, (4, 8), alone)[:24].any(), "three fields are too few to compare with"

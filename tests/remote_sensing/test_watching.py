@@ -1,15 +1,18 @@
 """The watch on disk: stopped and taken up again, fed in any order, it ends where batch ends."""
 
+import geopandas as gpd
 import numpy as np
 import pytest
+import shapely
 import xarray as xr
 
 from remote_sensing import Calendar, LandError
 from remote_sensing.__main__ import main
 from remote_sensing.detection import judge_pixels
+from remote_sensing.monitor import ABANDONED
 from remote_sensing.products import write_cube
 from remote_sensing.states import Chain
-from remote_sensing.watching import STATE_FILE, open_area
+from remote_sensing.watching import STATE_FILE, Farmland, open_area
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +103,49 @@ def test_the_command_says_how_many_bytes_a_late_scene_made_it_read_again(tmp_pat
     late = capsys.readouterr().out.splitlines()[-3]
     pixels, scenes, bytes_each = 12, 4, 3
     assert f"crop year 2019, {pixels * scenes * bytes_each} bytes read again" in late
+
+
+def fields():
+    """Two fields of three pixels, one worked and one left, and a strip that no pixel lies in by half."""
+    outlines = [(0, -5, 25, 5), (0, -15, 25, -5), (26, -15, 28, -5)]
+    shapes = [
+        shapely.box(640_000.0 + max(a, -5), 3_280_000.0 + b, 640_000.0 + c, 3_280_000.0 + d) for a, b, c, d in outlines
+    ]
+    return gpd.GeoDataFrame({"parcel": ["worked", "left", "strip"]}, geometry=shapes, crs="EPSG:32648")
+
+
+def test_only_pixels_of_the_parcels_are_watched_and_each_parcel_has_its_counts(tmp_path, cube):
+    area = open_area(tmp_path, cube)
+    farmland = area.restrict(fields(), cube)
+    assert [own.tolist() for own in farmland.pixels] == [[0, 1, 2], [6, 7, 8], []]
+    left = np.arange(12) >= 6  # what would have been found of them
+    area.monitor.settled, area.monitor.level = (np.where(left, ABANDONED, 0).astype(np.uint8) for _ in range(2))
+    area.save()
+    again = open_area(tmp_path, cube)
+    levels = again.monitor.alerts()
+    assert np.flatnonzero(levels).tolist() == [6, 7, 8], "9 to 11 are left too, but are nobody's field"
+    assert again.counts() == {"none": 3, "watch": 0, "seasonal_idle": 0, "abandoned": 3}
+    table = farmland.table(levels).set_index("parcel")
+    assert table["level"].tolist() == ["none", "abandoned", "not_observable"]
+    assert table.loc["left", ["pixels", "watch", "abandoned"]].tolist() == [3, 0, 3]
+
+
+def test_a_parcel_has_the_level_that_half_of_its_pixels_reach():
+    farmland = Farmland(("a", "b", "c"), (np.arange(4), np.arange(4, 8), np.arange(8, 10)))
+    levels = np.array([0, 0, 2, 3, 1, 0, 0, 0, 3, 3], np.uint8)
+    assert farmland.table(levels)["level"].tolist() == ["seasonal_idle", "none", "abandoned"]
+
+
+def test_the_command_watches_parcels_and_refuses_those_that_hold_no_pixel(tmp_path, capsys, cube):
+    path, state = str(write_cube(cube, tmp_path / "years.nc")), str(tmp_path / "area")
+    fields().to_file(tmp_path / "fields.gpkg")
+    assert main(["monitor", path, "--state", state, "--parcels", str(tmp_path / "fields.gpkg")]) == 0
+    said = capsys.readouterr().out
+    assert "parcels by level: none" in said
+    assert "not_observable 1" in said
+    assert (
+        (tmp_path / "area" / "alerts.csv").read_text().startswith("parcel,pixels,watch,seasonal_idle,abandoned,level")
+    )
+    fields().iloc[2:].to_file(tmp_path / "strip.gpkg")
+    assert main(["monitor", path, "--state", state, "--parcels", str(tmp_path / "strip.gpkg")]) == 2
+    assert "no pixel lies in them" in capsys.readouterr().err
