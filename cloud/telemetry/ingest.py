@@ -50,7 +50,8 @@ _RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _RECONNECT_S = 0.5
 _WELCOME_S = 3.0
 _LOOK_S = 5.0
-_ROLL_UP_S = 30.0
+# Often: a gateway that catches up makes old hours dirty, and every question about them reads their readings.
+_ROLL_UP_S = 10.0
 _FORGET_S = 12 * 3600.0
 
 
