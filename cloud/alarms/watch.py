@@ -46,6 +46,10 @@ _HOLE_MS = 10_000  # so long a position may be missing: its teller is on the way
 _POSITIONS_AT_ONCE = 200
 
 
+class _Stopping(Exception):
+    """The watch is to end in the middle of a round: as after a crash, the next life begins where it was saved last."""
+
+
 class Watch:
     """Judges stored readings by the rules of their gateways, from `start` to `stop`.
 
@@ -91,7 +95,7 @@ class Watch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the present round and end."""
+        """End; a round that still has readings of many gateways before it is not finished."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
@@ -132,7 +136,10 @@ class Watch:
             # Judged by what the board says, so the board must say first what was found so far; `before` stays the
             # position of that, and a crash in between repeats no more than this round.
             self._save(changes, [], before, now)
-        past = [(one, self._engine.past(one, self._store.recorded(one))) for one in late]
+        past = list[tuple[Late, Verdict]]()
+        for one in late:
+            self._unless_stopping()
+            past.append((one, self._engine.past(one, self._store.recorded(one))))
         self._save([] if late else changes, past, self._position, now)
         goes_on = [
             one["id"] for one in self._store.unspoken() if self._engine.present(one["gateway"], one["rule"], now)
@@ -161,6 +168,7 @@ class Watch:
             return changes
         latest = self._follow.position()
         while position < latest:
+            self._unless_stopping()
             upto = min(position + _POSITIONS_AT_ONCE, latest)
             for gateway, samples in self._missed(position, upto):
                 with self._third_of_the_time():
@@ -222,6 +230,7 @@ class Watch:
         for one in self._watched():
             if self._known.get(one.gateway) == one:
                 continue
+            self._unless_stopping()
             saved = self._store.saved() if saved is None else saved
             self._engine.watch(one, saved.get(one.gateway, {}), now)
             self._known[one.gateway] = one
@@ -230,6 +239,10 @@ class Watch:
                 changes += self._engine.catch_up(one.gateway, now)
         return changes
 
+    def _unless_stopping(self) -> None:
+        if self._stop.is_set():
+            raise _Stopping
+
     def _work(self) -> None:
         failing = False
         while not self._stop.is_set():
@@ -237,6 +250,8 @@ class Watch:
             try:
                 self.round()
                 failing = False
+            except _Stopping:
+                return
             except Exception:  # noqa: BLE001 - a broken rule must not end the watch over all others; it is logged
                 # Whatever it was: the rules have moved on, the tables have not. Begin again from the tables.
                 if not failing:

@@ -194,13 +194,18 @@ def _content(found: "Consumer", words: "Words") -> dict[str, Any]:
         "scans": found.scans,
         "first_scan_ms": found.first_scan_ms,
         "fingerprint": found.fingerprint,
-        "whole_key": policy.logs[0].trusted.key.vkey,
+        "whole_key": _key_of(policy, found.fingerprint),
         "code": found.path,
         "proven": found.path if found.level == "unit" else found.path.partition("/21/")[0],
         "pack": Markup(found.pack),  # noqa: S704 - packs.py writes every "<" as an escape, for this very place
         "policy": _data(json.loads(policy.to_json())),
         "told": _data(told),
     }
+
+
+def _key_of(policy: Policy, fingerprint: str) -> str:
+    """The key that this fingerprint is of; a log has had others."""
+    return next(log.trusted.key.vkey for log in policy.logs if f"{log.trusted.key.key_id:08x}" == fingerprint)
 
 
 def _standing(found: "Consumer") -> str:

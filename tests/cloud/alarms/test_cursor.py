@@ -1,11 +1,14 @@
 """What was stored and not judged is judged at the next start, whatever its age, and no start changes what was found."""
 
+import time
+from threading import Event
+
 import pytest
-from alarm_world import HOUR, LOW, MINUTE, OXYGEN, SILENT, T0, VERY_LOW, World
+from alarm_world import HOUR, LOW, MINUTE, OXYGEN, SILENT, T0, VERY_LOW, World, covers
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from cloud.alarms import AlarmStore, Watched
+from cloud.alarms import AlarmStore, Teller, Watch, Watched
 from cloud.settings import Settings
 from cloud.telemetry.dead_letters import Message
 from cloud.wiring import build_gathering, build_pipeline, build_watch
@@ -52,6 +55,35 @@ def test_state_alarms_and_position_are_saved_together_or_not_at_all(world):
     world.watch = world.new_watch()
     assert [row[0] for row in world.alarms()] == ["low", "very-low"]
     assert world.store.position() == world.position()
+
+
+def test_a_watch_that_takes_over_many_gateways_ends_at_once_and_the_next_one_judges_what_it_left(world):
+    world.now += HOUR
+    world.gateways = [Watched(f"pond{n}", f"{n}号塘", "500108", (LOW,)) for n in range(40)]
+    for one in world.gateways:
+        world.send(*((at, 2.0) for at in range(30)), gateway=one.gateway, told=False)
+    asked, begun, history = [], Event(), world.history
+
+    def slow(gateway, names, start, end):
+        asked.append(gateway)
+        begun.set()
+        time.sleep(0.2)
+        return history(gateway, names, start, end)
+
+    world.history = slow
+    teller = Teller(world.store, covers, {"log": world.telephone})
+    watch = Watch(
+        world.store, teller, clock=lambda: world.now, watched=lambda: world.gateways, history=slow, follow=world
+    )
+    watch.start()
+    assert begun.wait(10)
+    stopped = time.monotonic()
+    watch.stop()
+    assert time.monotonic() - stopped < 3
+    assert len(asked) < 20
+    world.history = history
+    world.watch = world.new_watch()
+    assert len(world.alarms()) == 40
 
 
 def test_what_nobody_told_is_missed_for_ten_seconds_and_then_read_from_the_store(world):
