@@ -5,6 +5,7 @@ then made to. Output goes to one log file a child, so that the terminal stays th
 """
 
 import ctypes
+import gc
 import logging
 import signal
 import socket
@@ -18,10 +19,11 @@ from typing import Self
 
 from cloud.problems import Unavailable
 
-__all__ = ["Child", "Family", "free_port", "wait_for_port"]
+__all__ = ["Child", "Family", "free_port", "settle", "unsettle", "wait_for_port"]
 
 _LOG = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
+_SWITCH_S = 0.0005
 
 
 def _die_with_parent() -> None:
@@ -114,6 +116,20 @@ class Family:
             _LOG.warning("%s ended and is started again (%d): %s", child.name, child.restarts, child.last_words())
             time.sleep(min(0.2 * 2 ** min(child.restarts, 6), 10.0))
             child.start()
+
+
+def settle() -> None:
+    """To be called by a process that is built and will serve from now on."""
+    # Whoever waits for the disk (the log's writer, above all) needs the interpreter back soon, not after 5 ms.
+    sys.setswitchinterval(_SWITCH_S)
+    # What exists now stays: without this every full collection walks over all of it while everybody waits.
+    gc.collect()
+    gc.freeze()
+
+
+def unsettle() -> None:
+    """The process ends. Frozen objects are never released: DuckDB would fill the terminal with what "leaked"."""
+    gc.unfreeze()
 
 
 def free_port(wanted: int = 0, host: str = "127.0.0.1") -> int:

@@ -10,7 +10,6 @@ Everything a run writes lies under `var`; the second start continues from there.
 """
 
 import fcntl
-import gc
 import logging
 import sys
 import threading
@@ -28,7 +27,7 @@ from cloud.app import create_app
 from cloud.broker import broker_command
 from cloud.database import database
 from cloud.problems import Unavailable
-from cloud.processes import Family, free_port, wait_for_port
+from cloud.processes import Family, free_port, settle, unsettle, wait_for_port
 from cloud.provenance import log_policy, open_key
 from cloud.settings import Settings
 from cloud.wiring import Services, build, build_ingest, log_place, utc_now_ms
@@ -38,7 +37,6 @@ __all__ = ["Run", "run"]
 
 _LOG = logging.getLogger(__name__)
 Say = Callable[[str], None]
-_SWITCH_S = 0.0005
 
 
 class Server:
@@ -66,11 +64,7 @@ class Server:
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
 
     def __enter__(self) -> "Server":  # noqa: PYI034 - not meant to be subclassed
-        # Whoever waits for the disk (the log's writer, above all) needs the interpreter back soon, not after 5 ms.
-        sys.setswitchinterval(_SWITCH_S)
-        # What exists now stays: without this every full collection walks over all of it while everybody waits.
-        gc.collect()
-        gc.freeze()
+        settle()
         self._thread.start()
         for helper in self._helpers:
             helper.start()
@@ -88,8 +82,7 @@ class Server:
         self._thread.join(5.0)
         for helper in self._helpers:
             helper.join(5.0)
-        # Frozen objects are never released: at the end DuckDB would fill the terminal with what "leaked".
-        gc.unfreeze()
+        unsettle()
 
 
 class Run:

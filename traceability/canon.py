@@ -53,6 +53,17 @@ def encode(value: object, *, max_depth: int = MAX_DEPTH) -> bytes:
         raise NotCanonical(f"text holds a lone surrogate U+{ord(why.object[why.start]):04X}") from why
 
 
+def encode_checked(value: object) -> bytes:
+    """As `encode`, of a value that its caller has looked through: kinds of the subset only, and ASCII keys.
+
+    What is left to find is an integer that is too large and text that is broken.
+    """
+    try:
+        return orjson.dumps(value, option=_FAST)
+    except TypeError:
+        return encode(value)
+
+
 def _plain(value: object, depth: int) -> bool:
     """Whether the value is of the subset, with ASCII keys only: then the writer's own order is the right one.
 

@@ -149,7 +149,7 @@ def time_stamp(value: Any) -> Found:
         if value[8:10] <= _DAYS_EVERY_MONTH_HAS and value[:4] not in _EDGE_YEARS and value[17:19] != _LEAP:
             return None
         try:
-            read_time(value)
+            read_ms(value)
         except ValueError:
             return say(f"{_show(value)} is no moment there was, or outside the years 0002 to 9998")
         return None

@@ -54,7 +54,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple, Self, cast
 
 from traceability import TraceError
-from traceability.canon import Json, decode, encode, from_base64, to_base64
+from traceability.canon import Json, decode, encode, encode_checked, from_base64, to_base64
 from traceability.merkle import HASH_BYTES, BadProof, leaf_hash, verify_inclusion
 from traceability.notes import Checkpoint, Note
 from traceability.policy import Accepted, Policy
@@ -175,8 +175,11 @@ def commitment(salt: bytes, written: bytes) -> str:
 def entry_of(fields_public: Mapping[str, object], commitments: Mapping[str, str]) -> bytes:
     """The entry of an event whose private fields are committed to already; raises as `commit` does."""
     fields = cast("dict[str, Json]", {**fields_public, "format": LEAF_FORMAT, "commitments": commitments})
-    entry = encode(fields)
     _check_names(fields)
+    # Its own fields are of the right kinds now, and every name is ASCII: for most events there is nothing else.
+    others = {type(fields[name]) for name in fields.keys() - _OWN_FIELDS}
+    plain = others | set(map(type, commitments.values())) <= _TEXT
+    entry = encode_checked(fields) if plain else encode(fields)
     if len(entry) > MAX_ENTRY_BYTES:
         raise BadPack(f"a log entry of {len(entry)} bytes; {MAX_ENTRY_BYTES} are allowed")
     return entry
@@ -355,7 +358,7 @@ def _check_names(fields: Mapping[str, Json]) -> Mapping[str, Json]:
     commitments, when = fields["commitments"], fields["when"]
     if fields["format"] != LEAF_FORMAT or not isinstance(commitments, dict):
         raise BadPack(f"the leaf is not of format {LEAF_FORMAT!r}")
-    if not isinstance(when, int) or isinstance(when, bool) or not isinstance(fields["what"], str):
+    if type(when) is not int or type(fields["what"]) is not str:
         raise BadPack("'when' is ms since 1970, 'what' is text")
     if not _texts(fields["outputs"]) or _texts(fields["inputs"]) is None:
         raise BadPack("'inputs' and 'outputs' are lists of texts, and something leaves every event")

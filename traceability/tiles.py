@@ -98,26 +98,30 @@ class Growth:
         """The tree with more leaf hashes, and the tiles that became full: (level, number, hashes)."""
         finished: list[FullTile] = []
         edges = list(self.edges)
+        peaks, roots = self._raised(leaves)
         carried, level = b"".join(leaves), 0
         while carried:
             held = edges[level] if level < len(edges) else b""
             first = (self.size >> HEIGHT * level) >> HEIGHT
             whole = held + carried
             full = len(whole) // TILE_BYTES
-            tiles = [whole[n * TILE_BYTES : (n + 1) * TILE_BYTES] for n in range(full)]
-            finished += [(level, first + n, tile) for n, tile in enumerate(tiles)]
+            finished += [(level, first + n, whole[n * TILE_BYTES : (n + 1) * TILE_BYTES]) for n in range(full)]
             edges[level : level + 1] = [whole[full * TILE_BYTES :]]
-            carried, level = b"".join(unfold(tile)[HEIGHT] for tile in tiles), level + 1
-        return Growth(self.size + len(leaves), tuple(edges), self._raised(leaves)), finished
+            level += 1
+            carried = b"".join(roots.get(level, ()))
+        return Growth(self.size + len(leaves), tuple(edges), peaks), finished
 
-    def _raised(self, leaves: Sequence[bytes]) -> tuple[bytes, ...]:
-        peaks = list(self.peaks)
+    def _raised(self, leaves: Sequence[bytes]) -> tuple[tuple[bytes, ...], dict[int, list[bytes]]]:
+        """The peaks with more leaves, and the roots of the tiles that became full, by the level they are hashes of."""
+        peaks, roots = list(self.peaks), dict[int, list[bytes]]()
         for size, leaf in enumerate(leaves, self.size):
-            found, bits = leaf, size
-            while bits & 1:
-                found, bits = node_hash(peaks.pop(), found), bits >> 1
+            found, height = leaf, 0
+            while size >> height & 1:
+                found, height = node_hash(peaks.pop(), found), height + 1
+                if height % HEIGHT == 0:
+                    roots.setdefault(height // HEIGHT, []).append(found)
             peaks.append(found)
-        return tuple(peaks)
+        return tuple(peaks), roots
 
     def partial_tiles(self) -> Iterator[tuple[int, int, bytes]]:
         """The unfinished tiles: (level, number, hashes)."""

@@ -378,9 +378,10 @@ def _content(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(event: Event, leaf: LeafOf, chain: str, now_ms: int, by: str, context: str) -> EventRow:
+    event_id, declares = _key(event)
     return EventRow(
-        event_id=str(event.id),
-        declares=int(_declares(event)),
+        event_id=event_id,
+        declares=declares,
         chain=chain,
         kind=event.kind,
         step=event.step or "",
@@ -390,7 +391,7 @@ def _row(event: Event, leaf: LeafOf, chain: str, now_ms: int, by: str, context: 
         body=json_text(event.body),
         context=context,
         secrets=leaf.secrets,
-        id_key=id_key(str(event.id)),
+        id_key=id_key(event_id),
         uses=leaf.uses,
         makes=leaf.makes,
         carrier=leaf.carrier,

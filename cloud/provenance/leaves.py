@@ -9,14 +9,16 @@ erases them; every proof still holds.
 import json
 import re
 import secrets
+from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from struct import Struct
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from cloud.problems import Invalid
-from traceability.canon import encode, from_base64, to_base64
+from traceability.canon import encode, from_base64
 from traceability.codes import gtin
 from traceability.epc_uris import canonical_name
 from traceability.events import Event
@@ -27,8 +29,10 @@ __all__ = ["LeafOf", "committed", "flow", "fresh_salts", "json_text", "said", "s
 # Own extension fields that name people or exact places: never shown to a consumer.
 PRIVATE = frozenset({"tm:person", "tm:holder", "tm:contact", "tm:exactPlace", "tm:credential"})
 SHOWN = ("event", "view", "who", "where")
-_SALTS_AT_ONCE: Final = 256
+_SALTS: Final = Struct(f"{SALT_BYTES}s" * 256)  # so many at once
 _TRADE_NUMBER = re.compile(r"^https?://[^?#]*/01/(\d{8,14})(?:[/?#]|$)", re.IGNORECASE)
+# What nearly every thing is called; the pattern above would try every slash of it.
+_CANONICAL: Final = re.compile(r"https://id\.gs1\.org/01/([0-9]{14})(?:/(?:21|10)/[^/?#]*)?").fullmatch
 _CARRIERS = frozenset({"AggregationEvent", "AssociationEvent"})
 
 
@@ -93,10 +97,9 @@ def fresh_salts() -> Callable[[str], bytes]:
         try:
             return drawn.pop()
         except IndexError:
-            fresh = secrets.token_bytes(SALT_BYTES * _SALTS_AT_ONCE)
-            first, *rest = (fresh[at : at + SALT_BYTES] for at in range(0, len(fresh), SALT_BYTES))
+            first, *rest = _SALTS.unpack(secrets.token_bytes(_SALTS.size))
             drawn.extend(rest)
-            return first
+            return bytes(first)
 
     return draw
 
@@ -108,12 +111,12 @@ def seal(event: Event, chain: str, salt: Callable[[str], bytes] | None = None) -
     draw = salt or fresh_salts()
     commitments: dict[str, str] = {}
     opened = []
-    for name, value in committed(event).items():
-        drawn, written = draw(name), encode(value)  # written once: for the hash, and for who may open it
+    for name, written in _written(event).items():
+        drawn = draw(name)
         commitments[name] = commitment(drawn, written)
-        opened.append(f'"{name}":{{"salt":"{to_base64(drawn)}","value":{written.decode()}}}')
-    entry = entry_of(public, commitments)
-    return LeafOf(entry, f"{{{','.join(opened)}}}", uses, makes, LeafOf.carrier_of(event))
+        opened.append(b'"%b":{"salt":"%b","value":%b}' % (name.encode(), b2a_base64(drawn, newline=False), written))
+    secrets_text = (b"{%b}" % b",".join(opened)).decode()
+    return LeafOf(entry_of(public, commitments), secrets_text, uses, makes, LeafOf.carrier_of(event))
 
 
 def said(event: Event, chain: str) -> dict[str, Any]:
@@ -136,9 +139,9 @@ def _said(event: Event, chain: str) -> tuple[dict[str, Any], tuple[str, ...], tu
 def _check_codes(things: Iterable[str]) -> None:
     """A trade number with a wrong check digit names nothing; once in the log it would stand there for ever."""
     for thing in things:
-        found = _TRADE_NUMBER.match(thing)
+        found = _CANONICAL(thing) or _TRADE_NUMBER.match(thing)
         if found is not None:
-            _check_number(found.group(1))
+            _check_number(found[1])
 
 
 @lru_cache(maxsize=4_096)
@@ -170,28 +173,45 @@ def _origin(event: Event) -> list[str]:
 
 def committed(event: Event) -> dict[str, Any]:
     """What the log only commits to, by field."""
+    return {name: json.loads(written) for name, written in _written(event).items()}
+
+
+def _written(event: Event) -> dict[str, bytes]:
+    """What the log only commits to, by field, each as its canonical JSON."""
     hidden = {} if PRIVATE.isdisjoint(event.body) else {name: event.body[name] for name in PRIVATE & event.body.keys()}
     shown = {name: value for name, value in event.body.items() if name not in hidden} if hidden else event.body
-    fields: dict[str, Any] = {"event": str(event.id), "view": json_text(shown, ordered=True)}
+    fields = {"event": encode(str(event.id)), "view": _as_text(_json(shown, ordered=True))}
     if hidden:
-        fields["private"] = json_text(hidden, ordered=True)
+        fields["private"] = _as_text(_json(hidden, ordered=True))
     for name, own in (("who", "tm:signer"), ("where", "tm:village")):
         value = event.extension(own)
         if isinstance(value, dict) and isinstance(value.get("zh"), str):
-            fields[name] = value["zh"]
+            fields[name] = encode(value["zh"])
     return fields
 
 
-def json_text(value: Any, *, ordered: bool = False) -> str:
-    """JSON without spaces, its keys in order if `ordered`. Raises `Invalid` for NaN and infinities."""
+def _as_text(written: bytes) -> bytes:
+    """The JSON of a text that is itself JSON: control characters are escaped in it already."""
+    return b'"%b"' % written.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+
+
+def json_text(value: Any) -> str:
+    """JSON without spaces. Raises `Invalid` for NaN, infinities, and half a surrogate pair."""
+    return _json(value).decode()
+
+
+def _json(value: Any, *, ordered: bool = False) -> bytes:
     try:
         text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS if ordered else None)
     except TypeError:
         text = b"null"  # a whole number beyond 64 bits, or half a surrogate pair: the slow writer knows what to say
     if b"null" not in text:
-        return text.decode()
+        return text
     # The fast writer makes null of what is no number.
     try:
-        return json.dumps(value, ensure_ascii=False, sort_keys=ordered, separators=(",", ":"), allow_nan=False)
+        slow = json.dumps(value, ensure_ascii=False, sort_keys=ordered, separators=(",", ":"), allow_nan=False)
+        return slow.encode()
+    except UnicodeEncodeError as why:
+        raise Invalid("text holds half a surrogate pair", code="surrogate") from why
     except ValueError as why:
         raise Invalid("NaN and infinities are no JSON numbers", code="not_a_number") from why

@@ -1,9 +1,10 @@
 """How fast events become provable, and whether any acknowledged one is ever lost.
 
-Library: documents through `cloud.provenance` on SQLite (WAL, FULL) or, with --database, another store; every event is
-then proven under the log's own signed checkpoint. HTTP: `tianmai-cloud api` as a process, asked over raw sockets; what
-it holds afterwards is counted by `GET /epcis/v2/events`, and a monitor reads all of the log's static files. The same
-process is then killed with SIGKILL again and again while it captures. Proofs are timed on a log of a million entries.
+Library: documents through `cloud.provenance` on SQLite (WAL, FULL) or, with --database, another store, in a process
+that is settled as the server is (`cloud.processes.settle`); every event is then proven under the log's own signed
+checkpoint. HTTP: `tianmai-cloud api` as a process, asked over raw sockets; what it holds afterwards is counted by
+`GET /epcis/v2/events`, and a monitor reads all of the log's static files. The same process is then killed with SIGKILL
+again and again while it captures. Proofs are timed on a log of a million entries.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from processes import Child, ProcessError, console, free_port
 from services import postgres
 
 from cloud.database import open_database
+from cloud.processes import settle, unsettle
 from cloud.provenance import LogBook, LogPlace, Provenance
 from cloud.provenance.store import metadata
 from traceability.events import CONTEXT, object_event
@@ -128,6 +130,7 @@ def measure_library(args, report, folder):
     book = LogBook(engine, LogPlace(folder / "ledger", folder / "log.key", "log.example"), now_ms)
     provenance = Provenance(engine, book, site=SITE, clock=now_ms)
     documents, ids = make_documents(args.events, 100)
+    settle()
     try:
         started = time.perf_counter()
         receipts = list(capture_all(provenance, documents))
@@ -141,6 +144,7 @@ def measure_library(args, report, folder):
         report.figure("provable_p50_ms", 1000 * statistics.median(times_to_proof(provenance, book)), at_most=50)
         report.figure("library_single_64_eps", single_rate(provenance, 64, 3_000))
     finally:
+        unsettle()
         provenance.close()
         engine.dispose()
 
