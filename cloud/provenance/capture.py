@@ -172,9 +172,10 @@ class Intake:
         if judged.events:
             rows, sealed = self._sealed(judged.events, terms.by)
             relied = Relied(frozenset(judged.things), entries)
-            places = self._log.append(sealed, Companion(rows, job, relied))
+            warned = {number: judged.warned.get(row.key) for number, row in enumerate(rows)}
+            told = {number: json.dumps(findings, ensure_ascii=False) for number, findings in warned.items() if findings}
+            places = self._log.append(sealed, Companion(rows, job, relied, told))
             known |= {row.key: place for row, place in zip(rows, places, strict=True)}
-            self._store.warn({known[key]: findings for key, findings in judged.warned.items() if findings})
         elif job is not None:
             self._store.keep_job(job)
         return [Captured(str(event.id), known[_key(event)], judged.warned.get(_key(event), [])) for event in events]

@@ -11,8 +11,8 @@ rows a statement: compiling one anew for each group costs more than the rows the
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain as chained
 from typing import Any, Final, NamedTuple
@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cloud.provenance.rulings import among, rulings_among
 from cloud.provenance.schemas import CaptureJob
-from cloud.provenance.store import CARRIES, ENTRY, EVENT, JOB, LEFT, RULED, THING, USED
+from cloud.provenance.store import CARRIES, ENTRY, EVENT, JOB, LEFT, RULED, THING, USED, WARNING
 from traceability import TraceError
 from traceability.chain_rules import CHAINS
 from traceability.stores import Batch, Stored, StoreError
@@ -109,12 +109,14 @@ class Relied:
 class Companion:
     """What goes into the journal's transaction with a batch: a row for each entry, and the capture's own job.
 
-    `relied`: what the events were judged against; None where nobody judged them.
+    `relied`: what the events were judged against; None where nobody judged them. `warned`: what the rules warned of,
+    JSON text by the number of the row.
     """
 
     rows: tuple[EventRow, ...]
     job: CaptureJob | None = None
     relied: Relied | None = None
+    warned: Mapping[int, str] = field(default_factory=dict)
 
 
 class SqlJournal:
@@ -176,6 +178,7 @@ class _Group:
         self._events: list[tuple[Any, ...]] = []
         self._things: list[tuple[Any, ...]] = []
         self._jobs: list[tuple[Any, ...]] = []
+        self._warnings: list[tuple[int, str]] = []
         self._rulings: dict[str, tuple[str, int]] = {}
         self._touched: set[str] = set()
 
@@ -190,9 +193,11 @@ class _Group:
             names.update(row.uses, row.makes, row.grounds)
         self._ruled = set(rulings_among(self._db, list(names)))
         stored = [self._place(batch) for batch in self._batches]
-        new = ((ENTRY, self._entries), (EVENT, self._events), (THING, self._things), (JOB, self._jobs))
-        for table, values in new:
-            _insert(self._db, table, values)
+        _insert(self._db, ENTRY, self._entries)
+        _insert(self._db, EVENT, self._events)
+        _insert(self._db, THING, self._things)
+        _insert(self._db, JOB, self._jobs)
+        _insert(self._db, WARNING, self._warnings)
         _insert(self._db, RULED, [(name, *ruling) for name, ruling in self._rulings.items()], _NEWER)
         return stored
 
@@ -217,6 +222,7 @@ class _Group:
                 return why
             places = tuple(range(self._next, self._next + len(rows)))
             self._take(batch, rows, places)
+            self._warnings += [(places[number], text) for number, text in _warned(batch).items()]
         if isinstance(batch.companion, Companion) and batch.companion.job is not None:
             self._jobs.append(_job(batch.companion.job))
         return places
@@ -272,6 +278,10 @@ def _rows(batch: Batch) -> tuple[EventRow, ...]:
 
 def _relied(batch: Batch) -> Relied | None:
     return batch.companion.relied if isinstance(batch.companion, Companion) else None
+
+
+def _warned(batch: Batch) -> Mapping[int, str]:
+    return batch.companion.warned if isinstance(batch.companion, Companion) else {}
 
 
 def _job(job: CaptureJob) -> tuple[Any, ...]:

@@ -52,6 +52,7 @@ __all__ = [
     "RULED",
     "SHARD",
     "THING",
+    "WARNING",
     "EventStore",
     "Refusal",
     "Stored",
@@ -137,7 +138,7 @@ _REFUSAL = Table(
     Column("body", Text, nullable=False),
     Column("times", Integer, nullable=False, default=1),
 )
-_WARNING = Table(
+WARNING = Table(
     "chain_warning",
     metadata,
     Column("place", ForeignKey("chain_event.place"), primary_key=True, autoincrement=False),
@@ -450,20 +451,10 @@ class EventStore:
             rows = db.execute(select(_REFUSAL).order_by(_REFUSAL.c.tried_ms.desc()).limit(limit)).mappings()
             return [Refusal(**dict(row)) for row in rows]
 
-    def warn(self, findings: Mapping[int, object]) -> None:
-        """Keep what the rules warned of, by the places of the events; a repeat adds nothing."""
-        if not findings:
-            return
-        with self._engine.begin() as db:
-            told = set(db.execute(select(_WARNING.c.place).where(_WARNING.c.place.in_(findings))).scalars())
-            for place in findings.keys() - told:
-                text = json.dumps(findings[place], ensure_ascii=False)
-                db.execute(insert(_WARNING).values(place=place, findings=text))
-
     def warnings(self, limit: int = 50) -> list[tuple[Stored, str]]:
         """Events with what the rules warned of (JSON list), newest capture first."""
         with self._engine.connect().execution_options(reading=True) as db:
-            query = select(_WARNING).order_by(_WARNING.c.place.desc()).limit(limit)
+            query = select(WARNING).order_by(WARNING.c.place.desc()).limit(limit)
             told = {int(row.place): str(row.findings) for row in db.execute(query)}
         rows = self._events(_whole().where(EVENT.c.place.in_(told)).order_by(EVENT.c.place.desc()))
         return [(row, told[row.place]) for row in rows]

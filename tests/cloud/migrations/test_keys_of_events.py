@@ -2,11 +2,12 @@
 
 import pytest
 from alembic import command
+from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from cloud.migrations import _config, differences, migrate
 from cloud.provenance import LogBook, LogPlace, Provenance, audit_log
-from cloud.provenance.store import EventStore
+from cloud.provenance.store import WARNING, EventStore
 from traceability.demo import demo_chains
 
 NOW = 1_795_300_000_000
@@ -43,7 +44,8 @@ def old(engine, place):
     declared = {**EGGS.events[-1], "eventID": wrong.event_id}
     declared["errorDeclaration"] = {"declarationTime": "2026-11-22T08:00:00+08:00", "reason": "incorrect_data"}
     service.capture(declared, chain=None, by="me")
-    EventStore(engine).warn({1: [{"rule": "r"}]})
+    with engine.begin() as db:
+        db.execute(insert(WARNING).values(place=1, findings="[]"))
     service.close()
     book = LogBook(engine, place, lambda: NOW)
     book._years.newest.ledger.append([b"a list of keys"])

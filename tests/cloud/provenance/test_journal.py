@@ -116,6 +116,19 @@ def test_a_ruling_by_a_person_is_not_overwritten_by_an_event(engine):
     assert Rulings(engine).of(["thing"])["thing"] == ("pork", None)
 
 
+def test_warnings_are_stored_with_their_events_or_not_at_all(engine):
+    journal = SqlJournal(engine)
+    two = Companion((row("e1"), row("e2")), warned={1: '[{"rule": "r"}]'})
+    again = Companion((row("e1"),), warned={0: "[]"})
+    journal.append([Batch((b"a", b"b"), two), Batch((b"c",), again)])
+    assert [(event.event_id, text) for event, text in EventStore(engine).warnings()] == [("e2", '[{"rule": "r"}]')]
+    with engine.begin() as db:
+        db.exec_driver_sql("drop table chain_warning")
+    with pytest.raises(StoreError):
+        journal.append([Batch((b"d",), Companion((row("e3"),), warned={0: "[]"}))])
+    assert journal.count() == 2
+
+
 def test_a_missing_entry_is_named(engine):
     journal = SqlJournal(engine)
     journal.append([Batch((b"a", b"b", b"c"))])

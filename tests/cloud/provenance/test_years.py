@@ -1,7 +1,10 @@
 """The cloud's log over the turn of a year: captured, proven, followed, checked, and crashed at every step of it."""
 
 import json
+import random
 import re
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +13,7 @@ from datetime import datetime
 import pytest
 from sqlalchemy import event as sql_event
 
+from cloud.database import open_database
 from cloud.provenance import (
     LogBook,
     LogPlace,
@@ -22,6 +26,7 @@ from cloud.provenance import (
 from cloud.provenance.journal import SqlJournal
 from cloud.provenance.store import metadata
 from traceability import TraceError
+from traceability.__main__ import main
 from traceability.demo import demo_chains
 from traceability.key_lists import follow_log
 from traceability.keys import KeyKind, SigningKey, load_key
@@ -270,6 +275,73 @@ def test_every_year_s_files_are_served_and_no_name_leads_elsewhere(engine, place
         with pytest.raises(Exception, match="no file"):
             log.file(name)
     service.close()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from cloud.database import open_database
+from cloud.provenance import LogBook, LogPlace
+from cloud.provenance.journal import Companion
+from cloud.provenance.store import metadata
+
+folder, life, new_year = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+engine = open_database(f"sqlite:///{folder / 'log.db'}")
+metadata.create_all(engine)
+done = [0]
+clock = lambda: new_year + (int(life) - 1) * 31_536_000_000 + (0 if done[0] > 40 else -1)
+log = LogBook(engine, LogPlace(folder / "ledger", folder / "log.key", "trace.example/log"), clock)
+print("open", flush=True)
+while True:
+    receipts = log.submit([f"{life}/{done[0]}/{n}".encode() for n in range(5)], Companion(())).result()
+    print(done[0], receipts[0].place, flush=True)
+    done[0] += 1
+"""
+
+
+def test_a_kill_at_the_turn_loses_nothing_that_was_acknowledged(tmp_path):
+    chance, acknowledged = random.Random(), []
+    for life in (1, 2):
+        command = [sys.executable, "-c", WRITER, str(tmp_path), str(life), str(NEW_YEAR)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            lines = [writer.stdout.readline()]
+            while lines[-1] and not lines[-1].startswith("38 "):
+                lines.append(writer.stdout.readline())
+            time.sleep(chance.uniform(0.0, 0.06))  # the turn comes three groups later
+            writer.kill()
+            lines += writer.stdout.read().splitlines(keepends=True)
+        whole = [line.split() for line in lines if line.endswith("\n") and line != "open\n"]
+        acknowledged += [(life, int(number), int(place)) for number, place in whole]
+    engine = open_database(f"sqlite:///{tmp_path / 'log.db'}")
+    place = LogPlace(tmp_path / "ledger", tmp_path / "log.key", ORIGIN)
+    log = LogBook(engine, place, lambda: NEW_YEAR + 2 * YEAR_MS)
+    journal = SqlJournal(engine)
+    for life, number, at in acknowledged:
+        assert journal.read(at, at + 5) == [b"%d/%d/%d" % (life, number, n) for n in range(5)]
+    policy = Policy.parse(log.policy_text.encode())
+    log.close()
+    assert audit_log(engine, place) == ()
+    assert len(follow(place, policy, now_ms=NEW_YEAR + 4 * YEAR_MS)) >= 2
+    engine.dispose()
+
+
+def test_the_commands_follow_a_log_from_year_to_year(place, three_years, tmp_path, capsys):
+    _, first = three_years
+    (tmp_path / "first.json").write_bytes(first.to_json())
+    monitor = ["monitor", str(place.public), "--state", str(tmp_path / "head"), "--once", "--policy"]
+    assert main([*monitor, str(tmp_path / "first.json")]) == 2
+    assert "goes on as 'trace.example/log/2028', which is not in the policy" in capsys.readouterr().err
+    assert main(["keys", "follow", str(place.public), "--policy", str(tmp_path / "first.json")]) == 0
+    (tmp_path / "followed.json").write_text(capsys.readouterr().out)
+    assert main([*monitor, str(tmp_path / "followed.json"), "--find", "tianmai-shard@1"]) == 0
+    said = capsys.readouterr().out
+    assert f"{ORIGIN}/2028: 1 entries (1 new)" in said
+    assert "(0 new)" not in said
+    assert (tmp_path / "head").exists()
+    assert (tmp_path / "head.2028").read_text().startswith(f"{ORIGIN}/2028\n1\n")
+    (tmp_path / "other").write_bytes((place.public / "2027" / "checkpoint").read_bytes())
+    assert main([*monitor, str(tmp_path / "followed.json"), "--against", str(tmp_path / "other")]) == 0
+    assert f"is of this log: {ORIGIN}/2027" in capsys.readouterr().out
 
 
 # -- crashes -----------------------------------------------------------------------------------------------------------
