@@ -68,6 +68,7 @@ _TIME = re.compile(
 ).fullmatch
 _DAYS_EVERY_MONTH_HAS: Final = "28"
 _LEAP: Final = "60"
+_SHORT: Final = 100  # characters of a key that is remembered
 # No calendar of the computer holds a moment of these in every zone.
 _EDGE_YEARS: Final = frozenset({"0000", "0001", "9999"})
 
@@ -89,8 +90,20 @@ def _is_uri(value: Any) -> bool:
     return isinstance(value, str) and _URI(value) is not None and not ("%" in value and _BAD_ESCAPE(value))
 
 
+@lru_cache(maxsize=1_024)
+def _is_known_name(key: str) -> bool:
+    return _is_uri(key)
+
+
+def _is_name(key: str) -> bool:
+    """Whether a key is a URI. Every event of a sender has the same few, so short ones are looked through once."""
+    return _is_known_name(key) if len(key) <= _SHORT else _is_uri(key)
+
+
 def uri(value: Any) -> Found:
     """A full web address or name."""
+    if isinstance(value, str) and _URI(value) is not None and "%" not in value:
+        return None
     return None if _is_uri(value) else say(f"must be a full web address or name (URI), not {_show(value)}")
 
 
@@ -214,17 +227,20 @@ def record(
 ) -> Check:
     """An object; ``others`` says what else it may hold: ``any`` key, keys that are a ``uri``, or ``none``."""
     needed = tuple(required)
+    all_needed = frozenset(needed)
 
     def check(value: Any) -> Found:
         if not isinstance(value, dict):
             return say(f"must be an object, not {_show(value)}")
-        out = [Problem(f"/{key}", "is missing") for key in needed if key not in value]
+        out: list[Problem] = []
+        if not all_needed <= value.keys():
+            out = [Problem(f"/{key}", "is missing") for key in needed if key not in value]
         for key, each in value.items():
             known = fields.get(key)
             if known is not None:
                 if found := known(each):
                     out += [p.under(key) for p in found]
-            elif others != "any" and (others == "none" or not _is_uri(key)):
+            elif others != "any" and (others == "none" or not _is_name(key)):
                 out.append(Problem("", "is not part of the standard; own fields need a namespace").under(key))
         return out or None
 

@@ -11,7 +11,6 @@ steps under ``urn:tianmai:step:``, since the standard's list knows no treating, 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from functools import cached_property
 from typing import Any, Final
 
 from traceability import TraceError
@@ -101,10 +100,13 @@ class Event:
         """The eventID it brought."""
         return self.body.get("eventID")
 
-    @cached_property
+    @property
     def time_ms(self) -> int:
         """When it happened, ms UTC."""
-        return read_ms(self.body["eventTime"])
+        held: dict[str, Any] = self.__dict__  # read once: as a `cached_property`, without that one's lock
+        if "_time_ms" not in held:
+            held["_time_ms"] = read_ms(self.body["eventTime"])
+        return int(held["_time_ms"])
 
     @property
     def record_time_ms(self) -> int | None:

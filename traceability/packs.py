@@ -177,8 +177,8 @@ def entry_of(fields_public: Mapping[str, object], commitments: Mapping[str, str]
     fields = cast("dict[str, Json]", {**fields_public, "format": LEAF_FORMAT, "commitments": commitments})
     _check_names(fields)
     # Its own fields are of the right kinds now, and every name is ASCII: for most events there is nothing else.
-    others = {type(fields[name]) for name in fields.keys() - _OWN_FIELDS}
-    plain = others | set(map(type, commitments.values())) <= _TEXT
+    others = [value for name, value in fields.items() if name not in _OWN_FIELDS]
+    plain = set(map(type, (*others, *commitments.values()))) <= _TEXT
     entry = encode_checked(fields) if plain else encode(fields)
     if len(entry) > MAX_ENTRY_BYTES:
         raise BadPack(f"a log entry of {len(entry)} bytes; {MAX_ENTRY_BYTES} are allowed")
@@ -362,8 +362,8 @@ def _check_names(fields: Mapping[str, Json]) -> Mapping[str, Json]:
         raise BadPack("'when' is ms since 1970, 'what' is text")
     if not _texts(fields["outputs"]) or _texts(fields["inputs"]) is None:
         raise BadPack("'inputs' and 'outputs' are lists of texts, and something leaves every event")
-    if both := fields.keys() & commitments.keys():
-        raise BadPack(f"field {min(both)!r} is both public and private")
+    if not fields.keys().isdisjoint(commitments):
+        raise BadPack(f"field {min(fields.keys() & commitments.keys())!r} is both public and private")
     if (wrong := _bad_name((*fields, *commitments))) is not None:
         raise BadPack(f"field name {wrong[:60]!r}")
     return commitments

@@ -79,9 +79,9 @@ def trade_item(thing: str) -> str | None:
 
 def grounds(event: Event, things: Iterable[str]) -> tuple[str, ...]:
     """Trade items and places by which an event can come under a chain's rules, beside its things."""
-    found = [trade_item(thing) for thing in things]
-    named = dict.fromkeys((*found, event.read_point, event.location))
-    return tuple(name for name in named if name is not None)
+    items = [thing[:_ITEM_LENGTH] for thing in things if thing.startswith(_ITEM) and len(thing) >= _ITEM_LENGTH]
+    places = [place for place in (event.read_point, event.location) if place is not None]
+    return tuple(dict.fromkeys(items + places))
 
 
 def chain_for(event: Event, rulings: Mapping[str, Ruling], named: str | None) -> str | None:
