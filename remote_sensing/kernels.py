@@ -47,7 +47,7 @@ NOTHING = -32768
 
 F32 = NDArray[np.float32]
 _NAN, _ZERO, _HALF, _ONE = np.float32(np.nan), np.float32(0), np.float32(0.5), np.float32(1)
-_TINY = np.float32(1e-9)
+_TINY, _MOST = np.float32(1e-9), np.float32(np.inf)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -455,22 +455,60 @@ def _spread_year(spread: F32, looks: F32, dates: int, base: int, at: tuple[int, 
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _window_date(sums: F32, slot: int, values: F32) -> None:
-    row = sums[slot * ROW : (slot + 1) * ROW]
+def _window_date(known: F32, value: F32, windows: F32, keep: int, state: NDArray[np.int64]) -> None:
+    """One date of all layers into the window that is open: its looks counted, its values put in their order.
+
+    ``windows``: looks, one row on its way, then ``keep`` rows a layer, ascending, infinite where nothing is;
+    ``value``: the layers' rows, ``STEP`` rows apart. ``state``: the open window and its filled rows. Insertion over
+    pixels side by side costs less than any sorting of one pixel, for a window holds a handful of dates.
+    """
+    looks, moving = windows[:ROW], windows[ROW : 2 * ROW]
+    some = _ZERO
     for n in range(LANES):
-        row[n] += values[n]
+        looks[n] += known[n]
+        some += known[n]
+    if some == _ZERO:
+        return
+    filled = min(state[1], keep)
+    for layer in range((windows.shape[0] // ROW - 2) // keep):
+        mine = windows[(2 + layer * keep) * ROW : (2 + (layer + 1) * keep) * ROW]
+        held = value[layer * STEP * ROW : layer * STEP * ROW + LANES]
+        for n in range(LANES):
+            moving[n] = held[n] if known[n] > _ZERO else _MOST
+        for k in range(filled):
+            row = mine[k * ROW : k * ROW + LANES]
+            for n in range(LANES):
+                here, new = row[n], moving[n]
+                row[n] = new if new < here else here  # noqa: FURB136 - min() breaks the SIMD
+                moving[n] = here if new < here else new  # noqa: FURB136 - as above
+        if filled < keep:
+            row = mine[filled * ROW : filled * ROW + LANES]
+            for n in range(LANES):
+                row[n] = moving[n]
+    state[1] += 1
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _window_year(sums: F32, base: int, layer: int, at: tuple[int, int, int, int], out: F32) -> None:
-    """Mean of the clear looks in each window; NaN where a window saw nothing. ``sums``: counts, then the layers."""
+def _window_end(windows: F32, keep: int, state: NDArray[np.int64], at: tuple[int, int, int, int], out: F32) -> None:
+    """Medians of the clear looks of the open window into ``out``; NaN where it saw nothing. Closes the window."""
     _, _, left, stop = at
-    for slot in range(WINDOWS):
-        row, seen = out[base + slot, left:stop], sums[slot * ROW : (slot + 1) * ROW]
-        total = sums[((layer + 1) * WINDOWS + slot) * ROW : ((layer + 1) * WINDOWS + slot + 1) * ROW]
+    looks, middle, slot, filled = windows[:ROW], windows[ROW : 2 * ROW], state[0], min(state[1], keep)
+    for layer in range((windows.shape[0] // ROW - 2) // keep):
+        mine = windows[(2 + layer * keep) * ROW : (2 + (layer + 1) * keep) * ROW]
+        for n in range(LANES):
+            middle[n] = _ZERO if looks[n] > _ZERO else _NAN
+        for k in range(filled):
+            held, place = mine[k * ROW : (k + 1) * ROW], np.float32(2 * k)
+            for n in range(LANES):
+                # of c looks the two middle ones are those of rank (c - 1) // 2 and c // 2, often the same
+                low = (place == looks[n] - _ONE) | (place == looks[n] - np.float32(2))
+                high = (place == looks[n]) | (place == looks[n] - _ONE)
+                middle[n] += (_HALF * held[n] if low else _ZERO) + (_HALF * held[n] if high else _ZERO)
+        row = out[SHARED + (layer + 1) * PER_LAYER - WINDOWS + slot, left:stop]
         for n in range(stop - left):
-            mean = total[n] / max(seen[n], _ONE)
-            row[n] = mean if seen[n] > _ZERO else _NAN
+            row[n] = middle[n]
+    looks[:] = _ZERO
+    state[1] = 0
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
@@ -495,19 +533,39 @@ def _count_date(known: F32, green: F32, water: F32, wet: bool, marks: F32, tally
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def _look_dates(
-    known: F32, value: F32, slots: NDArray[np.int64], wet: int, marks: F32, scratch: tuple[F32, F32]
+    looked: tuple[F32, F32],
+    slots: NDArray[np.int64],
+    wet: int,
+    marks: F32,
+    scratch: tuple[F32, int, NDArray[np.int64], F32],
+    at: tuple[int, int, int, int],
+    out: F32,
 ) -> None:
-    """Up to ``STEP`` dates, one by one, into windows and counts; ``slots``: the window of each."""
-    sums, tally = scratch
-    layers = value.shape[0] // (STEP * ROW)
+    """Up to ``STEP`` dates, one by one, into windows and counts.
+
+    ``looked``: what ``_fetch`` made of them; ``slots``: the window of each, ascending.
+    """
+    (known, value), (windows, keep, state, tally) = looked, scratch
     for r in range(slots.shape[0]):
         here, green = known[r * ROW : (r + 1) * ROW], value[r * ROW : (r + 1) * ROW]
-        _window_date(sums, slots[r], here)
-        for layer in range(layers):
-            place = layer * STEP + r
-            _window_date(sums, (layer + 1) * WINDOWS + slots[r], value[place * ROW : (place + 1) * ROW])
+        if slots[r] != state[0]:
+            _window_end(windows, keep, state, at, out)
+            state[0] = slots[r]
+        _window_date(here, value[r * ROW :], windows, keep, state)
         place = max(wet, 0) * STEP + r
         _count_date(here, green, value[place * ROW : (place + 1) * ROW], wet >= 0, marks, tally)
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _fullest(window: NDArray[np.int64], borders: NDArray[np.int64]) -> int:
+    """Most dates that any window of any year holds, at least 1."""
+    most = 1
+    for year in range(borders.shape[0] - 1):
+        count = np.zeros(WINDOWS, np.int64)
+        for t in range(borders[year], borders[year + 1]):
+            count[window[t]] += 1
+            most = max(most, count[window[t]])
+    return most
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
@@ -517,9 +575,9 @@ def annual_evidence(
     """One agricultural year of looks -> a few numbers, for every year and pixel.
 
     ``layers`` float32 (L, T, N), greenness first, NaN = no look (missing in one layer is missing in all);
-    ``calendar``: harmonic design float32 (T, TERMS), window of each date (T,) 0..11, borders (Y + 1,) positions in
-    time; ``ridge`` (TERMS,) added to the diagonal; ``marks`` (3,) low, high, soil; ``wet`` place of the wetness layer
-    or -1. Returns float32 (SHARED + L * PER_LAYER, Y, N); what nothing was seen of is NaN.
+    ``calendar``: harmonic design float32 (T, TERMS), window of each date (T,) 0..11 ascending within a year, borders
+    (Y + 1,) positions in time; ``ridge`` (TERMS,) added to the diagonal; ``marks`` (3,) low, high, soil; ``wet`` place
+    of the wetness layer or -1. Returns float32 (SHARED + L * PER_LAYER, Y, N); what nothing was seen of is NaN.
     """
     design, window, borders = calendar
     years, pixels, count = borders.shape[0] - 1, layers.shape[2], layers.shape[0]
@@ -529,7 +587,9 @@ def annual_evidence(
     value = np.zeros(count * STEP * ROW, np.float32)
     acc = np.zeros((MOMENTS + count * (TERMS + 1)) * ROW, np.float32)
     spread = np.zeros(count * SPREAD * ROW, np.float32)
-    sums = np.zeros((count + 1) * WINDOWS * ROW, np.float32)
+    # the middle of a window's looks lies in the lower half of its dates, so no more of them are kept in order
+    keep = _fullest(window, borders) // 2 + 1
+    windows, state = np.zeros((2 + count * keep) * ROW, np.float32), np.zeros(2, np.int64)
     tally = np.zeros(SHARED * ROW, np.float32)
     scratch = (np.zeros(28 * ROW, np.float32), np.zeros((TERMS + 1) * ROW, np.float32))
     for left in range(0, pixels, LANES):
@@ -537,24 +597,27 @@ def annual_evidence(
         for year in range(years):
             at = (borders[year], borders[year + 1], left, stop)
             here = out[:, year, :]
-            acc[:], sums[:], tally[:] = _ZERO, _ZERO, _ZERO
+            acc[:], tally[:], state[0], state[1] = _ZERO, _ZERO, window[at[0]] if at[0] < at[1] else 0, 0
+            for layer in range(count):
+                here[SHARED + (layer + 1) * PER_LAYER - WINDOWS : SHARED + (layer + 1) * PER_LAYER, left:stop] = _NAN
             for layer in range(count):
                 _spread_begin(spread[layer * SPREAD * ROW : (layer + 1) * SPREAD * ROW])
             for t in range(at[0], at[1], STEP):
                 for layer in range(count):
                     _fetch(layers, layer, t, at, known, value)
                 _fit_dates(acc, table, t, at[1], known, value, count)
-                _look_dates(known, value, window[t : min(t + STEP, at[1])], wet, marks, (sums, tally))
+                slots = window[t : min(t + STEP, at[1])]
+                _look_dates((known, value), slots, wet, marks, (windows, keep, state, tally), at, here)
                 for layer in range(count):
                     held = value[layer * STEP * ROW : (layer + 1) * STEP * ROW]
                     _spread_dates(known, held, spread[layer * SPREAD * ROW : (layer + 1) * SPREAD * ROW])
+            _window_end(windows, keep, state, at, here)
             _fit_year(acc, ridge, scratch, at, here)
             dates = (at[1] - at[0] + STEP - 1) // STEP * STEP
             for layer in range(count):
                 base = SHARED + layer * PER_LAYER
                 mine = spread[layer * SPREAD * ROW : (layer + 1) * SPREAD * ROW]
                 _spread_year(mine, acc[:ROW], dates, base + TERMS + 1, at, here)
-                _window_year(sums, base + PER_LAYER - WINDOWS, layer, at, here)
             for row in range(SHARED):
                 to = here[row, left:stop]
                 held = acc[:ROW] if row == 0 else tally[(row - 1) * ROW : row * ROW]

@@ -22,7 +22,7 @@ from remote_sensing.synthetic import phenology as ph
 from remote_sensing.synthetic.land import PIXEL_M, Land, fates, make_land, polygons
 from remote_sensing.synthetic.paint import FINE, blur_weights, draw
 from remote_sensing.synthetic.spectra import HAZE, spectra
-from remote_sensing.synthetic.weather import USUAL_LOOKS, Sky, skies, veil
+from remote_sensing.synthetic.weather import USUAL_LOOKS, Sky, fog, skies, veil
 
 CRS = "EPSG:32648"
 ORIGIN = (640_000.0, 3_280_000.0)
@@ -136,10 +136,11 @@ def _observe(land: Land, kept: NDArray[np.int64], looks: _Looks, rng: np.random.
     for place, n in enumerate(kept):
         sun = sun_position(int(days[n]))
         drawn = draw(land.painted, seen[n], (int(shifts[n, 0]), int(shifts[n, 1])), weights)
-        above = veil(size, sky[n], sun, bare, rng)
+        month = int(days[n].astype("datetime64[D]").astype("datetime64[M]").astype(int)) % 12 + 1
+        above = veil(sky[n], sun, bare, rng, fog(month, land.height_m, rng))
         drawn *= _light(land, sun, float(rng.uniform(0.1, 0.25)))
         drawn *= 1 - 0.45 * above.shadow
-        drawn += (0.55 - drawn) * (0.9 * above.opacity)
+        drawn += (np.float32(rng.uniform(0.3, 0.8)) - drawn) * (0.9 * above.opacity)
         clear[place] = above.clear
         for band in range(len(BANDS)):
             bands[band, place] = pack_values(_sensor(drawn[band], band, sky[n].haze, rng))
@@ -160,7 +161,7 @@ def _observe(land: Land, kept: NDArray[np.int64], looks: _Looks, rng: np.random.
 def _sensor(band: Float, place: int, haze: float, rng: np.random.Generator) -> Float:
     """Haze, residual of the atmospheric correction, view angle and random noise of one band and date."""
     veiling = haze * HAZE[place]
-    common = rng.normal(1, 0.05 if place == 0 else 0.03) * rng.uniform(0.97, 1.03)
+    common = rng.normal(1, 0.05 if place == 0 else 0.03) * rng.uniform(0.96, 1.04)
     noise = rng.standard_normal(band.shape, dtype=np.float32) * (np.float32(0.002) + np.float32(0.015) * band)
     seen: Float = np.clip(band * np.float32(common) + np.float32(veiling) + noise, 0.0005, 1.2).astype(np.float32)
     return seen

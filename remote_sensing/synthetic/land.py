@@ -31,6 +31,8 @@ FATES = (
     "merged",
     "landslide",
 )
+AGAIN = 0.2
+"""Chance a year that land left idle for two years or more is worked again."""
 HEDGED = 0.2
 """Share of terraces whose edges carry slowly growing shrub while the field inside is worked as ever."""
 
@@ -171,9 +173,9 @@ def _kind(field: bool, height: float, marks: tuple[float, float], rng: np.random
     if not field:
         return int(rng.choice([ph.FOREST, ph.GRASS, ph.BUILT], p=[0.75, 0.15, 0.10]))
     if height < marks[0]:
-        return int(rng.choice([ph.RICE, ph.RAPE_RICE, ph.VEGETABLES], p=[0.45, 0.45, 0.10]))
+        return int(rng.choice([ph.RICE, ph.RAPE_RICE, ph.GARDEN], p=[0.45, 0.45, 0.10]))
     if height < marks[1]:
-        return int(rng.choice([ph.MAIZE_POTATO, ph.RAPE_RICE, ph.CITRUS, ph.VEGETABLES], p=[0.6, 0.2, 0.12, 0.08]))
+        return int(rng.choice([ph.MAIZE_POTATO, ph.RAPE_RICE, ph.CITRUS, ph.GARDEN], p=[0.6, 0.2, 0.12, 0.08]))
     return int(rng.choice([ph.MAIZE_POTATO, ph.CITRUS], p=[0.9, 0.1]))
 
 
@@ -202,12 +204,12 @@ def _live(fate: str, column: Column, rng: np.random.Generator) -> None:
         states[:] = fixed[int(kinds[0])]
         ages[:] = 9
         return
-    begin = int(rng.integers(1, max(2, years - 1)))
+    begin = int(rng.integers(1, max(2, years)))
     if fate == "abandoned":
         _idle(states, ages, begin, years)
     elif fate == "recultivated":
         begin = int(rng.integers(1, max(2, years - 3)))
-        _idle(states, ages, begin, min(years - 1, begin + 2 + int(rng.geometric(0.35)) - 1))
+        _idle(states, ages, begin, min(years - 1, begin + 1 + int(rng.geometric(AGAIN))))
     elif fate == "fallow":
         states[begin] = st.FALLOW
     elif fate == "seasonal":

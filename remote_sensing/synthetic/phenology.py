@@ -31,7 +31,8 @@ YEAR_DAYS = 365.2425
     MEADOW,
     WATER,
     RUBBLE,
-) = range(14)
+    GARDEN,
+) = range(15)
 KINDS = (
     "rice",
     "rape_rice",
@@ -47,8 +48,10 @@ KINDS = (
     "meadow",
     "water",
     "rubble",
+    "garden",
 )
-CROPS = (RICE, RAPE_RICE, MAIZE_POTATO, VEGETABLES)
+"""``vegetables`` keep the calendar of a textbook, ``garden`` is vegetables or tobacco that keep none."""
+CROPS = (RICE, RAPE_RICE, MAIZE_POTATO, VEGETABLES, GARDEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ _BASE = {
     MEADOW: 0.45,
     WATER: 0.16,
     RUBBLE: 0.13,
+    GARDEN: 0.20,
 }
 _SEASONS: dict[int, tuple[Season, ...]] = {
     RICE: (Season(221, 326, 0.68),),
@@ -93,12 +97,15 @@ _SEASONS: dict[int, tuple[Season, ...]] = {
     MEADOW: (Season(185, 255, 0.32, 14, 4), Season(268, 400, 0.28, 12, 20)),
     WATER: (),
     RUBBLE: (Season(180, 380, 0.06, 25, 25),),
+    GARDEN: (),
 }
 WEED_BASE = (0.35, 0.45, 0.50, 0.55, 0.575, 0.60)
 """Lowest NDVI of idle land by years since the last crop; weeds fill quickly in a humid climate."""
 WEED_PEAK = (0.72, 0.77, 0.80, 0.82, 0.83, 0.84)
 FLOODED = {RICE: ((35.0, 225.0, 0.75),), RAPE_RICE: ((219.0, 240.0, 0.65),)}
 """Days (from, to) a paddy stands under water and the share of water seen; winter paddy is not abandonment."""
+FLOWERING = {RAPE_RICE: (153.0, 181.0, 0.10)}
+"""Days (from, to) a crop stands in flower, March, and how far NDVI dips."""
 YOUNG_ORCHARD = 0.35
 
 
@@ -137,7 +144,7 @@ def greenness(days: NDArray[np.floating], plan: Plan, rng: np.random.Generator) 
     """NDVI (T, P) on ``days`` (T,) since the first 1 October, for every cell of a plan.
 
     Jitter: season dates sd 7 days per cell and 5 days common to a year, amplitude sd 12 %; a drought year
-    loses a quarter of every peak.
+    loses a quarter of every peak. Gardens keep no calendar at all.
     """
     years, cells = plan.kinds.shape
     total = np.zeros((days.size, cells), np.float32)
@@ -152,8 +159,13 @@ def greenness(days: NDArray[np.floating], plan: Plan, rng: np.random.Generator) 
             who = np.flatnonzero((plan.kinds[year] == kind) & (plan.states[year] == state) & (plan.ages[year] == age))
             base, seasons = habit(kind, state, age)
             total[:, who] += (inside * base)[:, None]
+            if kind == GARDEN and state in {st.CULTIVATED, st.SEASONAL}:
+                left_out = int(state == st.SEASONAL)
+                total[:, who] += _gardens(since, common, who.size, left_out, rng) * np.float32(loss)
             for season in seasons:
                 total[:, who] += _waves(since, season, common, who.size, rng) * np.float32(loss)
+    for kind, (_, _, dip) in FLOWERING.items():
+        total -= np.float32(dip) * flowering(days, plan, kind)
     return total
 
 
@@ -175,6 +187,35 @@ def _waves(since: NDArray[np.floating], season: Season, common: float, cells: in
     rise = wave_edge(at - start, moved.rise_days)
     fall = wave_edge(at - end, moved.fall_days)
     out[near] = (rise - fall) * gain
+    return out
+
+
+def _gardens(since: NDArray[np.floating], common: float, cells: int, left_out: int, rng: np.random.Generator) -> Float:
+    """Vegetables or tobacco: two or three waves a year to NDVI 0.6 - 0.8, whenever it suits the gardener.
+
+    ``left_out``: so many of the first are not sown.
+    """
+    out = np.zeros((since.size, cells), np.float32)
+    for cell in range(cells):
+        cycles = int(rng.integers(2, 4))
+        room = YEAR_DAYS / cycles
+        for cycle in range(left_out, cycles):
+            lasts = rng.uniform(60, min(110, room - 20))
+            begin = cycle * room + rng.uniform(0, room - lasts - 10) + common
+            gain = rng.uniform(0.6, 0.8) - _BASE[GARDEN]
+            out[:, cell] += gain * (wave_edge(since - begin, 9.0) - wave_edge(since - begin - lasts, 6.0))
+    return out
+
+
+def flowering(days: NDArray[np.floating], plan: Plan, kind: int) -> Float:
+    """Share of a ``kind``'s cells in flower (T, P), 0..1; only a crop that was sown flowers."""
+    out = np.zeros((days.size, plan.kinds.shape[1]), np.float32)
+    begin, end, _ = FLOWERING[kind]
+    for year in range(plan.kinds.shape[0]):
+        since = days - year * YEAR_DAYS
+        window = wave_edge(since - begin, 4.0) - wave_edge(since - end, 4.0)
+        sown = (plan.kinds[year] == kind) & (plan.states[year] == st.CULTIVATED)
+        out[:, sown] += window[:, None].astype(np.float32)
     return out
 
 

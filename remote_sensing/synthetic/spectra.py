@@ -18,6 +18,8 @@ _SOLAR = np.array([0.060, 0.060, 0.065, 0.09, 0.08, 0.07])
 HAZE = np.array([0.20, 0.12, 0.08, 0.03, 0.012, 0.006])
 """Reflectance that is left in each band per unit of optical depth after a half-done correction."""
 SNOW = np.array([0.65, 0.64, 0.62, 0.56, 0.12, 0.10])
+_YELLOW = np.float32(0.05)
+"""What a field in full flower sends back more in green; blue stays dark, which is yellow."""
 _COVERS = {ph.BUILT: _BUILT, ph.GREENHOUSE: _GREENHOUSE, ph.SOLAR: _SOLAR, ph.WATER: _WATER}
 
 
@@ -31,6 +33,8 @@ def spectra(since: NDArray[np.int64], plan: ph.Plan, rng: np.random.Generator) -
     fraction = np.clip((0.36 * green - 0.08) / (0.305 - 0.095 * green), -0.12, 1.1)[..., None]
     ground = _SOIL * np.exp(rng.normal(0, 0.10, (1, green.shape[1], 1)))
     values = fraction * _VEGETATION + (1 - fraction) * ground
+    for kind in ph.FLOWERING:
+        values[..., 1] += _YELLOW * ph.flowering(since.astype(float), plan, kind)
     values = (1 - water[..., None]) * values + water[..., None] * _WATER
     year = np.clip((since / ph.YEAR_DAYS).astype(int), 0, plan.kinds.shape[0] - 1)
     kinds, ages, states = plan.kinds[year], plan.ages[year], plan.states[year]

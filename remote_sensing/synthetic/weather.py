@@ -62,11 +62,30 @@ class Veil:
     truly_clear: NDArray[np.bool_]
 
 
-def veil(size: int, sky: Sky, sun: tuple[float, float], bare: NDArray[np.bool_], rng: np.random.Generator) -> Veil:
+FOG_MONTHS, FOG_TOP_M, FOGGY = (11, 12, 1, 2), 400.0, 1 / 3
+"""Winter mornings with fog in the valleys: when, up to which height, and how often (believed)."""
+
+
+def fog(month: int, height_m: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Where fog lies this morning, (rows, columns)."""
+    lies = rng.random() < FOGGY and month in FOG_MONTHS
+    return np.asarray((height_m < FOG_TOP_M) & lies)
+
+
+def veil(
+    sky: Sky,
+    sun: tuple[float, float],
+    bare: NDArray[np.bool_],
+    rng: np.random.Generator,
+    low: NDArray[np.bool_],
+) -> Veil:
     """Lay a sky over the grid; ``sun`` = elevation and azimuth in degrees; ``bare`` bright ground fools masks.
+
+    ``low``: where fog lies; it is thick and is found.
 
     Mask errors: 5 % of cloudy pixels missed (the thin ones), 15 % of the shadows, 3 % of bare ground flagged.
     """
+    size = bare.shape[0]
     if sky.cover <= 0:
         opacity = np.zeros((size, size))
         shadow = np.zeros((size, size))
@@ -80,7 +99,8 @@ def veil(size: int, sky: Sky, sun: tuple[float, float], bare: NDArray[np.bool_],
         move = (round(reach * np.cos(np.radians(sun[1]))), round(-reach * np.sin(np.radians(sun[1]))))
         shadow = np.roll(opacity, move, axis=(0, 1)) * (opacity <= 0)
     cloudy, shaded = opacity > 0, shadow > 0
-    found = cloudy & (opacity > np.quantile(opacity[cloudy], 0.05) if cloudy.any() else cloudy)
+    found = cloudy & (opacity > np.quantile(opacity[cloudy], 0.05) if cloudy.any() else cloudy) | low
+    opacity, cloudy = np.where(low, 1.0, opacity), cloudy | low
     blind = np.roll(random_field(size, -2.0, rng, 40.0) > 1.04, 3, axis=1)  # noqa: PLR2004 - 15 % of a normal field lie above
     flagged = found | (shaded & ~blind) | (bare & (rng.random((size, size)) < 0.03))  # noqa: PLR2004 - 3 %
     return Veil(opacity.astype(np.float32), shadow.astype(np.float32), ~flagged, ~(cloudy | shaded))

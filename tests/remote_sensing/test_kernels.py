@@ -23,7 +23,8 @@ def random_layers(seed, layers=2, years=3, pixels=7, gap=0.6):
     values = rng.uniform(-0.3, 1.05, (layers, days.size, pixels)).astype(np.float32)
     values[:, rng.random((days.size, pixels)) < gap] = np.nan
     borders = Calendar().split(days, tuple(range(2018, 2018 + years)))
-    window = np.minimum(((days - Calendar().start(2001)) % 365.2425 / 365.2425 * 12).astype(np.int64), 11)
+    years_begin = np.repeat([Calendar().start(2018 + year) for year in range(years)], np.diff(borders))
+    window = np.clip((days - years_begin) * 12 // 366, 0, 11).astype(np.int64)
     return values, (design_matrix(days, Calendar()), window, borders)
 
 
@@ -58,7 +59,7 @@ def slow_year(values, design, window):
                 max([0.0, *steps]),
                 max([0.0, *(-steps)]),
             ]
-        months = [y[window[seen] == one].mean() if (window[seen] == one).any() else np.nan for one in range(12)]
+        months = [np.median(y[window[seen] == one]) if (window[seen] == one).any() else np.nan for one in range(12)]
         out += [*beta, rmse, *spread, *months]
     return np.array(out)
 
@@ -83,6 +84,24 @@ def test_annual_evidence_equals_the_slow_version_and_missing_stays_missing(seed,
         part = slice(borders[year], borders[year + 1])
         want = slow_year(layers[:, part, pixel], design[part], window[part])
         np.testing.assert_allclose(got[:, year, pixel], want, atol=2e-3, rtol=2e-3)
+
+
+@given(seed=some.integers(0, 10**6), dates=some.integers(1, 40), gap=some.sampled_from([0.0, 0.3, 0.9]))
+@settings(max_examples=15, deadline=None)
+def test_windows_hold_medians_however_many_dates_fall_into_one(seed, dates, gap):
+    rng = np.random.default_rng(seed)
+    window = np.sort(rng.choice([2, 3, 9], dates)).astype(np.int64)
+    values = rng.uniform(-0.3, 1.05, (2, dates, 300)).astype(np.float32)
+    values[:, rng.random((dates, 300)) < gap] = np.nan
+    design = np.ones((dates, fast.TERMS), np.float32)
+    got = fast.annual_evidence(values, (design, window, np.array([0, dates])), RIDGE, MARKS, 1)
+    for layer, one in itertools.product(range(2), range(12)):
+        part = values[layer, window == one]
+        want = np.full(300, np.nan)
+        seen = np.isfinite(part).any(axis=0)
+        want[seen] = np.nanmedian(part[:, seen], axis=0)
+        row = fast.SHARED + (layer + 1) * fast.PER_LAYER - 12 + one
+        np.testing.assert_allclose(got[row, 0], want, atol=1e-6)
 
 
 def test_a_year_without_looks_has_no_quantiles_but_a_count_of_zero():

@@ -9,7 +9,9 @@ from remote_sensing.cubes import LandError, stack_of
 from remote_sensing.evidence import gather
 from remote_sensing.indices import layers_of
 from remote_sensing.parcels import coverages, grid_of
+from remote_sensing.synthetic import phenology as ph
 from remote_sensing.synthetic.land import FATES
+from remote_sensing.synthetic.weather import fog
 
 YEARS = tuple(range(synthetic.FIRST_CROP_YEAR, synthetic.FIRST_CROP_YEAR + 6))
 
@@ -105,3 +107,54 @@ def test_short_series_and_impossible_settings():
 
 def test_truth_names_are_states(scene):
     assert {state for states in scene.truth["states"] for state in states} <= set(st.STATES)
+
+
+def year_of(kind, cells=60, state=st.CULTIVATED):
+    """NDVI of one year (366, cells) of a kind."""
+    plan = ph.Plan(np.full((1, cells), kind), np.full((1, cells), state), np.zeros((1, cells), np.int64))
+    return ph.greenness(np.arange(366.0), plan, np.random.default_rng(1)), plan
+
+
+def test_vegetables_keep_no_calendar_and_leave_the_soil_bare_two_or_three_times():
+    green, _ = year_of(ph.GARDEN)
+    up = green > 0.45
+    waves = (np.diff(up.astype(int), axis=0) == 1).sum(axis=0)
+    assert set(waves) == {2, 3}
+    assert up[60:300].mean(axis=1).min() > 0.1, "on every day from December to July some garden is green"
+    assert up.mean(axis=1).max() < 0.95, "and never all are"
+    fewer, _ = year_of(ph.GARDEN, state=st.SEASONAL)
+    assert (fewer > 0.45).mean() < up.mean()
+
+
+def test_rapeseed_dips_and_turns_yellow_while_it_flowers_and_only_where_it_was_sown():
+    march = 167
+    assert ph.flowering(np.array([march, march + 60.0]), year_of(ph.RAPE_RICE)[1], ph.RAPE_RICE)[:, 0] == pytest.approx(
+        [1, 0], abs=0.1
+    )
+    green, plan = year_of(ph.RAPE_RICE)
+    middle = green.mean(axis=1)
+    assert middle[march] < min(middle[march - 25], middle[march + 25]) - 0.05
+    idle = ph.Plan(plan.kinds, np.full_like(plan.states, st.YOUNG), plan.ages)
+    assert not ph.flowering(np.array([float(march)]), idle, ph.RAPE_RICE).any()
+
+
+def test_winter_fog_lies_in_the_valleys_only():
+    rng = np.random.default_rng(0)
+    height = np.linspace(200, 900, 50)[None]
+    mornings = np.stack([fog(1, height, rng) for _ in range(300)])
+    assert not mornings[..., height[0] >= 400].any()
+    assert 0.25 < mornings[..., 0].mean() < 0.42
+    assert not any(fog(7, height, rng).any() for _ in range(50))
+
+
+def test_single_years_without_crops_fall_into_the_last_year_too():
+    last = [
+        states[-1]
+        for seed in range(3)
+        for states in synthetic.county(seed=seed, size=64, years=5, parcels=200).truth["states"]
+    ]
+    assert "fallow" in last
+    assert not any(
+        truth["abandoned_now"] and truth["states"][-2] == "cultivated"
+        for _, truth in synthetic.county(seed=0, size=64, years=5, parcels=200).truth.iterrows()
+    )
