@@ -2,8 +2,9 @@
 
 An entry of the log is signed for; the event's body, its time and its things stand beside it in tables that anybody with
 the database's password can write. So each is compared with the entry: what stands there in clear must be equal, what is
-committed must open, and what was made from the body must be made from it again. Not committed, and so not to be
-checked: the JSON-LD context, who sent an event, and when it was written down.
+committed must open, and what was made from the body must be made from it again. Not to be checked: what a salt was
+erased of; and of events from before the log committed to it the JSON-LD context, who sent them, and when they were
+written down.
 """
 
 import json
@@ -16,7 +17,7 @@ from sqlalchemy import Engine, select
 
 from cloud.problems import CloudError
 from cloud.provenance.journal import SqlJournal, entry_bytes
-from cloud.provenance.leaves import LeafOf, committed, flow, said
+from cloud.provenance.leaves import LeafOf, captured, committed, flow, said
 from cloud.provenance.log import LogPlace
 from cloud.provenance.log_keys import LogKeys
 from cloud.provenance.store import CARRIES, ENTRY, EVENT, LEFT, RULED, THING, USED, id_key
@@ -169,6 +170,8 @@ class _Auditor:
         for name, value in committed(event).items():
             if name in opened and opened[name] != value:
                 return f"its body is not the one committed to ({name})"
+        if not leaf.commits_to(captured(row.captured_by, row.recorded_ms, row.context)):
+            return "who sent it, when it was written down or its context is not what was committed to"
         columns = {
             "event_id": str(event.id),
             "id_key": id_key(str(event.id)),

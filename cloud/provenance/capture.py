@@ -13,7 +13,7 @@ from cloud.problems import CloudError, Conflict, Invalid, Refused, Unavailable
 from cloud.provenance.balance import lots_taken, overdrawn
 from cloud.provenance.codes import Codes
 from cloud.provenance.journal import Companion, EventRow, Known, Relied, Ruled, Stale
-from cloud.provenance.leaves import LeafOf, flow, fresh_salts, json_text, seal
+from cloud.provenance.leaves import LeafOf, captured, flow, fresh_salts, json_text, seal
 from cloud.provenance.log import LogBook
 from cloud.provenance.rulings import Ruling, Rulings, chain_for, grounds
 from cloud.provenance.schemas import Captured, CaptureJob
@@ -251,9 +251,10 @@ class Intake:
     def _sealed(self, events: Sequence[tuple[Event, str]], by: str) -> tuple[tuple[EventRow, ...], list[bytes]]:
         """Rows and entries of events, each with its chain."""
         now = self._clock()
-        leaves = [seal(event, chain, self._salt) for event, chain in events]
         contexts = {id(event.context): event.context for event, _ in events}  # of a document there is one
         written = {which: json_text(context) for which, context in contexts.items()}
+        taken = {which: captured(by, now, context) for which, context in written.items()}
+        leaves = [seal(event, chain, self._salt, capture=taken[id(event.context)]) for event, chain in events]
         rows = tuple(
             _row(event, leaf, chain, now, by, written[id(event.context)])
             for (event, chain), leaf in zip(events, leaves, strict=True)

@@ -24,11 +24,12 @@ from traceability.epc_uris import canonical_name
 from traceability.events import Event
 from traceability.packs import SALT_BYTES, Leaf, Opening, check_openings, commitment, entry_of
 
-__all__ = ["LeafOf", "committed", "flow", "fresh_salts", "json_text", "said", "seal"]
+__all__ = ["LeafOf", "captured", "committed", "flow", "fresh_salts", "json_text", "said", "seal"]
 
 # Own extension fields that name people or exact places: never shown to a consumer.
 PRIVATE = frozenset({"tm:person", "tm:holder", "tm:contact", "tm:exactPlace", "tm:credential"})
 SHOWN = ("event", "view", "who", "where")
+_CAPTURE: Final = "capture"
 _SALTS: Final = Struct(f"{SALT_BYTES}s" * 256)  # so many at once
 _TRADE_NUMBER = re.compile(r"^https?://[^?#]*/01/(\d{8,14})(?:[/?#]|$)", re.IGNORECASE)
 # What nearly every thing is called; the pattern above would try every slash of it.
@@ -61,7 +62,10 @@ class LeafOf(NamedTuple):
     @property
     def _leaf(self) -> Leaf:
         opened = json.loads(self.secrets).items()
-        return Leaf(self.entry, {name: Opening(from_base64(item["salt"]), item["value"]) for name, item in opened})
+        openings = {
+            name: Opening(from_base64(item["salt"]), item["value"]) for name, item in opened if name != _CAPTURE
+        }
+        return Leaf(self.entry, openings)
 
     @property
     def shown(self) -> Leaf:
@@ -81,6 +85,11 @@ class LeafOf(NamedTuple):
     def check(self) -> None:
         """Raises `BadPack` for a secret that does not open its commitment."""
         check_openings(self._leaf)
+
+    def commits_to(self, capture: bytes) -> bool:
+        """Whether this is how it was taken (`captured`), as far as the leaf commits to that and its salt is there."""
+        held, known = json.loads(self.secrets).get(_CAPTURE), self.public["commitments"].get(_CAPTURE)
+        return held is None or commitment(from_base64(held["salt"]), capture) == known
 
     @property
     def view(self) -> str:
@@ -104,8 +113,18 @@ def fresh_salts() -> Callable[[str], bytes]:
     return draw
 
 
-def seal(event: Event, chain: str, salt: Callable[[str], bytes] | None = None) -> LeafOf:
-    """Commit to an event with fresh salts. Raises `TraceError` or `Invalid` for what cannot stand in the log."""
+def captured(by: str, recorded_ms: int, context: str) -> bytes:
+    """How an event was taken, to be committed to: who sent it, when it was written down, its JSON-LD context (text)."""
+    return encode({"by": by, "context": context, "recorded": recorded_ms})
+
+
+def seal(
+    event: Event, chain: str, salt: Callable[[str], bytes] | None = None, *, capture: bytes | None = None
+) -> LeafOf:
+    """Commit to an event with fresh salts, and to how it was taken (`captured`), which stands beside it in its row.
+
+    Raises `TraceError` or `Invalid` for what cannot stand in the log.
+    """
     public, uses, makes = _said(event, chain)
     _check_codes((*uses, *makes))
     draw = salt or fresh_salts()
@@ -115,6 +134,10 @@ def seal(event: Event, chain: str, salt: Callable[[str], bytes] | None = None) -
         drawn = draw(name)
         commitments[name] = commitment(drawn, written)
         opened.append(b'"%b":{"salt":"%b","value":%b}' % (name.encode(), b2a_base64(drawn, newline=False), written))
+    if capture is not None:
+        drawn = draw(_CAPTURE)
+        commitments[_CAPTURE] = commitment(drawn, capture)
+        opened.append(b'"capture":{"salt":"%b"}' % b2a_base64(drawn, newline=False))
     secrets_text = (b"{%b}" % b",".join(opened)).decode()
     return LeafOf(entry_of(public, commitments), secrets_text, uses, makes, LeafOf.carrier_of(event))
 

@@ -99,7 +99,7 @@ EVENT = Table(
     Column("captured_by", String(120), nullable=False),
     Column("body", Text, nullable=False),  # the event as it came, JSON
     Column("context", Text, nullable=False),  # JSON-LD context of the document it came in, JSON list
-    Column("secrets", Text, nullable=False),  # {"field": {"salt": b64, "value": JSON}}; erasing a field keeps the proof
+    Column("secrets", Text, nullable=False),  # {"field": {"salt": b64, "value": JSON}}; erasing one keeps the proof
     Column("id_key", BigInteger, nullable=False),  # `id_key` of the event_id
     # Not unique: that an event stands here once is decided in the journal's transaction, and there is one journal.
     Index("chain_event_id", "id_key"),

@@ -132,6 +132,9 @@ def test_an_edited_event_is_found_and_named(engine, place):
         ("update chain_event set id_key = id_key + 1 where place = 2", 2, "id_key"),
         ("update chain_event set secrets = replace(secrets, 'eggs', 'Eggs') where place = 2", 2, "committed"),
         ("update chain_event set secrets = 'x' where place = 2", 2, "cannot be read"),
+        ("update chain_event set captured_by = 'you' where place = 2", 2, "who sent it"),
+        ("update chain_event set recorded_ms = recorded_ms - 1 where place = 2", 2, "when it was written down"),
+        ("update chain_event set context = '[]' where place = 2", 2, "its context"),
         ("update chain_event set body = (select body from chain_event where place = 3) where place = 2", 2, "when"),
         ("update chain_thing set role = 0 where place = 2", 2, "things"),
         ("delete from chain_thing where place = 2", 2, "things"),
@@ -194,6 +197,18 @@ def test_a_secret_that_was_erased_is_no_finding(engine, place):
         del secrets["who"]
         table = metadata.tables["chain_event"]
         db.execute(table.update().values(secrets=json.dumps(secrets)))
+    assert audit_log(engine, place) == ()
+
+
+def test_how_an_event_was_taken_is_not_checked_where_its_salt_was_erased_or_nothing_was_committed(engine, place):
+    service = opened(engine, place)
+    service.capture(EGGS.events[0], chain="eggs", by="me")
+    service.close()
+    with engine.begin() as db:
+        secrets = json.loads(db.exec_driver_sql("select secrets from chain_event").scalar())
+        assert secrets.pop("capture").keys() == {"salt"}  # the value stands in the row, not twice
+        table = metadata.tables["chain_event"]
+        db.execute(table.update().values(secrets=json.dumps(secrets), captured_by="nobody"))
     assert audit_log(engine, place) == ()
 
 
