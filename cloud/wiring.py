@@ -147,7 +147,7 @@ def log_place(settings: Settings) -> LogPlace:
     """Where the log lives and who cosigns it. Raises `Invalid` for a witness that is none."""
     key = settings.keys_dir / "log.key"
     witnesses = read_witnesses(settings.witnesses)
-    return LogPlace(settings.ledger_dir, key, settings.ledger_origin, witnesses, settings.quorum)
+    return LogPlace(settings.ledger_dir, key, settings.ledger_origin, witnesses, settings.quorum, settings.policy_file)
 
 
 def build_gathering(settings: Settings, clock: Clock = utc_now_ms) -> Gathering:
@@ -180,7 +180,6 @@ def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
     except BaseException:
         gathering.close()  # the readings' writer would keep the process alive
         raise
-    settings.policy_file.write_text(log.policy_text, "utf-8")
 
     def stand(gateway: str) -> tuple[str, str]:
         known = registry.gateway(gateway)

@@ -45,13 +45,17 @@ _PUBLIC_NAME = re.compile(rf"(?:[0-9]{{4}}/)?(?:checkpoint|tile/[a-z0-9/.]+)|{LI
 
 @dataclass(frozen=True, slots=True)
 class LogPlace:
-    """Where a log lives, what it is called, and who cosigns it. `quorum` of `witnesses` must have signed a head."""
+    """Where a log lives, what it is called, and who cosigns it. `quorum` of `witnesses` must have signed a head.
+
+    `policy_file` is where its policy is kept for readers, if anywhere.
+    """
 
     folder: Path
     key_file: Path
     origin: str
     witnesses: tuple[WitnessClient, ...] = ()
     quorum: int = 0
+    policy_file: Path | None = None
 
     @property
     def key_list(self) -> Path:
@@ -113,7 +117,7 @@ class LogBook:
         return shard
 
     def _settle(self, shard: Shard) -> None:
-        """What follows a change of year or key: the key list in the log, the closed shards signed by the key of now."""
+        """What follows a change of year or key: the list of keys in the log, closed shards signed anew, public files."""
         if self._keys.entry is not None:
             shard.ledger.append([self._keys.entry])  # in the log it stays; the same list again is found there
         for span in self._years.spans[:-1]:
@@ -121,10 +125,14 @@ class LogBook:
                 self._years.shard(span)
             except TraceError:  # it is asked for again by whoever needs a proof from it; this year's work goes on
                 _LOG.exception("the log of %s cannot be opened", span.year)
-        try:
-            replace_file(self._place.public / LIST, list_of(self._origins()), durable=False)
-        except TraceError:
-            _LOG.exception("the list of shards cannot be written")
+        files = {self._place.public / LIST: list_of(self._origins())}
+        if self._place.policy_file is not None:
+            files[self._place.policy_file] = self.policy_text.encode()
+        for file, data in files.items():
+            try:
+                replace_file(file, data, durable=False)
+            except TraceError:  # what it says can be had elsewhere, and is written again at the next start
+                _LOG.exception("%s is out of date", file)
 
     def _origins(self) -> list[str]:
         return [shard_origin(self._place.origin, span.name) for span in self._years.spans]

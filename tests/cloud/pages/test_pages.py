@@ -14,7 +14,7 @@ from cloud.pages.console import build_console
 from cloud.pages.problem_pages import page_route
 from cloud.pages.render import Renderer
 from cloud.pages.words import Language, words_for
-from cloud.provenance.schemas import LogState
+from cloud.provenance.schemas import LogState, ShardState
 from cloud.settings import Settings
 from cloud.telemetry import Arrival
 from cloud.telemetry.pipeline import RecordArrival
@@ -145,6 +145,21 @@ def test_a_witness_that_has_not_signed_is_named_with_the_reason():
     assert "w2.example 未签署最新检查点" in text
     assert "&lt;no answer&gt;" in text
     assert "暂无见证方" not in text
+
+
+def test_the_years_that_are_closed_are_named_with_their_places():
+    shards = [
+        ShardState("a.example/log", "", 0, 41),
+        ShardState("a.example/log/2027", "2027", 42, 99),
+        ShardState("a.example/log/2028", "2028", 100, None),
+    ]
+    log = LogState("a.example/log/2028", 7, "00" * 32, 1_795_300_000_000, "abcd", shards=shards)
+    request = Request({"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []})
+    content = {"here": "trace", "lots": [], "refusals": [], "log": log, "events": [], "records": []}
+    text = bytes(Renderer(utc_now_ms).page(request, "trace.html", content).body).decode()
+    assert "第 0 至 41 条" in text
+    assert "<code>a.example/log/2027</code> <small>第 42 至 99 条</small></dd>" in text
+    assert text.count("a.example/log/2028") == 1
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -261,6 +262,21 @@ def test_who_does_not_own_the_log_is_told_the_same_policy(engine, place, clock):
     assert origins == [ORIGIN, f"{ORIGIN}/2027", f"{ORIGIN}/2028"]
     assert log_policy(engine, place, clock.ms) == service.policy_text
     assert [log.origin for log in Policy.parse(fresh.encode()).logs] == origins[:2]
+    service.close()
+
+
+def test_the_policy_file_follows_years_and_keys_while_the_service_runs(engine, place, clock, tmp_path):
+    file = tmp_path / "policy.toml"
+    log, service = opened(engine, replace(place, policy_file=file), clock)
+    assert file.read_text() == log.policy_text
+    clock.ms = NEW_YEAR
+    service.log_state()
+    assert file.read_text() == log.policy_text
+    assert f"{ORIGIN}/2028" in file.read_text()
+    fresh = announce_next_key(place.key_file, ORIGIN, from_ms=NEW_YEAR + 60_000)
+    clock.ms += 2_000
+    service.log_state()
+    assert fresh.key.vkey in file.read_text()
     service.close()
 
 
