@@ -117,7 +117,7 @@ class LogBook:
         return shard
 
     def _settle(self, shard: Shard) -> None:
-        """What follows a change of year or key: the list of keys in the log, closed shards signed anew, public files."""
+        """What follows a change of year or key: the list of keys in the log, closed shards signed anew, the files."""
         if self._keys.entry is not None:
             shard.ledger.append([self._keys.entry])  # in the log it stays; the same list again is found there
         for span in self._years.spans[:-1]:
