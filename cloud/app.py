@@ -1,7 +1,6 @@
 """The HTTP face: routers of the contexts, the pages, the error table. No logic of its own."""
 
 from fastapi import FastAPI
-from starlette.datastructures import MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,18 +12,24 @@ from traceability import TraceError
 
 __all__ = ["create_app"]
 
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "X-Frame-Options": "DENY",
-}
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
+)
 
 
 def create_app(services: Services) -> FastAPI:
     """One application over `services`; it starts no thread and owns no state."""
     # The interactive documentation pages of the framework load code from elsewhere; the description itself stays.
     app = FastAPI(
-        title="Tianmai 田脉", version="0.1.0", docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
+        title="Tianmai 田脉",
+        version="0.1.0",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+        # Else the framework looks for exporters in the environment at its start, and for a tracer at every request.
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )
     problems.install(app, (EdgeError, TraceError), page=build_problem_page(services))
     app.add_middleware(GZipMiddleware, minimum_size=800)
@@ -63,9 +68,9 @@ class _Hardened:
 
         async def hardened(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(raw=message.setdefault("headers", []))
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
+                own = list(message.get("headers", ()))
+                there = {name.lower() for name, _ in own}
+                message["headers"] = own + [each for each in _HEADERS if each[0] not in there]
             await send(message)
 
         await self._app(scope, receive, hardened)

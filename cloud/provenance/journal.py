@@ -37,8 +37,9 @@ _NEWER: Final = (
     "WHERE chain_ruled.place IS NOT NULL"
 )
 # Rows a statement. A driver gives the interpreter away at every statement, or at every row of an `executemany`, and has
-# to wait for it again, up to 5 ms, while others seal their events: a full group is one statement a table.
-_ROWS: Final = (1_000, 500, 400, 300, 200, 100, 50, 20, 10, 5, 2, 1)
+# to wait for it again while others seal their events: a group is two statements a table, whole hundreds and the rest.
+_HUNDRED: Final = 100
+_MOST: Final = 1_000
 
 
 class Known(TraceError):
@@ -291,14 +292,14 @@ def _job(job: CaptureJob) -> tuple[Any, ...]:
 def _insert(db: Connection, table: Table, rows: Sequence[tuple[Any, ...]], ending: str = "") -> None:
     """Insert whole rows, as many as possible with each statement."""
     at = 0
-    for size in _ROWS:
-        while len(rows) - at >= size:
-            values = tuple(chained.from_iterable(rows[at : at + size]))
-            db.exec_driver_sql(_insertion(table, size, db.dialect.name) + ending, values)
-            at += size
+    while (left := len(rows) - at) > 0:
+        size = left if left < _HUNDRED else min(left - left % _HUNDRED, _MOST)
+        values = tuple(chained.from_iterable(rows[at : at + size]))
+        db.exec_driver_sql(_insertion(table, size, db.dialect.name) + ending, values)
+        at += size
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _insertion(table: Table, rows: int, dialect: str) -> str:
     """The statement that inserts so many whole rows of `table`, parameters by their place, as the driver wants it."""
     mark = "?" if dialect == "sqlite" else "%s"

@@ -8,6 +8,7 @@ import contextlib
 import json
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -297,5 +298,6 @@ def _job(job: CaptureJob) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=256)
 def _time(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
