@@ -25,7 +25,7 @@ from traceability.keys import KeyKind, SigningKey, VerifierKey
 from traceability.monitor import Monitor, Read, entries_of
 from traceability.notes import Checkpoint, Note
 from traceability.policy import Policy, Trusted, TrustedLog
-from traceability.shard_monitor import Shown, check_joint, checkpoint_of, shown_shards
+from traceability.shard_monitor import Shown, check_joint, checkpoint_of, last_head, shown_shards
 from traceability.shards import shard_name
 from traceability.stores import MemoryHead
 
@@ -112,7 +112,7 @@ def follow_log(policy: Policy, read: Read, *, now_ms: int) -> tuple[Policy, tupl
     for shard in shards:  # only now: closed years are signed anew by a key that a later year announced
         step = Monitor(shard.read, policy, MemoryHead()).step(now_ms=now_ms)
         if before is not None:
-            check_joint(shard, step.accepted.checkpoint, before)
+            check_joint(shard, last_head(shard, step.accepted.checkpoint), before)
         before = step.accepted.checkpoint
     return policy, tuple(refused)
 

@@ -73,30 +73,37 @@ def _listed(read: Read) -> list[str]:
     return origins if title == _TITLE else []
 
 
-def check_joint(shard: Shown, checkpoint: Checkpoint, before: Checkpoint) -> None:
-    """Whether a shard with this checkpoint goes on where the log before it ended.
+def last_head(shard: Shown, checkpoint: Checkpoint) -> Checkpoint:
+    """The head that a later shard begins with, proven by the shard's own checkpoint.
 
-    Raises `Contradiction` (``broken_chain``), or `LogAway` while the older log does not show all of its entries.
+    Raises `Contradiction`: ``broken_chain`` where it begins with something else, ``damaged`` where it cannot be proven.
     """
     entry = _first_entry(shard.read, checkpoint)
     try:
         note = previous_head(entry)
-        last = Checkpoint.parse(note.text) if note is not None else None
-    except TraceError as why:
-        raise _broken(f"entry 0 of {shard.origin}: {why}", entry, before) from why
-    if last is None:
-        raise _broken(f"{shard.origin} does not begin with the last head of the log before it", entry, before)
+        if note is not None:
+            return Checkpoint.parse(note.text)
+        why = "it is no head of another log"
+    except TraceError as wrong:
+        why = str(wrong)
+    told = f"{shard.origin} does not begin with the last head of the log before it: {why}"
+    raise Contradiction(told, code="broken_chain", kept=entry.decode(errors="replace"), shown=checkpoint.text)
+
+
+def check_joint(shard: Shown, last: Checkpoint, before: Checkpoint) -> None:
+    """Whether a shard that begins with the head `last` goes on where the log before it ended, which now shows `before`.
+
+    Raises `Contradiction` (``broken_chain``), or `LogAway` while the older log does not show all of its entries.
+    """
     if last.origin != before.origin:
-        raise _broken(f"{shard.origin} goes on where {last.origin} ended, which is not shown", entry, before)
-    if last.size > before.size:
+        told = f"{shard.origin} goes on where {last.origin} ended, which is not shown"
+    elif last.size > before.size:
         raise LogAway(f"{before.origin} ended with {last.size} entries and shows {before.size} of them")
-    if last != before:
+    elif last != before:
         told = f"{before.origin} ended with {last.size} entries, as {shard.origin} begins; it shows another head"
-        raise _broken(told, entry, before)
-
-
-def _broken(told: str, entry: bytes, before: Checkpoint) -> Contradiction:
-    return Contradiction(told, code="broken_chain", kept=entry.decode(errors="replace"), shown=before.text)
+    else:
+        return
+    raise Contradiction(told, code="broken_chain", kept=last.text, shown=before.text)
 
 
 def _first_entry(read: Read, checkpoint: Checkpoint) -> bytes:
@@ -116,9 +123,10 @@ class YearlyMonitor:
 
     def __init__(self, read: Read, policy: Policy, head_of: Callable[[str], HeadStore]) -> None:
         self._read, self._policy, self._head_of = read, policy, head_of
+        self._begun: dict[str, Checkpoint] = {}  # what a shard begins with; its entry 0 is read and proven once
 
     def step(self, *, now_ms: int, seen: Seen = lambda _index, _entry: None) -> list[Step]:
-        """Look once at every shard, oldest first. Raises what `Monitor.step` and `check_joint` raise.
+        """Look once at every shard, oldest first. Raises what `Monitor.step`, `last_head` and `check_joint` raise.
 
         `NotTrusted` where the log goes on under a name that the policy does not know.
         """
@@ -128,7 +136,9 @@ class YearlyMonitor:
                 raise NotTrusted(f"the log goes on as {shard.origin!r}, which is not in the policy: see `keys follow`")
             step = self._monitor(shard.name).step(now_ms=now_ms, seen=seen)
             if steps:
-                check_joint(shard, step.accepted.checkpoint, steps[-1].accepted.checkpoint)
+                if shard.name not in self._begun:
+                    self._begun[shard.name] = last_head(shard, step.accepted.checkpoint)
+                check_joint(shard, self._begun[shard.name], steps[-1].accepted.checkpoint)
             steps.append(step)
         return steps
 

@@ -33,7 +33,7 @@ from traceability.key_lists import follow_log
 from traceability.keys import KeyKind, SigningKey, load_key
 from traceability.ledger import open_ledger
 from traceability.merkle import EMPTY_ROOT
-from traceability.monitor import Contradiction, LogAway, files_at
+from traceability.monitor import Contradiction, LogAway, Monitor, files_at
 from traceability.notes import Checkpoint, Note
 from traceability.packs import BadPack, Pack
 from traceability.policy import NotTrusted, Policy
@@ -459,6 +459,25 @@ def test_a_monitor_follows_from_year_to_year(place, three_years):
     steps = follow(place, three_years[0], heads)
     assert [step.accepted.checkpoint.origin for step in steps] == [ORIGIN, f"{ORIGIN}/2027", f"{ORIGIN}/2028"]
     assert [(step.old, step.new) for step in follow(place, three_years[0], heads)] == [(s.new, s.new) for s in steps]
+
+
+def test_each_year_is_a_log_of_its_own_to_any_monitor(place, three_years):
+    for folder, size in (("", HALF), ("2027", len(EGGS.events) - HALF + 1), ("2028", 1)):
+        monitor = Monitor(files_at(str(place.public / folder)), three_years[0], MemoryHead())
+        assert monitor.step(now_ms=NEW_YEAR + YEAR_MS).new == size
+
+
+def test_a_year_that_begins_with_anything_but_a_head_is_noticed(place, three_years):
+    with open_ledger(place.folder.parent / "forged", load_key(place.key_file), origin=f"{ORIGIN}/2028") as ledger:
+        ledger.append([b"no head"])
+    for file in (place.folder.parent / "forged" / "public").rglob("*"):
+        if file.is_file():
+            (place.public / "2028" / file.relative_to(place.folder.parent / "forged" / "public")).write_bytes(
+                file.read_bytes()
+            )
+    with pytest.raises(Contradiction, match=r"2028 does not begin with the last head") as told:
+        follow(place, three_years[0])
+    assert told.value.code == "broken_chain"
 
 
 def test_a_monitor_stops_where_the_log_goes_on_under_a_name_that_its_policy_does_not_know(place, three_years):
