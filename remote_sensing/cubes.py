@@ -70,6 +70,11 @@ class Stack:
             radar={name: band[:, cut] for name, band in self.radar.items()},
         )
 
+    def dates(self, start: int, stop: int) -> Stack:
+        """The optical side of dates ``start..stop`` (views, nothing copied), without radar."""
+        bands = {name: band[start:stop] for name, band in self.bands.items()}
+        return Stack(self.days[start:stop], bands, self.clear[start:stop], self.shape, self.radar_days[:0], {})
+
 
 def day_numbers(times: NDArray[np.datetime64]) -> NDArray[np.int32]:
     """Days since 1970-01-01 of datetime64 of any resolution (xarray hands out us and ns alike)."""

@@ -21,7 +21,7 @@ LOW, HIGH, SOIL = 0.35, 0.55, 0.25
 RIDGE = np.array([0.02, 0.08, 0.08, 0.3, 0.3, 0.7, 0.7], np.float32)
 """(noise 0.05 / expected size of the term)^2: without looks a term shrinks to zero instead of running away."""
 _MARKS = np.array([LOW, HIGH, SOIL], np.float32)
-PIXELS = 4096
+PIXELS = 2048
 """Pixels whose layers are made at a time."""
 MIN_LOOKS = 5
 """A crop year with fewer clear looks (optical and radar dates together) stays undecided."""
@@ -119,7 +119,7 @@ def _optical_evidence(stack: Stack, calendar: Calendar, years: tuple[int, ...], 
             cut = (slice(begin, end), slice(left, min(left + PIXELS, pixels)))
             cube = layers_of(_part(stack, cut), names)
             dates = (design[begin:end], window[begin:end], np.array([0, end - begin], np.int64))
-            values[:, year, cut[1]] = annual_evidence(cube, dates, RIDGE, _MARKS, wet)[:, 0]
+            annual_evidence(cube, dates, RIDGE, _MARKS, wet, (values, year, left))
     return values
 
 
@@ -143,7 +143,8 @@ def _radar_evidence(stack: Stack, calendar: Calendar, years: tuple[int, ...], na
     scaled = (raw.astype(np.float32) * np.float32(RADAR_SCALE) + np.float32(30)) / np.float32(30)
     scaled += np.where((raw != MISSING).all(axis=0), np.float32(0), np.float32(np.nan))
     arrays = _calendar_arrays(stack.radar_days, calendar, years)
-    seen: Float = annual_evidence(scaled, arrays, RIDGE, _MARKS, -1)
+    seen = np.empty((SHARED + PER_LAYER * len(names), len(years), scaled.shape[2]), np.float32)
+    annual_evidence(scaled, arrays, RIDGE, _MARKS, -1, (seen, 0, 0))
     each = seen[SHARED:].reshape(len(names), PER_LAYER, *seen.shape[1:])
     each[:, -WINDOWS:] = _window_means(scaled, arrays[1], arrays[2])
     return each.reshape(-1, *seen.shape[1:])

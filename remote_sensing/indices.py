@@ -1,6 +1,6 @@
 """Spectral indices on packed bands, each with its unit and source: what the eye of the science is made of.
 
-All functions take ``Stack.bands`` (int16, reflectance x 1e-4, missing -32768) and return float32 of the
+All functions take ``Stack.bands`` (int16, reflectance x 1e-4, missing -32768) and fill float32 of the
 same shape, dimensionless, NaN where a band is missing or the denominator is not positive.
 """
 
@@ -10,56 +10,63 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from remote_sensing.cubes import MISSING, SCALE, Float, Int16, LandError, Stack
-from remote_sensing.kernels import keep_clear, normalized_difference
+from remote_sensing.cubes import SCALE, Float, Int16, LandError, Stack
+from remote_sensing.kernels import keep_clear, normalized_difference, scaled
 
 Bands = Mapping[str, Int16]
 
 
-def plain(band: Int16) -> Float:
+def plain(name: str) -> Callable[[Bands, Float], None]:
     """A band as it is, -3.2768..3.2767; NaN where missing."""
-    scaled = band.astype(np.float32) * np.float32(SCALE)
-    return np.where(band == MISSING, np.float32(np.nan), scaled)
+    return lambda bands, out: scaled(bands[name], SCALE, out)
 
 
-def ndvi(bands: Bands) -> Float:
+def ndvi(bands: Bands, out: Float) -> None:
     """(nir - red) / (nir + red), -1..1, or the band ``ndvi`` as delivered. Rouse et al. 1974."""
     if "ndvi" in bands:
-        return plain(bands["ndvi"])
-    return normalized_difference(bands["nir"], bands["red"])
+        scaled(bands["ndvi"], SCALE, out)
+    else:
+        normalized_difference(bands["nir"], bands["red"], out)
 
 
-def wetness(bands: Bands) -> Float:
+def wetness(bands: Bands, out: Float) -> None:
     """(nir - swir) / (nir + swir), -1..1: NDMI with swir1 (Gao 1996), NBR with swir2 where only that is there."""
-    return normalized_difference(bands["nir"], bands["swir1" if "swir1" in bands else "swir2"])
+    normalized_difference(bands["nir"], bands["swir1" if "swir1" in bands else "swir2"], out)
 
 
-def evi(bands: Bands) -> Float:
+def evi(bands: Bands, out: Float) -> None:
     """Enhanced vegetation index, about -1..1, as delivered or computed. Huete et al. 2002."""
     if "evi" in bands:
-        return plain(bands["evi"])
-    nir, red, blue = (plain(bands[name]) for name in ("nir", "red", "blue"))
+        return scaled(bands["evi"], SCALE, out)
+    nir, red, blue = (np.empty(out.shape, np.float32) for _ in range(3))
+    for name, band in (("nir", nir), ("red", red), ("blue", blue)):
+        scaled(bands[name], SCALE, band)
     below = nir + 6 * red - np.float32(7.5) * blue + 1
     value = np.float32(2.5) * (nir - red) / np.where(below > np.float32(0.1), below, np.float32(np.nan))
-    return np.clip(value, np.float32(-1), np.float32(1)).astype(np.float32)
+    np.clip(value, np.float32(-1), np.float32(1), out=out)
+    return None
 
 
-LAYERS: Mapping[str, tuple[tuple[frozenset[str], ...], Callable[[Bands], Float]]] = {
+LAYERS: Mapping[str, tuple[tuple[frozenset[str], ...], Callable[[Bands, Float], None]]] = {
     "ndvi": ((frozenset({"ndvi"}), frozenset({"red", "nir"})), ndvi),
     "wetness": ((frozenset({"nir", "swir1"}), frozenset({"nir", "swir2"})), wetness),
     "evi": ((frozenset({"evi"}), frozenset({"nir", "red", "blue"})), evi),
-    "red": ((frozenset({"red"}),), lambda bands: plain(bands["red"])),
-    "nir": ((frozenset({"nir"}),), lambda bands: plain(bands["nir"])),
-    "blue": ((frozenset({"blue"}),), lambda bands: plain(bands["blue"])),
-    "swir2": ((frozenset({"swir2"}),), lambda bands: plain(bands["swir2"])),
-    "contrast": ((frozenset({"contrast"}),), lambda bands: plain(bands["contrast"])),
+    "red": ((frozenset({"red"}),), plain("red")),
+    "nir": ((frozenset({"nir"}),), plain("nir")),
+    "blue": ((frozenset({"blue"}),), plain("blue")),
+    "swir2": ((frozenset({"swir2"}),), plain("swir2")),
+    "contrast": ((frozenset({"contrast"}),), plain("contrast")),
 }
-"""Layer -> (the sets of bands any of which is enough, how to compute it)."""
+"""Layer -> (the sets of bands any of which is enough, what fills it)."""
 
 
 def available(bands: Bands) -> tuple[str, ...]:
     """Names of the layers that can be computed from these bands, in table order."""
-    return tuple(name for name, (needs, _) in LAYERS.items() if any(need <= bands.keys() for need in needs))
+    return tuple(name for name in LAYERS if _made_of(name, bands))
+
+
+def _made_of(name: str, bands: Bands) -> bool:
+    return name in LAYERS and any(need <= bands.keys() for need in LAYERS[name][0])
 
 
 def layers_of(stack: Stack, names: tuple[str, ...]) -> Float:
@@ -67,11 +74,11 @@ def layers_of(stack: Stack, names: tuple[str, ...]) -> Float:
 
     Raises ``LandError("missing_band")`` when a layer cannot be computed from the bands there are.
     """
-    lacking = [name for name in names if name not in available(stack.bands)]
+    lacking = [name for name in names if not _made_of(name, stack.bands)]
     if lacking:
         raise LandError("missing_band", f"layers {lacking} cannot be made of bands {sorted(stack.bands)}")
     out = np.empty((len(names), *stack.clear.shape), np.float32)
     for place, name in enumerate(names):
-        out[place] = LAYERS[name][1](stack.bands)
+        LAYERS[name][1](stack.bands, out[place])
     keep_clear(out, stack.clear)
     return out

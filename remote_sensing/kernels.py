@@ -13,6 +13,8 @@ Dates are taken ``STEP`` at a time, so that a sum is loaded and stored once for 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -46,14 +48,15 @@ NOTHING = -32768
 """The integer that means "no value", as in ``cubes.MISSING``."""
 
 F32 = NDArray[np.float32]
+Into = tuple[F32, int, int]
+"""Where the evidence of a block goes: an array (rows, Y, N), place of the year, first pixel."""
 _NAN, _ZERO, _HALF, _ONE = np.float32(np.nan), np.float32(0), np.float32(0.5), np.float32(1)
 _TINY, _MOST = np.float32(1e-9), np.float32(np.inf)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def normalized_difference(first: NDArray[np.int16], second: NDArray[np.int16]) -> F32:
-    """(a - b) / (a + b) of packed bands (T, N) -> float32 (T, N), -1..1; NaN where missing or a + b <= 0."""
-    out = np.empty(first.shape, np.float32)
+def normalized_difference(first: NDArray[np.int16], second: NDArray[np.int16], out: F32) -> None:
+    """(a - b) / (a + b) of packed bands (T, N) into float32 ``out`` (T, N), -1..1; NaN where missing or a + b <= 0."""
     nothing = np.float32(np.nan)
     for t in range(first.shape[0]):
         for n in range(first.shape[1]):
@@ -64,7 +67,16 @@ def normalized_difference(first: NDArray[np.int16], second: NDArray[np.int16]) -
             value = (a - b) / (total if known else np.float32(1))
             value = min(max(value, np.float32(-1)), np.float32(1))
             out[t, n] = value if known else nothing
-    return out
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def scaled(band: NDArray[np.int16], step: float, out: F32) -> None:
+    """A packed band (T, N) times ``step`` into float32 ``out`` (T, N); NaN where missing."""
+    by = np.float32(step)
+    for t in range(band.shape[0]):
+        row, to = band[t], out[t]
+        for n in range(row.shape[0]):
+            to[n] = np.float32(row[n]) * by if row[n] != NOTHING else _NAN
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -83,6 +95,208 @@ def keep_clear(layers: F32, clear: NDArray[np.bool_]) -> None:
             row = layers[layer, t]
             for n in range(known.shape[0]):
                 row[n] = row[n] if known[n] else _NAN
+
+
+_lowered: Any = intrinsic  # typed as what it is called with inside numba, not as what kernels call
+_building: Any = cgutils
+
+
+class _Vectors:
+    """What numba cannot say: numbers side by side in registers, whatever loop they go through.
+
+    LLVM makes vectors of innermost loops only, and of none that stores where it may be about to load. Its own types
+    of more lanes than the machine has are cut into what there is.
+    """
+
+    word, pair, real = ir.IntType(32), ir.IntType(64), ir.FloatType()
+
+    def __init__(self, lanes: int, context: Any, builder: Any, signature: Any, args: Any) -> None:
+        self.lanes, self.builder = lanes, builder
+        kinds = (self.word, self.pair, self.real, ir.IntType(1))
+        self.words, self.pairs, self.reals, self.bits = (ir.VectorType(kind, lanes) for kind in kinds)
+        self.arrays: list[Any] = [
+            context.make_array(kind)(context, builder, given) if isinstance(kind, types.Array) else None
+            for kind, given in zip(signature.args, args, strict=True)
+        ]
+        self.data = [array and array.data for array in self.arrays]
+
+    def size(self, array: int, axis: int) -> Any:
+        """Length of an array's axis."""
+        return self.builder.extract_value(self.arrays[array].shape, axis)
+
+    def same(self, value: Any, kind: Any) -> Any:
+        """One number in every lane."""
+        if not isinstance(value, ir.Value):
+            return ir.Constant(kind, [value] * self.lanes)
+        none = ir.Constant(kind, ir.Undefined)
+        held = self.builder.insert_element(none, value, self.word(0))
+        return self.builder.shuffle_vector(held, none, ir.Constant(self.words, [0] * self.lanes))
+
+    def gather(self, kind: Any, base: Any, places: Any) -> Any:
+        """``base[places]`` lane by lane."""
+        spots = self.builder.gep(base, [places], source_etype=kind.element)
+        spots.type = ir.VectorType(base.type, self.lanes)
+        name = f"llvm.masked.gather.v{self.lanes}{'f32' if kind is self.reals else 'i64'}.v{self.lanes}p0"
+        known = ir.FunctionType(kind, [spots.type, self.bits, kind])
+        function = _building.get_or_insert_function(self.builder.module, known, name)
+        return self.builder.call(function, [spots, self.same(1, self.bits), ir.Constant(kind, ir.Undefined)])
+
+    def at(self, base: Any, place: Any, kind: Any) -> Any:
+        """Where the numbers from ``base[place]`` on lie, one a lane."""
+        begins = self.builder.gep(base, [place], source_etype=kind.element)
+        return self.builder.bitcast(begins, kind.as_pointer())
+
+    def row(self, base: Any, number: Any, kind: Any) -> Any:
+        """Where row ``number`` of rows as long as there are lanes lies."""
+        return self.at(base, self.builder.mul(number, self.pair(self.lanes)), kind)
+
+    def add_product(self, total: Any, one: Any, other: Any) -> Any:
+        """``total`` + one x other, in one step where the machine can."""
+        quick = ("contract", "nsz")
+        return self.builder.fadd(total, self.builder.fmul(one, other, flags=quick), flags=quick)
+
+    @contextmanager
+    def dates(self, begin: Any, end: Any, held: list[Any]) -> Iterator[tuple[Any, list[Any]]]:
+        """A loop that carries ``held`` in registers: yields the date and the list of them, to be replaced by new ones.
+
+        After it the list that was given holds what they have become.
+        """
+        builder, before = self.builder, self.builder.block
+        test, turn, done = (builder.append_basic_block() for _ in range(3))
+        builder.branch(test)
+        builder.position_at_end(test)
+        date, carried = builder.phi(self.pair), [builder.phi(one.type) for one in held]
+        builder.cbranch(builder.icmp_signed("<", date, end), turn, done)
+        builder.position_at_end(turn)
+        now = list(carried)
+        yield date, now
+        date.add_incoming(begin, before)
+        date.add_incoming(builder.add(date, self.pair(1)), builder.block)
+        for one, first, after in zip(carried, held, now, strict=True):
+            one.add_incoming(first, before)
+            one.add_incoming(after, builder.block)
+        builder.branch(test)
+        builder.position_at_end(done)
+        held[:] = carried
+
+    def upper(self, node: Any) -> Any:
+        """The number whose bits are the upper half of a node."""
+        return self.builder.bitcast(self.builder.trunc(self.builder.lshr(node, self.pair(32)), self.word), self.real)
+
+    def part(self, node: Any, shift: int, bits: int) -> Any:
+        """Some bits of a node."""
+        return self.builder.and_(self.builder.lshr(node, self.pair(shift)), self.pair((1 << bits) - 1))
+
+
+GROUP = 16
+"""Pixels whose sums stay in registers for a whole year: one vector of AVX-512."""
+
+
+def _looks_of(v: _Vectors, date: Any, left: Any) -> tuple[Any, Any]:
+    """The looks of a group on a date of a layer (T, N), the first array, and which there are."""
+    place = v.builder.add(v.builder.mul(date, v.size(0, 1)), left)
+    look = v.builder.load(v.at(v.data[0], place, v.reals), align=4)
+    return look, v.builder.fcmp_ordered("ord", look, look)
+
+
+def _fit_group(first: int) -> Any:
+    """Sums of the fit from moment ``first`` on: 0 with the ``MOMENTS``, ``MOMENTS`` without, which layers share."""
+
+    def lowered(_: Any, layer: Any, table: Any, span: Any, left: Any, acc: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            v = _Vectors(GROUP, context, builder, signature, args)
+            begin, end = (builder.extract_value(args[2], n) for n in (0, 1))
+            nothing = v.same(0.0, v.reals)
+            held = [nothing] * (MOMENTS - first + TERMS + 1)
+            with v.dates(begin, end, held) as (date, now):
+                look, known = _looks_of(v, date, args[3])
+                value = builder.select(known, look, nothing)
+                row = builder.mul(date, v.size(1, 1))
+                for k in range(max(MOMENTS - first, TERMS)):
+                    term = v.same(builder.load(builder.gep(v.data[1], [builder.add(row, v.pair(k))])), v.reals)
+                    if k < MOMENTS - first:
+                        now[k] = builder.select(known, builder.fadd(now[k], term), now[k])
+                    if k < TERMS:
+                        now[MOMENTS - first + k] = v.add_product(now[MOMENTS - first + k], value, term)
+                now[-1] = v.add_product(now[-1], value, value)
+            for k, total in enumerate(held):
+                builder.store(total, v.at(v.data[4], v.pair(k * ROW), v.reals), align=4)
+            return context.get_dummy_value()
+
+        return types.void(layer, table, span, left, acc), generate
+
+    return _lowered(lowered)
+
+
+_fit_first, _fit_other = _fit_group(0), _fit_group(MOMENTS)
+
+
+@_lowered  # type: ignore[untyped-decorator]
+def _spread_group(_: Any, layer: Any, span: Any, left: Any, spread: Any) -> Any:
+    """A group's histogram, kept cumulative, and its last value, largest rise and largest fall over the dates ``span``.
+
+    Adding a look is fifteen compares, not a scatter.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        v = _Vectors(GROUP, context, builder, signature, args)
+        begin, end = (builder.extract_value(args[1], n) for n in (0, 1))
+        nothing, one = v.same(0.0, v.reals), v.same(1.0, v.reals)
+        held = [nothing] * (BINS - 1) + [v.same(float("nan"), v.reals), nothing, nothing]
+        with v.dates(begin, end, held) as (date, now):
+            look, known = _looks_of(v, date, args[2])
+            for b in range(BINS - 1):
+                edge = float(np.float32(LOWEST) + np.float32(BIN) * np.float32(b + 1))
+                under = builder.fcmp_ordered("<", look, v.same(edge, v.reals))
+                now[b] = builder.select(under, builder.fadd(now[b], one), now[b])
+            last, rise, fall = now[-3:]
+            step, back = builder.fsub(look, last), builder.fsub(last, look)
+            now[-3] = builder.select(known, look, last)
+            now[-2] = builder.select(builder.fcmp_ordered(">", step, rise), step, rise)
+            now[-1] = builder.select(builder.fcmp_ordered(">", back, fall), back, fall)
+        for k, total in enumerate(held):
+            builder.store(total, v.at(v.data[3], v.pair(k * ROW), v.reals), align=4)
+        return context.get_dummy_value()
+
+    return types.void(layer, span, left, spread), generate
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _whole_groups(layers: F32, at: tuple[int, int, int, int], padded: F32) -> F32:
+    """The layers themselves, or, where a block ends within a group, its dates with what is lacking as NaN."""
+    begin, end, left, stop = at
+    if (stop - left) % GROUP == 0:
+        return layers
+    for layer in range(layers.shape[0]):
+        for t in range(begin, end):
+            row, to = layers[layer, t], padded[layer, t]
+            to[:] = _NAN
+            for n in range(stop - left):
+                to[n] = row[left + n]
+    return padded
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _fit_block(layers: F32, table: F32, at: tuple[int, int, int, int], shift: int, acc: F32) -> None:
+    """The sums of a year's fit of a block: ``MOMENTS`` rows of ``acc``, then ``TERMS`` and power a layer."""
+    begin, end, left, stop = at
+    for n in range(0, stop - left, GROUP):
+        for layer in range(layers.shape[0]):
+            here = layers[layer]
+            if layer == 0:
+                _fit_first(here, table, (begin, end), left - shift + n, acc[n:])
+            else:
+                first = (MOMENTS + layer * (TERMS + 1)) * ROW
+                _fit_other(here, table, (begin, end), left - shift + n, acc[first + n :])
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _spread_block(layers: F32, at: tuple[int, int, int, int], shift: int, spread: F32) -> None:
+    """Histogram, last value, rise and fall of a block's year, ``SPREAD`` rows a layer."""
+    begin, end, left, stop = at
+    for n in range(0, stop - left, GROUP):
+        for layer in range(layers.shape[0]):
+            _spread_group(layers[layer], (begin, end), left - shift + n, spread[layer * SPREAD * ROW + n :])
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
@@ -121,28 +335,6 @@ def _fetch(layers: F32, layer: int, t: int, at: tuple[int, int, int, int], known
         for n in range(width, LANES):
             here[n] = _ZERO
             held[n] = _ZERO
-
-
-@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _add_sums(acc: F32, first: int, table: F32, t: int, end: int, rows: int, values: F32) -> None:
-    """Rows ``first``.. of ``acc`` += columns 0.. of ``table`` times ``STEP`` dates of ``values``."""
-    for k in range(rows):
-        a = table[t, k]
-        b = table[t + 1, k] if t + 1 < end else _ZERO
-        c = table[t + 2, k] if t + 2 < end else _ZERO
-        d = table[t + 3, k] if t + 3 < end else _ZERO
-        row = acc[(first + k) * ROW : (first + k + 1) * ROW]
-        for n in range(LANES):
-            row[n] += a * values[n] + b * values[ROW + n] + c * values[2 * ROW + n] + d * values[3 * ROW + n]
-
-
-@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _add_power(acc: F32, first: int, values: F32) -> None:
-    """Row ``first`` of ``acc`` += the squares of ``STEP`` dates of ``values``."""
-    row = acc[first * ROW : (first + 1) * ROW]
-    for n in range(LANES):
-        a, b, c, d = values[n], values[ROW + n], values[2 * ROW + n], values[3 * ROW + n]
-        row[n] += a * a + b * b + c * c + d * d
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
@@ -313,28 +505,17 @@ def _solve(low: F32, acc: F32, first: int, ridge: F32, beta: F32) -> None:
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _fit_dates(acc: F32, table: F32, t: int, end: int, known: F32, value: F32, layers: int) -> None:
-    """``STEP`` dates into the sums of the fit: ``MOMENTS`` rows, then ``TERMS`` and power a layer."""
-    _add_sums(acc, 0, table, t, end, MOMENTS, known)
-    for layer in range(layers):
-        held = value[layer * STEP * ROW : (layer + 1) * STEP * ROW]
-        first = MOMENTS + layer * (TERMS + 1)
-        _add_sums(acc, first, table, t, end, TERMS, held)
-        _add_power(acc, first + TERMS, held)
-
-
-@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _fit_year(acc: F32, ridge: F32, scratch: tuple[F32, F32], at: tuple[int, int, int, int], out: F32) -> None:
-    """The sums of one year and block -> terms and rmse of every layer into ``out`` (rows, pixels)."""
+def _fit_year(acc: F32, ridge: F32, scratch: tuple[F32, F32], width: int, into: Into) -> None:
+    """The sums of one year and block -> terms and rmse of every layer."""
     low, beta = scratch
-    _, _, left, stop = at
+    out, year, left = into
     layers = (out.shape[0] - SHARED) // PER_LAYER
     _factor(acc, ridge, low)
     for layer in range(layers):
         _solve(low, acc, MOMENTS + layer * (TERMS + 1), ridge, beta)
         for i in range(TERMS + 1):
-            row, found = out[SHARED + layer * PER_LAYER + i, left:stop], beta[i * ROW : (i + 1) * ROW]
-            for n in range(stop - left):
+            row, found = out[SHARED + layer * PER_LAYER + i, year, left : left + width], beta[i * ROW : (i + 1) * ROW]
+            for n in range(width):
                 row[n] = found[n]
 
 
@@ -347,20 +528,16 @@ def harmonic_fit(layers: F32, design: F32, borders: NDArray[np.int64], ridge: F3
     years, pixels, count = borders.shape[0] - 1, layers.shape[2], layers.shape[0]
     out = np.zeros((SHARED + count * PER_LAYER, years, pixels), np.float32)
     table = _moments_of(design)
-    known = np.zeros(STEP * ROW, np.float32)
-    value = np.zeros(count * STEP * ROW, np.float32)
     acc = np.zeros((MOMENTS + count * (TERMS + 1)) * ROW, np.float32)
+    padded = np.empty((count, layers.shape[1], LANES), np.float32)
     scratch = (np.zeros(28 * ROW, np.float32), np.zeros((TERMS + 1) * ROW, np.float32))
     for left in range(0, pixels, LANES):
         stop = min(left + LANES, pixels)
         for year in range(years):
-            acc[:] = _ZERO
             at = (borders[year], borders[year + 1], left, stop)
-            for t in range(at[0], at[1], STEP):
-                for layer in range(count):
-                    _fetch(layers, layer, t, at, known, value)
-                _fit_dates(acc, table, t, at[1], known, value, count)
-            _fit_year(acc, ridge, scratch, at, out[:, year, :])
+            whole = _whole_groups(layers, at, padded)
+            _fit_block(whole, table, at, left if (stop - left) % GROUP else 0, acc)
+            _fit_year(acc, ridge, scratch, stop - left, (out, year, left))
     return out
 
 
@@ -388,48 +565,9 @@ SPREAD = BINS + 5
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _spread_dates(known: F32, value: F32, spread: F32) -> None:
-    """``STEP`` dates of one layer into its histogram, largest rise and largest fall between clear looks.
-
-    The histogram is kept cumulative: adding a look is then fifteen compares over pixels, not a scatter. A date
-    without a look counts as a value of 0 here and is taken out again at the year's end.
-    """
-    for b in range(BINS - 1):
-        edge = np.float32(LOWEST) + np.float32(BIN) * np.float32(b + 1)
-        below = spread[b * ROW : (b + 1) * ROW]
-        for n in range(LANES):
-            count = below[n]
-            count = count + _ONE if value[n] < edge else count
-            count = count + _ONE if value[ROW + n] < edge else count
-            count = count + _ONE if value[2 * ROW + n] < edge else count
-            below[n] = count + _ONE if value[3 * ROW + n] < edge else count
-    moved = spread[(BINS - 1) * ROW : (BINS + 2) * ROW]  # last value, rise, fall
-    for r in range(STEP):
-        here, held = known[r * ROW : (r + 1) * ROW], value[r * ROW : (r + 1) * ROW]
-        for n in range(LANES):
-            step = held[n] - moved[n]
-            seen = here[n] > _ZERO
-            moved[ROW + n] = step if seen & (step > moved[ROW + n]) else moved[ROW + n]
-            moved[2 * ROW + n] = -step if seen & (-step > moved[2 * ROW + n]) else moved[2 * ROW + n]
-            moved[n] = held[n] if seen else moved[n]
-
-
-@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _spread_begin(spread: F32) -> None:
-    spread[:] = _ZERO
-    spread[(BINS - 1) * ROW : BINS * ROW] = _NAN
-
-
-@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _spread_year(spread: F32, looks: F32, dates: int, base: int, at: tuple[int, int, int, int], out: F32) -> None:
-    """Low, middle, high (quantiles, linear inside their bin), rise and fall of one layer's year into ``out``."""
-    _, _, left, stop = at
-    width = stop - left
-    for b in range(BINS - 1):
-        if np.float32(LOWEST) + np.float32(BIN) * np.float32(b + 1) > _ZERO:
-            below = spread[b * ROW : (b + 1) * ROW]
-            for n in range(LANES):
-                below[n] -= np.float32(dates) - looks[n]
+def _spread_year(spread: F32, looks: F32, base: int, width: int, into: Into) -> None:
+    """Low, middle, high (quantiles, linear inside their bin), rise and fall of one layer's year."""
+    out, year, left = into
     found = spread[(BINS + 2) * ROW : (BINS + 5) * ROW]  # looks below the quantile's bin, up to its end, its number
     for place, share in enumerate((0.1, 0.5, 0.9)):
         part = np.float32(share)
@@ -443,13 +581,16 @@ def _spread_year(spread: F32, looks: F32, dates: int, base: int, at: tuple[int, 
                 found[n] = below[n] if less else found[n]
                 found[ROW + n] = found[ROW + n] if less else upto
                 found[2 * ROW + n] += _ONE if less else _ZERO
-        row = out[base + place, left:stop]
+        row = out[base + place, year, left : left + width]
         for n in range(width):
             inside = (part * looks[n] - found[n]) / max(found[ROW + n] - found[n], _TINY)
             level = np.float32(LOWEST) + np.float32(BIN) * (found[2 * ROW + n] + inside)
             row[n] = level if looks[n] > _ZERO else _NAN
     for place in range(2):
-        row, most = out[base + 3 + place, left:stop], spread[(BINS + place) * ROW : (BINS + place + 1) * ROW]
+        row, most = (
+            out[base + 3 + place, year, left : left + width],
+            spread[(BINS + place) * ROW : (BINS + place + 1) * ROW],
+        )
         for n in range(width):
             row[n] = most[n] if looks[n] > _ZERO else _NAN
 
@@ -570,22 +711,29 @@ def _fullest(window: NDArray[np.int64], borders: NDArray[np.int64]) -> int:
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def annual_evidence(
-    layers: F32, calendar: tuple[F32, NDArray[np.int64], NDArray[np.int64]], ridge: F32, marks: F32, wet: int
-) -> F32:
+    layers: F32,
+    calendar: tuple[F32, NDArray[np.int64], NDArray[np.int64]],
+    ridge: F32,
+    marks: F32,
+    wet: int,
+    into: Into,
+) -> None:
     """One agricultural year of looks -> a few numbers, for every year and pixel.
 
     ``layers`` float32 (L, T, N), greenness first, NaN = no look (missing in one layer is missing in all);
     ``calendar``: harmonic design float32 (T, TERMS), window of each date (T,) 0..11 ascending within a year, borders
     (Y + 1,) positions in time; ``ridge`` (TERMS,) added to the diagonal; ``marks`` (3,) low, high, soil; ``wet`` place
-    of the wetness layer or -1. Returns float32 (SHARED + L * PER_LAYER, Y, N); what nothing was seen of is NaN.
+    of the wetness layer or -1. Fills ``into``, a float32 (SHARED + L * PER_LAYER, years, pixels) from a year and a
+    pixel on; what nothing was seen of is NaN.
     """
     design, window, borders = calendar
+    out, year_0, left_0 = into
     years, pixels, count = borders.shape[0] - 1, layers.shape[2], layers.shape[0]
-    out = np.empty((SHARED + count * PER_LAYER, years, pixels), np.float32)
     table = _moments_of(design)
     known = np.zeros(STEP * ROW, np.float32)
     value = np.zeros(count * STEP * ROW, np.float32)
     acc = np.zeros((MOMENTS + count * (TERMS + 1)) * ROW, np.float32)
+    padded = np.empty((count, layers.shape[1], LANES), np.float32)
     spread = np.zeros(count * SPREAD * ROW, np.float32)
     # the middle of a window's looks lies in the lower half of its dates, so no more of them are kept in order
     keep = _fullest(window, borders) // 2 + 1
@@ -596,36 +744,35 @@ def annual_evidence(
         stop = min(left + LANES, pixels)
         for year in range(years):
             at = (borders[year], borders[year + 1], left, stop)
-            here = out[:, year, :]
-            acc[:], tally[:], state[0], state[1] = _ZERO, _ZERO, window[at[0]] if at[0] < at[1] else 0, 0
+            to, goes = (out, year_0 + year, left_0 + left), (0, 0, left_0 + left, left_0 + stop)
+            here = out[:, to[1], :]
+            tally[:], state[0], state[1] = _ZERO, window[at[0]] if at[0] < at[1] else 0, 0
             for layer in range(count):
-                here[SHARED + (layer + 1) * PER_LAYER - WINDOWS : SHARED + (layer + 1) * PER_LAYER, left:stop] = _NAN
-            for layer in range(count):
-                _spread_begin(spread[layer * SPREAD * ROW : (layer + 1) * SPREAD * ROW])
+                end = SHARED + (layer + 1) * PER_LAYER
+                here[end - WINDOWS : end, to[2] : to[2] + stop - left] = _NAN
+            whole, shift = _whole_groups(layers, at, padded), left if (stop - left) % GROUP else 0
+            _fit_block(whole, table, at, shift, acc)
+            _spread_block(whole, at, shift, spread)
             for t in range(at[0], at[1], STEP):
                 for layer in range(count):
                     _fetch(layers, layer, t, at, known, value)
-                _fit_dates(acc, table, t, at[1], known, value, count)
                 slots = window[t : min(t + STEP, at[1])]
-                _look_dates((known, value), slots, wet, marks, (windows, keep, state, tally), at, here)
-                for layer in range(count):
-                    held = value[layer * STEP * ROW : (layer + 1) * STEP * ROW]
-                    _spread_dates(known, held, spread[layer * SPREAD * ROW : (layer + 1) * SPREAD * ROW])
-            _window_end(windows, keep, state, at, here)
-            _fit_year(acc, ridge, scratch, at, here)
-            dates = (at[1] - at[0] + STEP - 1) // STEP * STEP
+                _look_dates((known, value), slots, wet, marks, (windows, keep, state, tally), goes, here)
+            _window_end(windows, keep, state, goes, here)
+            _fit_year(acc, ridge, scratch, stop - left, to)
             for layer in range(count):
                 base = SHARED + layer * PER_LAYER
                 mine = spread[layer * SPREAD * ROW : (layer + 1) * SPREAD * ROW]
-                _spread_year(mine, acc[:ROW], dates, base + TERMS + 1, at, here)
+                _spread_year(mine, acc[:ROW], base + TERMS + 1, stop - left, to)
             for row in range(SHARED):
-                to = here[row, left:stop]
+                counted = out[row, to[1], to[2] : to[2] + stop - left]
                 held = acc[:ROW] if row == 0 else tally[(row - 1) * ROW : row * ROW]
                 for n in range(stop - left):
-                    to[n] = held[n]
-    return out
+                    counted[n] = held[n]
 
 
+WIDE = 512
+"""Pixels of a block of the kernels of chain and monitor."""
 COUNTERS = 6 + BINS
 """Int16 numbers a monitored pixel carries: looks, cycles, soil, flooded, cycle state, last value, histogram."""
 
@@ -641,56 +788,6 @@ NODE_BITS = 20
 """Of the lower half of a node: these bits the place of its first child within the tree, the others its feature."""
 
 Nodes = NDArray[np.uint64]
-_lowered: Any = intrinsic  # typed as what it is called with inside numba, not as what kernels call
-_building: Any = cgutils
-
-
-class _Vectors:
-    """What numba cannot say: ``BLOCK`` numbers at once, and gathers that nothing stored in between can disturb.
-
-    A loop that stores where each column stands and loads the node it stands at may overwrite its own tree as far as
-    LLVM can tell, and is therefore never made of vectors; here the places stay in registers.
-    """
-
-    word, pair, real = ir.IntType(32), ir.IntType(64), ir.FloatType()
-    words, pairs, reals, bits = (ir.VectorType(kind, BLOCK) for kind in (word, pair, real, ir.IntType(1)))
-
-    def __init__(self, context: Any, builder: Any, signature: Any, args: Any) -> None:
-        self.builder = builder
-        arrays = [
-            context.make_array(kind)(context, builder, array) for kind, array in zip(signature.args, args, strict=True)
-        ]
-        self.data, self.sizes = [array.data for array in arrays], [array.nitems for array in arrays]
-
-    def same(self, value: Any, kind: Any) -> Any:
-        """One number in every lane."""
-        if not isinstance(value, ir.Value):
-            return ir.Constant(kind, [value] * BLOCK)
-        none = ir.Constant(kind, ir.Undefined)
-        held = self.builder.insert_element(none, value, self.word(0))
-        return self.builder.shuffle_vector(held, none, ir.Constant(self.words, [0] * BLOCK))
-
-    def gather(self, kind: Any, base: Any, places: Any) -> Any:
-        """``base[places]`` lane by lane."""
-        spots = self.builder.gep(base, [places], source_etype=kind.element)
-        spots.type = ir.VectorType(base.type, BLOCK)
-        name = f"llvm.masked.gather.v{BLOCK}{'f32' if kind is self.reals else 'i64'}.v{BLOCK}p0"
-        known = ir.FunctionType(kind, [spots.type, self.bits, kind])
-        function = _building.get_or_insert_function(self.builder.module, known, name)
-        return self.builder.call(function, [spots, self.same(1, self.bits), ir.Constant(kind, ir.Undefined)])
-
-    def row(self, base: Any, number: Any, kind: Any) -> Any:
-        """Where row ``number`` of rows of ``BLOCK`` begins."""
-        begins = self.builder.gep(base, [self.builder.mul(number, self.pair(BLOCK))], source_etype=kind.element)
-        return self.builder.bitcast(begins, kind.as_pointer())
-
-    def upper(self, node: Any) -> Any:
-        """The number whose bits are the upper half of a node."""
-        return self.builder.bitcast(self.builder.trunc(self.builder.lshr(node, self.pair(32)), self.word), self.real)
-
-    def part(self, node: Any, shift: int, bits: int) -> Any:
-        """Some bits of a node."""
-        return self.builder.and_(self.builder.lshr(node, self.pair(shift)), self.pair((1 << bits) - 1))
 
 
 @_lowered  # type: ignore[untyped-decorator]
@@ -703,7 +800,7 @@ def _descend(_: Any, nodes: Any, x: Any, ends: Any) -> Any:
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        v = _Vectors(context, builder, signature, args)
+        v = _Vectors(BLOCK, context, builder, signature, args)
         lanes = ir.Constant(v.words, list(range(BLOCK)))
         before, down, done = builder.block, builder.append_basic_block(), builder.append_basic_block()
         builder.branch(down)
@@ -737,10 +834,10 @@ def _sift(_: Any, nodes: Any, leaves: Any, x: Any, total: Any) -> Any:
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        v = _Vectors(context, builder, signature, args)
+        v = _Vectors(BLOCK, context, builder, signature, args)
         spots = _building.alloca_once(builder, v.pair, size=SMALL + 1)
         builder.store(v.pair((1 << BLOCK) - 1), spots)
-        with _building.for_range(builder, v.sizes[0]) as loop:
+        with _building.for_range(builder, v.size(0, 0)) as loop:
             node = builder.load(builder.gep(v.data[0], [loop.index]))
             looked = builder.load(v.row(v.data[2], v.part(node, 16, 16), v.reals), align=4)
             over = builder.bitcast(builder.fcmp_ordered(">", looked, v.same(v.upper(node), v.reals)), v.pair)
@@ -749,7 +846,7 @@ def _sift(_: Any, nodes: Any, leaves: Any, x: Any, total: Any) -> Any:
             builder.store(builder.and_(here, over), builder.gep(spots, [builder.add(first, v.pair(1))]))
         sums = v.row(v.data[3], v.pair(0), v.reals)
         held = _building.alloca_once_value(builder, builder.load(sums, align=4))
-        with _building.for_range(builder, v.sizes[1]) as loop:
+        with _building.for_range(builder, v.size(1, 0)) as loop:
             leaf = builder.load(builder.gep(v.data[1], [loop.index]))
             here = builder.bitcast(builder.load(builder.gep(spots, [v.part(leaf, 0, 8)])), v.bits)
             added = builder.select(here, v.same(v.upper(leaf), v.reals), v.same(0.0, v.reals))
@@ -890,29 +987,63 @@ def update_counters(counters: NDArray[np.int16], scene: F32, marks: F32) -> None
 
     The integers equal those of ``annual_evidence`` over the same scenes in the same order.
     """
-    for n in range(scene.shape[1]):
-        green = scene[0, n]
-        known = green == green  # noqa: PLR0124 - NaN test
-        water = scene[1, n] if scene.shape[0] > 1 else np.float32(-9)
-        bare = green < marks[2]
-        flooded = bare & (water > green)
-        ended = (counters[4, n] > 0) & (green < marks[0])
-        counters[0, n] += np.int16(1 if known else 0)
-        counters[1, n] += np.int16(1 if ended else 0)
-        counters[2, n] += np.int16(1 if bare & (not flooded) else 0)
-        counters[3, n] += np.int16(1 if flooded else 0)
-        stays = np.int16(0) if ended else counters[4, n]
-        counters[4, n] = np.int16(1) if green > marks[1] else stays
-        value = np.int16(round(min(max(green, np.float32(-1)), np.float32(1)) * 10000)) if known else np.int16(0)
-        counters[5, n] = value if known else counters[5, n]
-    for b in range(BINS):
-        low = np.float32(LOWEST) + np.float32(BIN) * np.float32(b)
-        high = low + np.float32(BIN)
-        for n in range(scene.shape[1]):
-            green = scene[0, n]
-            above = (green >= low) | (b == 0)
-            under = (green < high) | (b == BINS - 1)
-            counters[6 + b, n] += np.int16(1 if above & under & (green == green) else 0)  # noqa: PLR0124
+    low, high, bare = marks[0], marks[1], marks[2]
+    bins = np.empty(WIDE, np.int16)
+    for left in range(0, scene.shape[1], WIDE):
+        stop = min(left + WIDE, scene.shape[1])
+        green, water = scene[0, left:stop], scene[scene.shape[0] - 1, left:stop]
+        _count_look(green, counters[0, left:stop], counters[5, left:stop])
+        _count_cycle(green, low, high, counters[1, left:stop], counters[4, left:stop])
+        _count_bare(green, water, scene.shape[0] > 1, bare, counters[2, left:stop], counters[3, left:stop])
+        for n in range(stop - left):
+            bins[n] = np.int16(0) if green[n] == green[n] else np.int16(-1)
+        for b in range(1, BINS):
+            edge = np.float32(LOWEST) + np.float32(BIN) * np.float32(b)
+            for n in range(stop - left):
+                bins[n] += np.int16(1 if green[n] >= edge else 0)
+        for b in range(BINS):
+            row, here = counters[6 + b, left:stop], np.int16(b)
+            for n in range(stop - left):
+                row[n] += np.int16(1 if bins[n] == here else 0)
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def _count_look(green: F32, looks: NDArray[np.int16], last: NDArray[np.int16]) -> None:
+    """One more look, and the last value; few arrays a loop, or LLVM gives their overlaps up."""
+    for n in range(green.shape[0]):
+        known = green[n] == green[n]
+        held = min(max(green[n] if known else _ZERO, np.float32(-1)), _ONE)
+        packed = np.int16(np.int32(np.floor(held * np.float32(10000) + _HALF)))
+        looks[n] += np.int16(1 if known else 0)
+        last[n] = packed if known else last[n]
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def _count_cycle(green: F32, low: float, high: float, cycles: NDArray[np.int16], up: NDArray[np.int16]) -> None:
+    """Cycles by hysteresis, see ``_count_date``."""
+    for n in range(green.shape[0]):
+        was = up[n]
+        ended = (was > 0) & (green[n] < low)
+        cycles[n] += np.int16(1 if ended else 0)
+        stays = np.int16(0) if ended else was
+        up[n] = np.int16(1) if green[n] > high else stays
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def _count_bare(
+    green: F32,
+    water: F32,
+    wet: bool,  # noqa: FBT001 - a kernel
+    mark: float,
+    soil: NDArray[np.int16],
+    floods: NDArray[np.int16],
+) -> None:
+    """Looks at bare soil, and at soil under water."""
+    for n in range(green.shape[0]):
+        bare = green[n] < mark
+        flooded = bare & wet & (water[n] > green[n])
+        soil[n] += np.int16(1 if bare & (not flooded) else 0)
+        floods[n] += np.int16(1 if flooded else 0)
 
 
 @njit(cache=True, nogil=True)
@@ -943,10 +1074,6 @@ def count_around(flags: NDArray[np.uint8], near: int) -> NDArray[np.int32]:
                 total -= column[c - near - 1] if c - near - 1 >= 0 else np.int32(0)
                 out[k, r, c] = total
     return out
-
-
-WIDE = 512
-"""Pixels of a block of the chain's kernels."""
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")

@@ -52,9 +52,10 @@ class OneScene:
     @property
     def fingerprint(self) -> str:
         """Hash of all its values: a replay has the same, a different scene of the same day another."""
-        digest = hashlib.sha256(self.clear.tobytes())
+        digest = hashlib.sha256(np.ascontiguousarray(self.clear).data)
         for name in sorted(self.bands):
-            digest.update(name.encode() + self.bands[name].tobytes())
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(self.bands[name]).data)
         return digest.hexdigest()
 
 
@@ -251,8 +252,8 @@ class Monitor:
         """Raise pixels never seen at work this year while most active neighbours were, by the same date."""
         crops = self.forward[st.CULTIVATED]
         seen = (self.counters[0] >= MIN_LOOKS) & self.farmland
-        active = (crops >= ACTIVE * 255) & seen
-        if int(active.sum()) < FEWEST:
+        active = (crops >= np.uint8(ACTIVE * 255)) & seen
+        if np.count_nonzero(active) < FEWEST:
             self.level = self.settled.copy()
             return
         worked, harvested = (self.counters[2] + self.counters[3]) > 0, self.counters[1] > 0
@@ -277,8 +278,12 @@ def _count_layers(scene: OneScene) -> tuple[str, ...]:
 def _stack(scenes: list[OneScene]) -> Stack:
     """Scenes of one tile as a stack."""
     days = np.array([scene.day for scene in scenes], np.int32)
-    bands = {name: np.stack([scene.bands[name] for scene in scenes]) for name in scenes[0].bands}
-    clear = np.stack([scene.clear for scene in scenes])
+    if len(scenes) == 1:  # nothing is copied
+        bands = {name: band[None] for name, band in scenes[0].bands.items()}
+        clear = scenes[0].clear[None]
+    else:
+        bands = {name: np.stack([scene.bands[name] for scene in scenes]) for name in scenes[0].bands}
+        clear = np.stack([scene.clear for scene in scenes])
     return Stack(days, bands, clear, (1, clear.shape[1]), np.zeros(0, np.int32), {})
 
 

@@ -25,8 +25,10 @@ def beside_neighbours(stack: Stack, layers: tuple[str, ...]) -> Stack:
     """
     if CONTRAST not in layers:
         return stack
-    green = layers_of(stack, ("ndvi",))[0]
-    for date in range(green.shape[0]):
-        seen = green[date][np.isfinite(green[date])]
-        green[date] -= np.median(seen) if seen.size >= FEWEST else np.float32(np.nan)
-    return replace(stack, bands={**stack.bands, CONTRAST: pack_values(green)})
+    contrast = np.empty(stack.clear.shape, np.int16)
+    for date in range(stack.days.size):
+        green = layers_of(stack.dates(date, date + 1), ("ndvi",))[0, 0]
+        seen = green[np.isfinite(green)]
+        green -= np.median(seen) if seen.size >= FEWEST else np.float32(np.nan)
+        contrast[date] = pack_values(green)
+    return replace(stack, bands={**stack.bands, CONTRAST: contrast})

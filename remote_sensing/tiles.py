@@ -1,8 +1,8 @@
 """A cube cut into bands of rows and judged one by one: here, or by workers that read their rows themselves.
 
-Sending a county's scenes through a scheduler costs more than judging them. So the cube is laid down once, as zarr of
-whole time series in rows, where the workers can see it; what travels is a path and two row numbers, and what comes
-back is bytes a pixel. Neither the cut nor who does the work changes the answer.
+Sending a county's scenes through a scheduler costs more than judging them. So the cube is laid down once, as plain
+arrays where the workers can see them; what travels is a path and two row numbers, and what comes back is bytes a
+pixel. Neither the cut nor who does the work changes the answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from remote_sensing import states as st
@@ -30,6 +29,8 @@ TILE_ROWS = 32
 """Rows handled at a time: working memory stays the same however tall the cube is."""
 IN_FLIGHT = 8
 """Tiles with the workers at a time."""
+_SHAPE = "shape.npy"
+"""Rows and columns of a cube laid down; written last."""
 
 Progress = Callable[[int, int], None]
 
@@ -94,19 +95,17 @@ def _as_bytes(share: Float, decided: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return np.where(decided, np.round(share * 250), 255).astype(np.uint8)
 
 
-def lay_down(stack: Stack, folder: Path, tile_rows: int) -> None:
-    """Write a stack as zarr: int16 (T, N) in chunks of all dates and ``tile_rows`` rows. Raises ``LandError``."""
-    wide = max(1, min(tile_rows, stack.shape[0]) * stack.shape[1])
-    held: dict[str, NDArray[Any]] = {"clear": stack.clear}
+def lay_down(stack: Stack, folder: Path) -> None:
+    """Write a stack as plain arrays, a file each, of which any rows can be read alone. Raises ``LandError``."""
+    held: dict[str, NDArray[Any]] = {"days": stack.days, "radar_days": stack.radar_days, "clear": stack.clear}
     held |= {f"band_{name}": values for name, values in stack.bands.items()}
     held |= {f"radar_{name}": values for name, values in stack.radar.items()}
     try:
-        group = zarr.open_group(folder, mode="w", attributes={"shape": list(stack.shape)})
+        folder.mkdir(parents=True, exist_ok=True)
         for name, values in held.items():
-            # uncompressed: it lives for one run, and packing would cost more than judging
-            group.create_array(name, data=values, chunks=(max(1, values.shape[0]), wide), compressors=None)
-        group.create_array("days", data=stack.days)
-        group.create_array("radar_days", data=stack.radar_days)
+            # neither cut nor packed: it lives for one run, and either would cost more than judging
+            np.save(folder / f"{name}.npy", values, allow_pickle=False)
+        np.save(folder / _SHAPE, np.array(stack.shape), allow_pickle=False)
     except OSError as why:
         raise LandError("no_place", f"{folder}: cannot be written ({why.strerror})") from why
 
@@ -114,21 +113,19 @@ def lay_down(stack: Stack, folder: Path, tile_rows: int) -> None:
 def read_rows(folder: Path, first: int, last: int) -> Stack:
     """Rows ``first..last`` of a stack that was laid down. Raises ``LandError("no_file")``."""
     try:
-        group = zarr.open_group(folder, mode="r")
+        columns = int(np.load(folder / _SHAPE)[1])
+        held = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in folder.glob("*.npy")}
     except OSError as why:
         raise LandError("no_file", f"{folder}: not seen by this worker; put --out where all workers can") from why
-    columns = int(np.asarray(group.attrs["shape"])[1])
     cut = slice(first * columns, last * columns)
-    arrays = dict(group.arrays())
-    days, radar_days = (np.asarray(arrays.pop(name)[:]) for name in ("days", "radar_days"))
-    held = {name: np.asarray(array[:, cut]) for name, array in arrays.items()}
+    rows = {name: np.array(values[:, cut] if values.ndim > 1 else values) for name, values in held.items()}
     return Stack(
-        days=days,
-        bands={name[5:]: values for name, values in held.items() if name.startswith("band_")},
-        clear=held["clear"],
+        days=rows["days"],
+        bands={name[5:]: values for name, values in rows.items() if name.startswith("band_")},
+        clear=rows["clear"],
         shape=(last - first, columns),
-        radar_days=radar_days,
-        radar={name[6:]: values for name, values in held.items() if name.startswith("radar_")},
+        radar_days=rows["radar_days"],
+        radar={name[6:]: values for name, values in rows.items() if name.startswith("radar_") and values.ndim > 1},
     )
 
 
@@ -138,7 +135,7 @@ def judge_rows(folder: Path, first: int, last: int, task: Task) -> Tile:
 
 
 def _sees(folder: Path) -> bool:
-    return (folder / "zarr.json").exists()
+    return (folder / _SHAPE).exists()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +188,7 @@ class Pace:
             return
         known = workers.scatter(task, broadcast=True, hash=False)
         with _folder(self.scratch) as folder:
-            lay_down(stack, folder, self.tile_rows)
+            lay_down(stack, folder)
             if all(workers.run(_sees, folder).values()):
                 yield lambda _, cut: workers.submit(judge_rows, folder, *cut, known, pure=False)
             else:

@@ -28,6 +28,17 @@ def random_layers(seed, layers=2, years=3, pixels=7, gap=0.6):
     return values, (design_matrix(days, Calendar()), window, borders)
 
 
+def evidence_of(layers, calendar):
+    """The evidence, and that nothing beside its place was touched."""
+    rows, years = fast.SHARED + fast.PER_LAYER * layers.shape[0], calendar[2].size - 1
+    out = np.full((rows, years + 2, layers.shape[2] + 5), np.float32(7))
+    fast.annual_evidence(layers, calendar, RIDGE, MARKS, 1, (out, 1, 3))
+    within = np.zeros(out.shape, bool)
+    within[:, 1:-1, 3:-2] = True
+    assert (out[~within] == 7).all()
+    return out[:, 1:-1, 3:-2]
+
+
 def slow_year(values, design, window):
     """Evidence of one pixel and year, written to be read."""
     seen = np.isfinite(values[0])
@@ -78,7 +89,7 @@ def slow_quantile(counts, share):
 def test_annual_evidence_equals_the_slow_version_and_missing_stays_missing(seed, gap):
     layers, calendar = random_layers(seed, gap=gap)
     design, window, borders = calendar
-    got = fast.annual_evidence(layers, calendar, RIDGE, MARKS, 1)
+    got = evidence_of(layers, calendar)
     assert got.shape[0] == len(feature_names(("ndvi", "wetness")))
     for year, pixel in itertools.product(range(3), range(layers.shape[2])):
         part = slice(borders[year], borders[year + 1])
@@ -94,7 +105,7 @@ def test_windows_hold_medians_however_many_dates_fall_into_one(seed, dates, gap)
     values = rng.uniform(-0.3, 1.05, (2, dates, 300)).astype(np.float32)
     values[:, rng.random((dates, 300)) < gap] = np.nan
     design = np.ones((dates, fast.TERMS), np.float32)
-    got = fast.annual_evidence(values, (design, window, np.array([0, dates])), RIDGE, MARKS, 1)
+    got = evidence_of(values, (design, window, np.array([0, dates])))
     for layer, one in itertools.product(range(2), range(12)):
         part = values[layer, window == one]
         want = np.full(300, np.nan)
@@ -106,7 +117,7 @@ def test_windows_hold_medians_however_many_dates_fall_into_one(seed, dates, gap)
 
 def test_a_year_without_looks_has_no_quantiles_but_a_count_of_zero():
     layers, calendar = random_layers(1, gap=1.0)
-    got = fast.annual_evidence(layers, calendar, RIDGE, MARKS, 1)
+    got = evidence_of(layers, calendar)
     assert (got[0] == 0).all()
     assert np.isnan(got[12:17]).all()
 
@@ -114,10 +125,18 @@ def test_a_year_without_looks_has_no_quantiles_but_a_count_of_zero():
 def test_normalized_difference_knows_missing_zero_and_range():
     a = np.array([[1000, -32768, 0, 300, 30000]], np.int16)
     b = np.array([[500, 500, 0, -400, -20000]], np.int16)
-    got = fast.normalized_difference(a, b)
+    got = np.empty(a.shape, np.float32)
+    fast.normalized_difference(a, b, got)
     assert got[0, 0] == pytest.approx(1 / 3)
     assert np.isnan(got[0, 1:4]).all()
     assert got[0, 4] == 1.0
+
+
+def test_a_packed_band_becomes_its_value_and_missing_becomes_nan():
+    band = np.array([[-32768, -32767, 0, 1, 32767]], np.int16)
+    out = np.empty(band.shape, np.float32)
+    fast.scaled(band, 1e-4, out)
+    np.testing.assert_allclose(out, [[np.nan, -3.2767, 0, 1e-4, 3.2767]], rtol=1e-6)
 
 
 def all_paths(loglik, moves, start):
@@ -176,8 +195,8 @@ def test_what_is_not_clear_or_missing_in_one_layer_is_missing_in_all(seed, pixel
 @settings(max_examples=5, deadline=None)
 def test_evidence_does_not_depend_on_how_pixels_fall_into_blocks(seed, pixels):
     layers, calendar = random_layers(seed, pixels=pixels)
-    whole = fast.annual_evidence(layers, calendar, RIDGE, MARKS, 1)
-    turned = fast.annual_evidence(np.ascontiguousarray(layers[:, :, ::-1]), calendar, RIDGE, MARKS, 1)
+    whole = evidence_of(layers, calendar)
+    turned = evidence_of(np.ascontiguousarray(layers[:, :, ::-1]), calendar)
     np.testing.assert_array_equal(whole, turned[:, :, ::-1])
     np.testing.assert_array_equal(whole[4:12], fast.harmonic_fit(layers, calendar[0], calendar[2], RIDGE)[4:12])
 

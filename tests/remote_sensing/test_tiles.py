@@ -37,7 +37,7 @@ class HereAtOnce:
 
 def test_rows_of_a_cube_that_was_laid_down_are_the_rows_themselves(tmp_path, cube):
     stack = stack_of(cube)
-    lay_down(stack, tmp_path / "cube", 20)
+    lay_down(stack, tmp_path / "cube")
     for first, last in ((0, 20), (20, 40), (40, 48)):
         found, wanted = read_rows(tmp_path / "cube", first, last), stack.rows(first, last)
         np.testing.assert_array_equal(found.days, wanted.days)
