@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from cloud.expected import expected
+from cloud.people import arguments as people_arguments
+from cloud.people import people
 from cloud.problems import Invalid, NotFound
 from cloud.settings import Settings, load
 
@@ -107,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command("migrate", _migrate, "bring the database to this program's revision (every start does this too)")
     _receivers_command(command("receivers", _receivers, "who is told about alarms: list, add, remove"), shared)
+    people_arguments(command("people", _people, "who may do what: list, add, grant, revoke, disable, link"), [shared])
     command("sign-in", _sign_in, "print a one-time sign-in link for the administrator of the whole city")
     return parser
 
@@ -386,6 +389,12 @@ def _receivers(args: argparse.Namespace, settings: Settings) -> int:
         for one in alarms.receivers():
             print(one.model_dump_json())
     office.engine.dispose()
+    return 0
+
+
+def _people(args: argparse.Namespace, settings: Settings) -> int:
+    for line in people(args, settings):
+        print(json.dumps(line, ensure_ascii=False))
     return 0
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, insert, literal,
 
 from cloud.accounts.audit import Trail
 from cloud.accounts.store import audit_log, grants, metadata, people, sessions, sign_in_links
-from cloud.problems import Forbidden, Invalid, NotFound, Refused, Unauthenticated
+from cloud.problems import Conflict, Forbidden, Invalid, NotFound, Refused, Unauthenticated
 from cloud.who import Grant, Inside, Role, Who
 
 __all__ = ["Accounts"]
@@ -30,6 +30,7 @@ _SEEN_MS: Final = 1_000
 _MOST_SEEN: Final = 1_000
 _ACTING: Final = frozenset({Role.ANALYST, Role.COLLECTOR, Role.REVIEWER})
 _REGION = re.compile(r"[0-9]{6}[0-9A-Za-z]{0,34}")
+_PERSON = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _NOBODY = "sign_in_refused"
 
 
@@ -75,6 +76,32 @@ class Accounts:
                 self._trail.append(db, by, "person.made", key, {"name": name})
         return key
 
+    def newcomer(self, name: str, id: str | None = None, *, by: str = "system") -> str:  # noqa: A002 - as above
+        """The id of a person who is made now. Raises `Conflict` where the id is somebody's already, `Invalid`."""
+        if id is not None and not _PERSON.fullmatch(id):
+            raise Invalid(f"an id is 1 to 64 letters, digits, and . _ @ -, not {id[:80]!r}", pointer="/id")
+        if id is not None and self.names([id]):
+            raise Conflict(f"{id} is somebody's id already", code="id_in_use", pointer="/id")
+        return self.person(name, id=id, by=by)
+
+    def people(self) -> list[dict[str, Any]]:
+        """Everybody by name: id, name, disabled, and grants as (role, region, until_ms) that hold now."""
+        with self._engine.connect().execution_options(reading=True) as db:
+            rows = db.execute(select(people).order_by(people.c.name, people.c.id)).all()
+            held: dict[str, list[dict[str, Any]]] = {}
+            for one in db.execute(select(grants).where(self._running).order_by(grants.c.region, grants.c.role)):
+                grant = {"role": one.role, "region": one.region, "until_ms": one.until_ms}
+                held.setdefault(one.person, []).append(grant)
+        return [
+            {
+                "id": row.id,
+                "name": row.name,
+                "disabled": row.disabled_ms is not None,
+                "grants": held.get(row.id, []),
+            }
+            for row in rows
+        ]
+
     def names(self, ids: Collection[str]) -> dict[str, str]:
         """Names by id, of those that are known."""
         with self._engine.connect().execution_options(reading=True) as db:
@@ -84,12 +111,14 @@ class Accounts:
     def grant(self, person: str, role: Role, region: str, *, by: str = "system", until_ms: int | None = None) -> None:
         """Give a role in a region and all below it; giving it again changes nothing.
 
-        Raises `Refused` where it would make an auditor of somebody who acts in the same region, or the reverse.
+        Raises `Refused` where it would make an auditor of somebody who acts in the same region, or the reverse,
+        `NotFound` where there is no such person, or he is locked out.
         """
         if not _REGION.fullmatch(region):
             raise Invalid(f"region {region!r} is not an administrative code: give 6 digits (county) or more")
         wanted = Grant(role, region)
         with self._engine.begin() as db:
+            self._living(db, person)
             held = self._grants(db, person)
             if wanted in held:
                 return

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
 import duckdb
 import pytest
@@ -16,8 +17,10 @@ from cloud.__main__ import main
 from cloud.database import open_database
 from cloud.expected import expected
 from cloud.migrations import migrate
+from cloud.people import ROLES
 from cloud.provenance import LogBook
 from cloud.settings import Settings
+from cloud.who import Role
 from cloud.wiring import log_place, utc_now_ms
 
 
@@ -143,6 +146,66 @@ def test_receivers_of_alarms_are_added_listed_and_removed(tmp_path, capsys):
     capsys.readouterr()
     assert main(["receivers", "list", *var]) == 0
     assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == [second["id"]]
+
+
+def test_people_are_made_given_roles_and_locked_out(tmp_path, capsys):
+    def run(*words):
+        assert main(["people", *words, "--var", str(tmp_path)]) == 0
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    (made,) = run("add", "王网格", "--id", "wang", "--role", "collector", "--region", "500108", "--until", "2090-06-30")
+    assert made["id"] == "wang"
+    assert "/sign-in/" in made["sign_in"]
+    run("grant", "wang", "--role", "operator", "--region", "500153")
+    run("revoke", "wang", "--role", "collector", "--region", "500108")
+    (again,) = run("link", "wang")
+    assert again["sign_in"] != made["sign_in"]
+    assert run("list") == [
+        {
+            "id": "wang",
+            "name": "王网格",
+            "disabled": False,
+            "grants": [{"role": "operator", "region": "500153", "until_ms": None}],
+        }
+    ]
+    run("disable", "wang")
+    assert [one["disabled"] for one in run("list")] == [True]
+
+
+def test_a_role_ends_with_its_last_day_in_china(tmp_path, capsys):
+    words = ["people", "add", "li", "--role", "viewer", "--region", "500108", "--until", "2090-06-30"]
+    assert main([*words, "--var", str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert main(["people", "list", "--var", str(tmp_path)]) == 0
+    (one,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert datetime.fromtimestamp(one["grants"][0]["until_ms"] / 1000, UTC).isoformat() == "2090-06-30T16:00:00+00:00"
+
+
+def test_the_roles_of_the_command_line_are_those_of_the_program():
+    assert tuple(map(str, Role)) == ROLES
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("add", "x", "--role", "viewer", "--region", "999999"), "no region '999999'"),
+        (("add", "x", "--id", "a b", "--role", "viewer", "--region", "500108"), "an id is 1 to 64"),
+        (("add", " ", "--role", "viewer", "--region", "500108"), "a person needs a name"),
+        (("grant", "nobody", "--role", "viewer", "--region", "500108"), "no person 'nobody'"),
+        (("revoke", "nobody", "--role", "viewer", "--region", "500108"), "does not hold viewer"),
+        (("disable", "nobody"), "no person 'nobody'"),
+        (("link", "nobody"), "no person 'nobody'"),
+    ],
+)
+def test_what_cannot_be_done_with_people_is_said_in_a_line(tmp_path, capsys, words, says):
+    assert says in refused(capsys, "people", *words, "--var", str(tmp_path))
+
+
+def test_an_id_is_one_persons(tmp_path, capsys):
+    words = ["people", "add", "li", "--id", "li", "--role", "viewer", "--region", "500108", "--var", str(tmp_path)]
+    assert main(words) == 0
+    capsys.readouterr()
+    assert "somebody's id already" in refused(capsys, *words)
 
 
 @pytest.mark.parametrize(
