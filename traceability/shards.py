@@ -28,6 +28,7 @@ from traceability.stores import Batch, Conflict, EntryStore, Stored, StoreError
 TITLE: Final = "tianmai-shard@1"
 _CHINA: Final = timezone(timedelta(hours=8))
 _NAME: Final = re.compile(r"[0-9]{4}")
+_CLOSED_AT_ONCE: Final = 4  # each remembers the tiles it was asked for
 
 
 def year_of(time_ms: int) -> int:
@@ -228,11 +229,15 @@ class YearlyLedgers:
         return self.shard(spans[bisect_right([span.first for span in spans], place) - 1])
 
     def shard(self, span: Span) -> Shard:
-        """A shard by its part of the journal; a closed one is opened when it is first asked for."""
+        """A shard by its part of the journal; a closed one is opened when it is asked for, the last few stay open."""
         with self._opening:
-            found = self._opened.get(span)
+            found = self._newest if span == self._newest.span else self._closed.pop(span, None)
             if found is None:
-                found = self._opened[span] = Shard(span, self._open_shard(span, span.of(self._entries)))
+                found = Shard(span, self._open_shard(span, span.of(self._entries)))
+            if span != self._newest.span:
+                self._closed[span] = found
+                if len(self._closed) > _CLOSED_AT_ONCE:
+                    del self._closed[next(iter(self._closed))]
             return found
 
     def reopen(self) -> None:
@@ -260,6 +265,6 @@ class YearlyLedgers:
         newest = Shard(spans[-1], self._open_shard(spans[-1], spans[-1].of(self._entries)))
         with self._opening:
             self._spans, self._newest = spans, newest
-            self._opened: dict[Span, Shard] = {newest.span: newest}
+            self._closed: dict[Span, Shard] = {}  # the one asked for last stands last
         self._end_ms = _begin_ms(newest.span.year + 1)
         self._settled = True

@@ -181,6 +181,20 @@ def test_a_year_without_any_entry_is_closed_like_any_other():
     kept.assert_whole([(b"a", receipt)])
 
 
+def test_of_many_years_each_is_proven_whenever_it_is_asked_for():
+    kept, acknowledged = Kept(), []
+    yearly = kept.opened(YEARS[0])
+    for year in range(2026, 2035):
+        ledger = yearly.at(ms(f"{year}-06-01T00:00:00+08:00")).ledger
+        acknowledged += zip([b"%d" % year], ledger.append([b"%d" % year]), strict=True)
+    for _, receipt in [*acknowledged, *reversed(acknowledged), *acknowledged]:
+        shard = yearly.holding(receipt.place)
+        assert shard.ledger.entry(receipt.index) == acknowledged[shard.span.year - 2026][0]
+    assert yearly.holding(acknowledged[-1][1].place) is yearly.newest
+    yearly.close()
+    kept.assert_whole(acknowledged)
+
+
 def test_a_journal_from_before_there_were_shards_is_the_first_of_them():
     kept = Kept()
     with Ledger(kept.entries, *kept.files.setdefault("", (MemoryTiles(), MemoryHead())), KEY) as plain:
