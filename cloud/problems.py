@@ -24,6 +24,7 @@ is the same.
 
 import json
 import logging
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -31,10 +32,13 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 __all__ = [
+    "STORE_ERRORS",
     "CloudError",
     "Conflict",
     "Forbidden",
@@ -49,6 +53,7 @@ __all__ = [
     "Unsupported",
     "install",
     "problem",
+    "store_away",
 ]
 
 _LOG = logging.getLogger(__name__)
@@ -156,6 +161,10 @@ STATUS: Mapping[str, int] = {
     "traceability.TraceError": 422,
     "remote_sensing.LandError": 422,
 }
+# What the relational store raises when it cannot take or answer: full, unreadable, locked, gone, all connections in use.
+# Its other errors (a broken constraint, a statement that makes no sense) are bugs.
+STORE_ERRORS: tuple[type[Exception], ...] = (OperationalError, InterfaceError, PoolTimeout)
+_STORE_LOG_S = 60.0
 _FORMS = ("multipart/", "application/x-www-form-urlencoded")
 PROBLEM_JSON = "application/problem+json"
 Page = Callable[[Request, int, str], Response]
@@ -198,7 +207,9 @@ def problem(
         body["errors"] = [{"pointer": pointer, "code": code}]
     body |= dict(extra or {})
     headers = {"Retry-After": "5"} if status in {429, 503} else None
-    return JSONResponse(body, status_code=status, media_type=PROBLEM_JSON, headers=headers)
+    # A sentence may quote half a surrogate pair; written as its escape, it is JSON that says the same.
+    text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Response(text.encode(errors="backslashreplace"), status, headers, PROBLEM_JSON)
 
 
 def _from_domain(request: Request, error: Exception) -> Response:
@@ -239,6 +250,16 @@ async def _validation(request: Request, error: Exception) -> Response:
     first = error.errors()[0]
     where = "/" + "/".join(str(part) for part in first["loc"])
     return problem(422, "invalid", f"{where}: {first['msg']}", instance=request.url.path, pointer=where)
+
+
+async def store_away(request: Request, error: Exception) -> Response:
+    """The answer while the relational store cannot take or answer; logged once a minute, not once a request."""
+    now, told = time.monotonic(), getattr(request.app.state, "store_told_s", float("-inf"))
+    if now - told > _STORE_LOG_S:
+        request.app.state.store_told_s = now
+        _LOG.error("the relational store failed at %s: %s", request.url.path, getattr(error, "orig", None) or error)
+    detail = "the store cannot take or answer this now; try again later"
+    return _told(request, STATUS["cloud.problems.Unavailable"], "store_unavailable", detail)
 
 
 async def _bug(request: Request, error: Exception) -> Response:
@@ -285,6 +306,8 @@ def install(app: FastAPI, engine_errors: Sequence[type[Exception]] = (), *, page
     kinds: list[type[Exception]] = [CloudError, *engine_errors]
     for kind in kinds:
         app.add_exception_handler(kind, _domain)
+    for kind in STORE_ERRORS:
+        app.add_exception_handler(kind, store_away)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(Exception, _bug)

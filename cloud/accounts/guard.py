@@ -13,9 +13,11 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from anyio import to_thread
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cloud.accounts.service import Accounts
+from cloud.problems import STORE_ERRORS, store_away
 from cloud.who import Who
 
 __all__ = ["COOKIE", "Guard"]
@@ -44,7 +46,12 @@ class Guard:
             return
         session = session_of(headers)
         if session:
-            who = self._accounts.seen(session) or await self._ask(session)
+            try:
+                who = self._accounts.seen(session) or await self._ask(session)
+            except STORE_ERRORS as why:  # the table of errors stands further in
+                answer = await store_away(Request(scope), why)
+                await answer(scope, receive, send)
+                return
             if who is not None:
                 scope.setdefault("state", {})["who"] = who
         await self._app(scope, receive, send)
@@ -81,7 +88,10 @@ def _from_elsewhere(headers: dict[str, str]) -> bool:
     if site is not None:
         return site not in _OWN
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host", "")
+    try:
+        return origin is not None and urlsplit(origin).netloc != headers.get("host", "")
+    except ValueError:  # no address at all, so not ours
+        return True
 
 
 async def _refuse(path: str, send: Send) -> None:

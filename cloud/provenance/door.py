@@ -11,7 +11,7 @@ import asyncio
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cloud.problems import CloudError
+from cloud.problems import STORE_ERRORS, CloudError
 from cloud.provenance.reading import read_document
 from cloud.provenance.repository import BEHAVIOUR, CAPTURE, SMALL_DOCUMENT, capture_answer
 from cloud.provenance.schemas import Captured, CaptureJob
@@ -56,7 +56,7 @@ class CaptureDoor:
             if pending is None:
                 return None
             return pending.job, pending.receipts(await asyncio.wrap_future(pending.places))
-        except (CloudError, TraceError):
+        except (CloudError, TraceError, *STORE_ERRORS):
             return None  # the common way comes upon it again and says it in full
 
 

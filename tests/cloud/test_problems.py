@@ -2,7 +2,9 @@ import pytest
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from fastapi.testclient import TestClient
+from sqlalchemy.exc import IntegrityError
 
+from cloud.database import open_database
 from cloud.problems import CloudError, NotFound, Refused, TooMany, install, status_of
 from edge import EdgeError
 from traceability import TraceError
@@ -86,6 +88,46 @@ def test_a_browser_gets_a_page_and_a_program_the_document(method, path, status):
 def test_an_unexpected_error_has_no_status():
     assert status_of(ValueError("x")) is None
     assert status_of(CloudError("x")) == 400
+
+
+def test_a_full_disk_under_the_store_is_a_503_that_is_logged_once(tmp_path, caplog):
+    engine = open_database(f"sqlite:///{tmp_path / 'full.db'}")
+    app = FastAPI()
+    install(app)
+
+    @app.get("/keep/{text}")
+    def keep(text: str) -> None:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("pragma max_page_count = 3")  # what a full disk is to SQLite
+            connection.exec_driver_sql("create table if not exists kept (text)")
+            connection.exec_driver_sql("insert into kept values (?)", (text * 9000,))
+
+    @app.get("/bug")
+    def bug() -> None:
+        raise IntegrityError("insert", {}, Exception("unique"))
+
+    asked = TestClient(app, raise_server_exceptions=False)
+    for _ in range(3):
+        answer = asked.get("/keep/x")
+        assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["retry-after"] == "5"
+    assert [record.getMessage() for record in caplog.records if "full" in record.getMessage()] == [
+        "the relational store failed at /keep/x: database or disk is full"
+    ]
+    assert asked.get("/bug").status_code == 500
+    engine.dispose()
+
+
+def test_an_answer_that_quotes_half_a_surrogate_pair_is_written_all_the_same():
+    app = FastAPI()
+    install(app)
+
+    @app.get("/quote")
+    def quote() -> None:
+        raise NotFound("there is no \ud800 here")
+
+    assert TestClient(app).get("/quote").json()["detail"] == "there is no \ud800 here"
 
 
 def test_half_a_surrogate_pair_in_a_body_is_refused_before_anybody_stores_it():

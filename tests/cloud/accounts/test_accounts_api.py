@@ -56,6 +56,16 @@ def test_a_wrong_link_is_a_problem_document(client):
     assert answer.json()["code"] == "sign_in_refused"
 
 
+def test_a_store_that_cannot_say_who_asks_is_a_503_and_no_bug(accounts, signed_in, tmp_path, monkeypatch):
+    other = open_database(f"sqlite:///{tmp_path / 'a.db'}")
+    with other.begin() as connection:
+        connection.exec_driver_sql("drop table session")
+    other.dispose()
+    monkeypatch.setattr(accounts, "seen", lambda _session: None)
+    answer = signed_in.get("/api/v1/session")
+    assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+
+
 def test_session_answers_nobody_and_the_right_one(client, signed_in):
     assert signed_in.get("/api/v1/session").json()["grants"] == [{"role": "auditor", "region": "500153"}]
     client.cookies.clear()
@@ -77,6 +87,7 @@ def test_a_program_may_carry_its_session_as_a_bearer_token(client, accounts):
         ({"origin": "http://console.test"}, 200),
         ({"origin": "http://evil.test"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://[x"}, 403),
         ({}, 200),
     ],
 )
