@@ -161,7 +161,7 @@ STATUS: Mapping[str, int] = {
     "traceability.TraceError": 422,
     "remote_sensing.LandError": 422,
 }
-# What the relational store raises when it cannot take or answer: full, unreadable, locked, gone, all connections in use.
+# What the relational store raises when it cannot take or answer: full, unreadable, locked, gone, no connection free.
 # Its other errors (a broken constraint, a statement that makes no sense) are bugs.
 STORE_ERRORS: tuple[type[Exception], ...] = (OperationalError, InterfaceError, PoolTimeout)
 _STORE_LOG_S = 60.0

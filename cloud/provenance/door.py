@@ -56,8 +56,10 @@ class CaptureDoor:
             if pending is None:
                 return None
             return pending.job, pending.receipts(await asyncio.wrap_future(pending.places))
-        except (CloudError, TraceError, *STORE_ERRORS):
+        except (CloudError, TraceError):
             return None  # the common way comes upon it again and says it in full
+        except STORE_ERRORS:
+            return None
 
 
 def _sender(scope: Scope) -> Who | None:
