@@ -6,7 +6,7 @@ A message is at most 70 Chinese characters: the length of one text message on an
 import logging
 import smtplib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from email.message import EmailMessage
 from typing import Any
 
@@ -81,7 +81,10 @@ def one_text(alarm: Mapping[str, Any], kind: str, still: Mapping[str, Any] | Non
 
 def _clock(at_ms: int, told_ms: int) -> str:
     """The time of day in China; of what is told late, that it goes on since then, and the day where it is another."""
-    at, told = (datetime.fromtimestamp(one / 1000, UTC).astimezone(_CHINA) for one in (at_ms, told_ms))
+    try:
+        at, told = (datetime.fromtimestamp(one / 1000, _CHINA) for one in (at_ms, told_ms))
+    except (OverflowError, ValueError, OSError):
+        return "时间不明，"
     if told_ms - at_ms <= _LATE_MS:
         return at.strftime("%H:%M")
     return at.strftime("%H:%M起" if at.date() == told.date() else "%m月%d日%H:%M起")

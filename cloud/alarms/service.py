@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Select
 
+from cloud.alarms.addresses import check_address, check_name
 from cloud.alarms.engine import Watched
 from cloud.alarms.schemas import (
     AlarmPage,
@@ -126,14 +127,12 @@ class Alarms:
     def add_receiver(self, new: Receiver, scope: Scope = None) -> ReceiverView:
         """Somebody to be told; the same address on the same level again changes its settings.
 
-        Raises `Invalid` for an address that its kind cannot use, `NotFound` for a region out of scope.
+        Raises `Invalid` for a name or an address that cannot be used, `NotFound` for a region out of scope.
         """
         if not self._sees(scope, new.region):
             raise NotFound(f"there is no region {new.region} for you", pointer="/region")
-        if new.kind == "webhook" and not new.address.startswith(("http://", "https://")):
-            raise Invalid("a webhook's address is an http or https URL", code="bad_address", pointer="/address")
-        if new.kind == "smtp" and ("@" not in new.address or any(mark in new.address for mark in "\r\n ,")):
-            raise Invalid("a receiver of mail needs one mail address", code="bad_address", pointer="/address")
+        check_name(new.name)
+        check_address(new.kind, new.address)
         held = self._held(new)
         if held is not None and not self._sees(scope, held.region):
             raise Conflict("this address is already a receiver of another region", pointer="/address")

@@ -40,8 +40,9 @@ class Speech:
         return self._local(ms, "%Y-%m-%d")
 
     def iso(self, ms: int) -> str:
-        """For the `datetime` attribute: ISO 8601 in UTC."""
-        return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        """For the `datetime` attribute: ISO 8601 in UTC, empty where no calendar reaches."""
+        at = _calendar(ms, UTC)
+        return "" if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def age(self, ms: int | None) -> str:
         """How long ago `ms` was, in the largest sensible unit; a time ahead of us is said to be so."""
@@ -105,4 +106,15 @@ class Speech:
         return {name: getattr(self, name) for name in names}
 
     def _local(self, ms: int | None, form: str) -> str:
-        return "–" if ms is None else datetime.fromtimestamp(ms / 1000, CHINA).strftime(form)
+        if ms is None:
+            return "–"
+        at = _calendar(ms, CHINA)
+        return f"{ms} ms" if at is None else at.strftime(form)
+
+
+def _calendar(ms: int, zone: timezone) -> datetime | None:
+    """The one place where pages turn a time into a date: None where it lies outside the years 1 to 9999."""
+    try:
+        return datetime.fromtimestamp(ms / 1000, zone)
+    except (OverflowError, ValueError, OSError):
+        return None

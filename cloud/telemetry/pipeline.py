@@ -33,6 +33,8 @@ __all__ = ["OnEvents", "OnRecord", "OnStored", "Pipeline", "RecordArrival"]
 _LOG = logging.getLogger(__name__)
 # A clock this far ahead cannot be a slow network: such a reading would stay "the newest" until its time comes.
 MAX_AHEAD_MS = 5 * 60 * 1000
+# Before mid-1978 no clock was right: readings know no earlier time either, and a board without a battery says 1970.
+_EARLIEST_MS = 2**28 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,15 +340,16 @@ class Pipeline:
     def _event(self, message: Message, topic: Topic, gateway: Gateway, batch: _Batch) -> Arrival | None:
         event = Event.decode(message.payload)
         skips = _gap(event, topic) if event.kind == "gap" else None
+        at, said = _when(event, message)
         batch.events.append(
             {
                 "gateway": gateway.id,
                 "epoch": topic.epoch,
                 "seq": topic.seq,
                 "kind": event.kind,
-                "time_ms": event.time_ms,
+                "time_ms": at,
                 "received_ms": message.received_ms,
-                "body": dict(event.body),
+                "body": {**event.body, **said},
             }
         )
         return _arrival(message, topic, skips=skips)
@@ -449,6 +452,17 @@ def _misfit(reading: Reading, series: Series | None, owner: Gateway) -> tuple[st
     if reading.unit != series.unit:
         return "wrong_unit", f"{reading.name} is stored in {series.unit!r}, this one says {reading.unit!r}"
     return None
+
+
+def _when(event: Event, message: Message) -> tuple[int, dict[str, int]]:
+    """The time to count an event by, ms UTC, and what its gateway said where that is not it.
+
+    A reading at an impossible time is put aside. An event is not: its gap must be settled and its alarm heard, so it
+    counts as of its arrival, and the time it claims stays beside it as `said_ms`.
+    """
+    if _EARLIEST_MS <= event.time_ms <= message.received_ms + MAX_AHEAD_MS:
+        return event.time_ms, {}
+    return message.received_ms, {"said_ms": event.time_ms}
 
 
 def _gap(event: Event, topic: Topic) -> tuple[int, int]:

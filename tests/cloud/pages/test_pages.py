@@ -9,6 +9,7 @@ from fastapi import Request
 from fastapi.testclient import TestClient
 
 from cloud import demonstration as demo
+from cloud.alarms import AlarmStore
 from cloud.app import create_app
 from cloud.pages.console import build_console
 from cloud.pages.problem_pages import page_route
@@ -235,6 +236,16 @@ def test_an_alarm_is_told_on_the_overview_and_answered_on_the_board(gasping):
     assert answer.status_code == 200
     assert "在处理" in client.get("/console/alarms?show=all").text
     assert alarm.en in client.get("/console/alarms?lang=en").text
+
+
+def test_an_alarm_of_the_year_9999_breaks_no_page(gasping):
+    row = {"gateway": "nanan-pond", "rule": "duplicate_id", "region": "500108", "severity": "critical"}
+    row |= {"subject": "duplicate_id", "texts": {"gateway": "塘"}}
+    AlarmStore(gasping.engine).happened(row, "a/1", 253_402_300_799_000, utc_now_ms())
+    client = TestClient(create_app(gasping), base_url=SITE)
+    client.get("/sign-in/" + gasping.accounts.issue_sign_in(demo.PERSON))
+    for path in ("/console", "/console/alarms", "/console/farms", "/console/gateways/nanan-pond"):
+        assert client.get(path).status_code == 200
 
 
 def test_who_may_only_look_cannot_answer_an_alarm(gasping):

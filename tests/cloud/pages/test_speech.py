@@ -21,6 +21,15 @@ def test_times_are_shown_in_china_wherever_the_server_stands(speech):
     assert speech.moment(None) == "–"
 
 
+@pytest.mark.parametrize("ms", [253_402_300_799_000, -99_999_999_999_999, 2**63 - 1, -(2**63)])
+def test_a_time_that_no_calendar_reaches_is_shown_as_it_is_kept_and_breaks_no_page(speech, ms):
+    assert str(ms) in speech.moment(ms)
+    assert str(ms) in speech.exact(ms)
+    assert str(ms) in speech.day(ms)
+    assert speech.iso(ms) in {"", "9999-12-31T23:59:59.000Z"}
+    assert speech.age(ms)
+
+
 @pytest.mark.parametrize(
     ("ago_ms", "zh"),
     [

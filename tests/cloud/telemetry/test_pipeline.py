@@ -209,6 +209,23 @@ def test_a_reported_gap_moves_the_watermark_over_its_range(cloud):
     assert kept["body"]["count"] == 30
 
 
+@pytest.mark.parametrize("claimed", [253_402_300_799_000, NOW + 301_000, 0, 86_400_000])
+def test_an_event_of_an_impossible_time_counts_as_of_its_arrival_and_says_what_it_claimed(cloud, claimed):
+    cloud.take(data(1))
+    told = Event("gap", claimed, {"first": 2, "last": 4}).encode()
+    acks = cloud.take(Message(f"tm/1/pond/event/{EPOCH}/5", told, NOW))
+    assert acks["pond"].watermark == 5
+    (kept,) = cloud.registry.events(kind="gap")
+    assert (kept["time_ms"], kept["body"]["said_ms"]) == (NOW, claimed)
+
+
+@pytest.mark.parametrize("ahead_ms", [-3 * 86_400_000, 0, 299_000])
+def test_an_event_that_comes_late_or_from_a_clock_a_little_ahead_keeps_its_time(cloud, ahead_ms):
+    cloud.take(Message(f"tm/1/pond/event/{EPOCH}/1", Event("clock", NOW + ahead_ms, {}).encode(), NOW))
+    (kept,) = cloud.registry.events(kind="clock")
+    assert (kept["time_ms"], kept["body"]) == (NOW + ahead_ms, {})
+
+
 def test_records_are_handed_on_with_their_place_and_acknowledged_after_that(cloud):
     payload = Record("feeding", NOW, {"kg": 12}).sign(cloud.gateway.secret)
     acks = cloud.take(Message("tm/1/pond/record/aaaaaaaa/1", payload, NOW))
