@@ -13,6 +13,7 @@ behind it. Only a failure of ours (a store that is down) leaves the number open;
 
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,9 @@ _LOG = logging.getLogger(__name__)
 MAX_AHEAD_MS = 5 * 60 * 1000
 # Before mid-1978 no clock was right: readings know no earlier time either, and a board without a battery says 1970.
 _EARLIEST_MS = 2**28 * 1000
+# Printable ASCII without spaces, as UCUM and the SenML registry have it; and nothing that a page could take for a tag.
+_UNIT = re.compile(r"[!-;=?-~]{0,40}\Z")
+_NO_PARTS = frozenset({"", ".", ".."})  # between the slashes of a name: nobody could tell such series apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +200,17 @@ class Pipeline:
         if arrival is not None:
             self._store([replace(arrival, key=None, skips=None, sender=topic.gateway)])
 
-    def give(self, gateway: Gateway, readings: Sequence[Reading], received_ms: int) -> tuple[int, dict[str, list[str]]]:
-        """Store readings that came another way, without a number; how many were taken, and why others were not."""
+    def give(
+        self, gateway: Gateway, readings: Sequence[Reading], received_ms: int, *, whole: bool = False
+    ) -> tuple[int, dict[str, list[str]]]:
+        """Store readings that came another way, without a number; how many were taken, and why others were not.
+
+        `whole`: all of them or none. Raises `Invalid` where one of those does not fit.
+        """
         points, refused = self._named(gateway, readings)
+        if whole and refused:
+            reason, details = next(iter(refused.items()))
+            raise Invalid(details[0], code=reason)
         self._store([Arrival(None, points, received_ms=received_ms, sender=gateway.id)])
         return len(points), refused
 
@@ -437,6 +449,10 @@ def _rejected(done: Appended, batch: _Batch) -> list[Letter]:
 
 def _unsound(reading: Reading, latest_ms: int) -> tuple[str, str] | None:
     """Why this reading could be nobody's."""
+    if not _NO_PARTS.isdisjoint(reading.name.split("/")):
+        return "bad_name", f"{reading.name}: every part of a name between slashes needs letters or digits"
+    if _UNIT.match(reading.unit) is None:
+        return "bad_unit", f"{reading.name}: {reading.unit[:60]!r} is no unit (SenML or UCUM, at most 40 characters)"
     if reading.time_ms > latest_ms:
         return "future_time", f"{reading.name}: time {reading.time_ms} ms lies more than 5 min ahead of ours"
     quantity = quantity_of(reading.name)

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from cloud.problems import Invalid, NotFound, TooLarge, Unauthenticated
 from cloud.telemetry.answers import CHINA_MS, DAY_MS, Answers, maybe, series_cells
 from cloud.telemetry.dead_letters import DeadLetters, Letter, Message
-from cloud.telemetry.foreign import from_line_protocol, from_thingsboard
+from cloud.telemetry.foreign import Understood, from_line_protocol, from_thingsboard
 from cloud.telemetry.pipeline import OnStored, Pipeline
 from cloud.telemetry.registry import Gateway, Registry, Series
 from cloud.telemetry.schemas import (
@@ -37,7 +37,7 @@ from cloud.telemetry.schemas import (
 )
 from cloud.telemetry.store import NO_VALUE_QUALITY, Arrival, Conflicting, Points, ReadingsStore, gather
 from cloud.telemetry.together import Together
-from edge.wire import DEFAULT_LIMITS, PREFIX, Reading, WireError, decode_pack
+from edge.wire import DEFAULT_LIMITS, PREFIX, WireError, decode_pack
 
 __all__ = ["Scope", "Telemetry"]
 
@@ -251,8 +251,9 @@ class Telemetry:
 
         `kind` is the media type: `application/senml+json`, `application/json` (ThingsBoard gateway telemetry) or
         `text/plain` (Influx line protocol, times in `precision`). `signature` is the hex HMAC-SHA256 of the body with
-        the gateway's secret. What cannot be taken, whole or in part, stands among the dead letters too. Raises
-        `Unauthenticated`, `TooLarge`, `Invalid`.
+        the gateway's secret. What cannot be taken, whole or in part, stands among the dead letters too; a state (a
+        text, a switch) is only named in the answer: no program sends one by mistake, and none becomes a reading later.
+        Raises `Unauthenticated`, `TooLarge`, `Invalid`.
         """
         owner = self._registry.known(gateway)
         secret = owner.secret if owner else b"nobody"
@@ -261,42 +262,34 @@ class Telemetry:
             raise Unauthenticated("this body was not signed with the secret of a registered gateway")
         if len(body) > DEFAULT_LIMITS.wire_bytes:
             raise TooLarge(f"a body may have {DEFAULT_LIMITS.wire_bytes} bytes, not {len(body)}")
-        message = Message(f"{_BY_HTTP}{owner.id}/{precision[:10]}/{kind[:60]}", body, self._clock())
+        message = Message(f"{_BY_HTTP}{owner.id}/{precision[:10].replace('/', '_')}/{kind[:60]}", body, self._clock())
         try:
-            taken, refused = self._take(owner, body, kind, precision)
+            found = _understood(owner, message, kind, precision)
+            with self._side_lock:
+                taken, refused = self._side.give(owner, found.readings, message.received_ms)
         except (Invalid, TooLarge) as why:
             self._letters.keep([Letter(message, why.code, str(why), owner.id)])
             raise
-        self._letters.keep([Letter(message, reason, details[0], owner.id) for reason, details in refused.items()])
-        return Received(taken=taken, refused=[detail for details in refused.values() for detail in details][:20])
-
-    def _take(self, owner: Gateway, body: bytes, kind: str, precision: str) -> tuple[int, dict[str, list[str]]]:
-        readings = self._understood(owner, body, kind, precision)
-        with self._side_lock:
-            return self._side.give(owner, readings, self._clock())
+        why_not = [(reason, detail) for part in (found.refused, refused) for reason in part for detail in part[reason]]
+        if why_not:  # one letter, whatever the reasons: the count says how often the body came
+            more = f" (and {len(why_not) - 1} more)" if len(why_not) > 1 else ""
+            self._letters.keep([Letter(message, why_not[0][0], why_not[0][1] + more, owner.id)])
+        return Received(taken=taken, refused=[*(detail for _, detail in why_not), *found.states][:20])
 
     def _again_by_http(self, message: Message) -> None:
-        """Take a body once more that a program once posted. Raises `Invalid` where it fails again."""
-        gateway, precision, kind = message.topic.removeprefix(_BY_HTTP).split("/", 2)
-        _, refused = self._take(self._registry.gateway(gateway), message.payload, kind, precision)
-        for reason, details in refused.items():
-            raise Invalid(details[0], code=reason)
+        """Take a body once more that came by HTTP, all of it or nothing. Raises `Invalid` where it fails again.
 
-    def _understood(self, owner: Gateway, body: bytes, kind: str, precision: str) -> Sequence[Reading]:
-        now = self._clock()
-        if kind == "application/senml+json":
-            try:
-                pack = decode_pack(body)
-            except WireError as why:
-                raise Invalid(str(why), code=why.code) from why
-            if pack.gateway != owner.id:
-                raise Invalid(f"the address is {owner.id}'s, the pack says {pack.gateway}", code="wrong_gateway")
-            return pack.readings
-        if kind == "application/json":
-            return from_thingsboard(body, now)
-        if kind == "text/plain":
-            return from_line_protocol(body.decode("utf-8", "replace"), now, precision)
-        raise Invalid(f"readings come as senml+json, json or text/plain, not {kind[:40]!r}", code="bad_media_type")
+        What has no time of its own is of the time when the body first came: taken twice, it is one reading.
+        """
+        gateway, precision, kind = message.topic.removeprefix(_BY_HTTP).split("/", 2)
+        owner = self._registry.gateway(gateway)
+        if owner.disabled_ms is not None:
+            raise Invalid(f"gateway {owner.id} was disabled", code="disabled_gateway")
+        found = _understood(owner, message, kind, precision)
+        for reason, details in found.refused.items():
+            raise Invalid(details[0], code=reason)
+        with self._side_lock:
+            self._side.give(owner, found.readings, message.received_ms, whole=True)
 
     def when_stored(self, tell: OnStored) -> None:
         """Call `tell` with what becomes durable by way of this service (HTTP, replays)."""
@@ -432,6 +425,23 @@ class Telemetry:
             )
             for one in found
         ]
+
+
+def _understood(owner: Gateway, message: Message, kind: str, precision: str) -> Understood:
+    """The readings of a body that came by HTTP. Raises `Invalid`."""
+    if kind == "application/senml+json":
+        try:
+            pack = decode_pack(message.payload)
+        except WireError as why:
+            raise Invalid(str(why), code=why.code) from why
+        if pack.gateway != owner.id:
+            raise Invalid(f"the address is {owner.id}'s, the pack says {pack.gateway}", code="wrong_gateway")
+        return Understood(list(pack.readings))
+    if kind == "application/json":
+        return from_thingsboard(message.payload, message.received_ms)
+    if kind == "text/plain":
+        return from_line_protocol(message.payload.decode("utf-8", "replace"), message.received_ms, precision)
+    raise Invalid(f"readings come as senml+json, json or text/plain, not {kind[:40]!r}", code="bad_media_type")
 
 
 def _rows(points: Points) -> Iterator[tuple[int, int, float | None]]:

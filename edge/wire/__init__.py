@@ -16,7 +16,7 @@ the gateway's secret. The signature covers the exact bytes of the JSON text insi
 from edge.wire.exports import export_head, export_line, read_export
 from edge.wire.messages import Ack, Applied, Command, Event, Record, Result, Status, Wanted
 from edge.wire.packs import DEFAULT_LIMITS, Limits, Pack, Quality, Reading, decode_pack, encode_pack, identity
-from edge.wire.texts import MAX_SEQ, WireError
+from edge.wire.texts import MAX_SEQ, WireError, parse
 from edge.wire.topics import PREFIX, Kind, Topic, parse_topic
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "export_head",
     "export_line",
     "identity",
+    "parse",
     "parse_topic",
     "read_export",
 ]

@@ -10,8 +10,8 @@ from cloud.telemetry.foreign import from_line_protocol, from_thingsboard
 NOW = 1_700_000_000_000
 
 
-def rows(readings):
-    return [(one.name, one.time_ms, one.value, one.unit) for one in readings]
+def rows(found):
+    return [(one.name, one.time_ms, one.value, one.unit) for one in found.readings]
 
 
 def test_telegraf_lines_become_readings():
@@ -37,6 +37,36 @@ def test_thingsboard_telemetry_becomes_readings():
     ]
 
 
+def test_every_field_that_is_no_number_is_named_and_the_rest_is_taken():
+    found = from_line_protocol(
+        'm b=1,c=nan,d=1.2.3,e=,f=5x,g=1.5i,h=2u,on=t,note="x, y=1",ph=true 1700000000000', NOW, "ms"
+    )
+    assert rows(found) == [("m/b", NOW, 1.0, ""), ("m/h", NOW, 2.0, "")]
+    assert list(found.refused) == ["bad_value"]
+    assert [detail.split("'")[1] for detail in found.refused["bad_value"]] == [
+        "m/c",
+        "m/d",
+        "m/e",
+        "m/f",
+        "m/g",
+        "m/ph",
+    ]
+    assert [detail.split("'")[1] for detail in found.states] == ["m/on", "m/note"]
+
+
+def test_a_name_or_time_of_no_reading_costs_only_itself():
+    found = from_line_protocol("田 v=1\nm v=2\nm v=3 5", NOW)
+    assert (rows(found), list(found.refused)) == ([("m/v", NOW, 2.0, "")], ["bad_name", "bad_time"])
+
+
+def test_thingsboard_texts_that_are_numbers_are_taken_and_the_rest_is_named():
+    body = b'{"s":[{"b":1,"ammonia":"21.5","t":" -1e3 ","c":"","m":"auto","ph":"n/a","o":{"x":1},"n":null,"x":"0x10"}]}'
+    found = from_thingsboard(body, NOW)
+    assert [(name, value) for name, _, value, _ in rows(found)] == [("s/b", 1.0), ("s/ammonia", 21.5), ("s/t", -1000.0)]
+    assert [detail.split("'")[1] for detail in found.refused["bad_value"]] == ["s/ph"]
+    assert [detail.split("'")[1] for detail in found.states] == ["s/c", "s/m", "s/o", "s/n", "s/x"]
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [
@@ -45,6 +75,9 @@ def test_thingsboard_telemetry_becomes_readings():
         ("m v=true", "empty"),
         ("", "empty"),
         ("m v=1 1", "bad_time"),
+        ("m v=1 " + "9" * 5000, "bad_time"),
+        ("m v=1,,w=2", "not_line_protocol"),
+        ("m v=nan", "bad_value"),
         ("田 v=1", "bad_name"),
         ("\n".join(f"m v{n}=1" for n in range(2001)), "too_large"),
     ],
@@ -65,6 +98,12 @@ def test_bad_lines_are_refused_with_a_code(text, code):
         (b'{"a":[{"ts":"x","values":{"v":1}}]}', "bad_time"),
         (b'{"a":[{"values":{}}]}', "empty"),
         (b'{"a":[{"values":{"v":1e999}}]}', "nan"),
+        (b'{"a":[{"b":' + b"9" * 400 + b"}]}", "nan"),
+        (b'{"\\ud800":[{"b":1}]}', "surrogate"),
+        (b'{"a":[{"b":1,"b":2}]}', "duplicate_label"),
+        (b'{"a":[{"b":1}],"a":[{"b":2}]}', "duplicate_label"),
+        (b'{"a":[{"values":{"temperature":"","v":null}}]}', "empty"),
+        (b'{"a":[{"values":{"ammonia":"n/a"}}]}', "bad_value"),
     ],
 )
 def test_bad_telemetry_is_refused_with_a_code(body, code):

@@ -330,6 +330,64 @@ class TestRoutes:
         assert client.post(f"/api/v1/dead-letters/{kept['future_time'].digest}/replay").status_code == 204
         assert 7.2 in [row.value for row in cloud.telemetry.latest(gateway="pond")]
 
+    def post(self, client, cloud, kind, body):
+        signature = hmac.new(cloud.pond.secret, body, "sha256").hexdigest()
+        head = {"Content-Type": kind, "X-Tianmai-Signature": signature}
+        return client.post("/api/v1/gateways/pond/readings?precision=ms", content=body, headers=head)
+
+    @pytest.mark.parametrize(
+        ("kind", "body"),
+        [
+            ("text/plain", b"m9 b=1,c=nan"),
+            ("application/json", b'{"m9":[{"b":1,"ph":"?"}]}'),
+            ("text/plain", b"m9 b=1\nm9 b=2 1795000000000"),
+        ],
+    )
+    def test_a_replay_makes_no_reading_up_however_often_it_is_tried(self, client, cloud, kind, body):
+        def stored():
+            rows = cloud.readings.range(np.arange(1, 99), 0, 2**52)
+            return sorted(zip(rows.series.tolist(), rows.time_ms.tolist(), rows.value.tolist(), strict=True))
+
+        answer = self.post(client, cloud, kind, body).json()
+        assert (answer["taken"], len(answer["refused"])) == (1, 1)
+        (letter,) = [one for one in cloud.telemetry.dead_letters() if one.topic.startswith("http/")]
+        assert letter.count == 1
+        before = stored()
+        for _ in range(3):
+            cloud.now += 60_000
+            assert client.post(f"/api/v1/dead-letters/{letter.digest}/replay").status_code == 422
+            assert stored() == before
+
+    def test_a_replay_takes_the_time_of_receipt_and_stores_it_once(self, client, cloud):
+        cloud.registry.change_gateway("pond", max_series=1)
+        answer = self.post(client, cloud, "text/plain", b"m9 b=1,c=2").json()
+        assert (answer["taken"], len(answer["refused"])) == (0, 2)
+        (letter,) = [one for one in cloud.telemetry.dead_letters() if one.topic.startswith("http/")]
+        assert (letter.reason, letter.count) == ("series_quota", 1)
+        cloud.registry.change_gateway("pond", max_series=9)
+        for _ in range(2):
+            cloud.now += 60_000
+            assert client.post(f"/api/v1/dead-letters/{letter.digest}/replay").status_code == 204
+        points = cloud.readings.range(np.array([2, 3]), 0, 2**52)
+        assert (points.time_ms.tolist(), points.value.tolist()) == ([NOW, NOW], [1.0, 2.0])
+
+    def test_a_state_is_named_and_leaves_no_dead_letter(self, client, cloud):
+        answer = self.post(client, cloud, "text/plain", b'm9 b=1,on=true,note="x"').json()
+        assert (answer["taken"], len(answer["refused"])) == (1, 2)
+        assert [one for one in cloud.telemetry.dead_letters() if one.topic.startswith("http/")] == []
+
+    @pytest.mark.parametrize(
+        ("name", "unit", "reason"),
+        [("a/", "", "bad_name"), ("a//b", "", "bad_name"), ("a/../b", "", "bad_name"), ("a/./b", "", "bad_name")]
+        + [("a/b", unit, "bad_unit") for unit in ("<b>", "m\n", "\x1b[2J", "x" * 41, "a b")],
+    )
+    def test_a_name_or_unit_nobody_could_read_is_refused_alone(self, client, cloud, name, unit, reason):
+        good, bad = Reading("a/ok", NOW, 1.0, "m/s2"), Reading(name, NOW, 1.0, unit)
+        answer = self.post(client, cloud, "application/senml+json", encode_pack(Pack("pond", (good, bad)))).json()
+        assert (answer["taken"], len(answer["refused"])) == (1, 1)
+        (letter,) = [one for one in cloud.telemetry.dead_letters() if one.topic.startswith("http/")]
+        assert letter.reason == reason
+
     def test_a_signature_that_is_no_text_of_ours_is_refused(self, client):
         head = {"Content-Type": "text/plain", "X-Tianmai-Signature": "\u00e9".encode("latin-1")}
         assert client.post("/api/v1/gateways/pond/readings", content=b"x", headers=head).status_code == 401
