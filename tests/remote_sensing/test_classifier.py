@@ -1,6 +1,7 @@
 """Few labels in, honest probabilities out."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -137,3 +138,12 @@ def test_a_model_that_has_judged_travels_as_it_did_before():
     before = pickle.dumps(model)
     model.log_odds(points(2).features, points(2).clear)
     assert pickle.dumps(model) == before
+
+
+def test_a_shaken_net_is_less_sure():
+    seen = np.nan_to_num(points(1).features)
+    sure = []
+    for shake in (0.0, 0.5):
+        held = train(points(1), NAMES, ("ndvi",), recipe=replace(QUICK, shake=shake), seed=1)
+        sure.append(held.nets.chances(np.ascontiguousarray(((seen - held.centre) / held.spread).T)).max(axis=0).mean())
+    assert sure[1] < sure[0]

@@ -62,6 +62,15 @@ def test_a_pixel_is_clearly_seen_twelve_to_eighteen_times_a_year(seen):
     assert 12 <= np.isfinite(green).sum(axis=0).mean() / len(YEARS) <= 18
 
 
+@pytest.mark.parametrize("looks", [15, 8, 4])
+def test_as_many_looks_are_clear_as_were_asked_for(looks):
+    seen = [
+        float(synthetic.county(seed, 48, 8, 40, looks=looks, dark_year=False).cube["clear"].sum("time").mean()) / 8
+        for seed in range(30, 36)
+    ]
+    assert np.mean(seen) == pytest.approx(looks, rel=0.12), "six skies differ by more than a tenth"
+
+
 def test_most_dates_are_all_or_nothing(scene):
     cover = scene.weather["cover"]
     assert ((cover == 0) | (cover >= 0.95)).mean() > 0.70
