@@ -172,6 +172,12 @@ def _gateway_pages(router: APIRouter, services: "Services", renderer: Renderer, 
         """Is this farm's data whole, what is wanted of its gateway, and what became of it?"""
         return renderer.page(request, "gateway.html", show(request, who, gateway, series, hours))
 
+    @router.get("/gateways/{gateway}/letters/{digest}")
+    def one_letter(request: Request, who: Operator, gateway: str, digest: str) -> Response:
+        """What did a message say that could not be taken?"""
+        letter = telemetry.dead_letter(digest, who.regions(Role.ADMIN, Role.OPERATOR))
+        return renderer.page(request, "letter.html", {"here": "farms", "gateway": gateway, "letter": letter})
+
     @router.post("/gateways/{gateway}/{form}")
     def act_on_gateway(request: Request, who: Operator, gateway: str, form: Form, sent: Sent) -> Response:
         """Ask for it; back to the page, with the reason beside the form where it cannot be."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, and_, func, select, update
+from sqlalchemy import Engine, and_, func, select, tuple_, update
 
 from cloud.problems import NotFound
 from cloud.telemetry.tables import dead_letter, insert_or
@@ -67,16 +67,26 @@ class DeadLetters:
                 connection.execute(_make_room(name))
 
     def list(
-        self, *, gateways: Sequence[str] | None = None, before_ms: int | None = None, limit: int = 100
+        self,
+        *,
+        gateways: Sequence[str] | None = None,
+        before_ms: int | None = None,
+        before: tuple[int, str] | None = None,
+        limit: int = 100,
     ) -> list[dict[str, Any]]:
-        """Rows without payload, newest first; `gateways` limits them to these senders."""
+        """Rows without payload, newest first; `gateways` limits them to these senders.
+
+        `before` is the row (time it last came, digest) behind which to begin.
+        """
         columns = [column for column in dead_letter.c if column.name != "payload"]
         query = select(*columns, func.length(dead_letter.c.payload).label("bytes"))
-        query = query.order_by(dead_letter.c.last_ms.desc(), dead_letter.c.digest).limit(limit)
+        query = query.order_by(dead_letter.c.last_ms.desc(), dead_letter.c.digest.desc()).limit(limit)
         if gateways is not None:
             query = query.where(dead_letter.c.gateway.in_(gateways))
         if before_ms is not None:
             query = query.where(dead_letter.c.last_ms < before_ms)
+        if before is not None:
+            query = query.where(tuple_(dead_letter.c.last_ms, dead_letter.c.digest) < before)
         with self._engine.connect().execution_options(reading=True) as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
@@ -86,14 +96,16 @@ class DeadLetters:
         with self._engine.connect().execution_options(reading=True) as connection:
             return {reason: int(count) for reason, count in connection.execute(query)}
 
-    def get(self, digest: str) -> tuple[Message, bool]:
-        """The message behind a row, and whether it is whole. Raises `NotFound`."""
+    def get(self, digest: str) -> tuple[Message, dict[str, Any]]:
+        """The message behind a row, of the time when it first came, and the row as `list` has it. Raises `NotFound`."""
         query = select(dead_letter).where(dead_letter.c.digest == digest)
         with self._engine.connect().execution_options(reading=True) as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
+            found = connection.execute(query).mappings().one_or_none()
+        if found is None:
             raise NotFound(f"there is no dead letter {digest[:64]}", pointer="/digest")
-        return Message(row.topic, row.payload, row.first_ms), not row.truncated
+        row = dict(found)
+        payload = bytes(row.pop("payload"))
+        return Message(row["topic"], payload, row["first_ms"]), {**row, "bytes": len(payload)}
 
     def replayed(self, digest: str, now_ms: int) -> None:
         """Note that the message has gone through after all."""

@@ -443,11 +443,13 @@ class DuckReadings:
             rows = cursor.execute(sql, values).fetchnumpy()
         return Groups(ints(rows["label"]), ints(rows["n"]), *floats(rows, "total", "low", "high"))
 
-    def conflicts(self, *, limit: int = 1000) -> list[Conflicting]:
+    def conflicts(self, *, limit: int = 1000, upto_ms: int | None = None) -> list[Conflicting]:
         """See `ReadingsStore.conflicts`."""
         with self._reading() as cursor:
             rows = cursor.execute(
-                "select * from conflict order by received desc, series, t limit ?", [limit]
+                "select * from conflict where received <= coalesce(?, received)"
+                " order by received desc, series, t, refused nulls last limit ?",
+                [upto_ms, limit],
             ).fetchall()
         return [Conflicting(*row) for row in rows]
 

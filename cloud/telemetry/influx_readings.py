@@ -312,7 +312,7 @@ class InfluxReadings:
     def compact(self) -> None:
         """See `ReadingsStore.compact`; the server does that by itself."""
 
-    def conflicts(self, *, limit: int = 1000) -> list[Conflicting]:  # noqa: ARG002 - the promise has it
+    def conflicts(self, *, limit: int = 1000, upto_ms: int | None = None) -> list[Conflicting]:  # noqa: ARG002 - promised
         """See `ReadingsStore.conflicts`; the server overwrites, so none is ever known."""
         return []
 

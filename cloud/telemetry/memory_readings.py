@@ -193,10 +193,12 @@ class MemoryReadings:
     def compact(self) -> None:
         """See `ReadingsStore.compact`; nothing is held back here."""
 
-    def conflicts(self, *, limit: int = 1000) -> list[Conflicting]:
+    def conflicts(self, *, limit: int = 1000, upto_ms: int | None = None) -> list[Conflicting]:
         """See `ReadingsStore.conflicts`."""
         with self._lock:
-            return sorted(self._conflicts.values(), key=lambda one: -one.received_ms)[:limit]
+            found = [one for one in self._conflicts.values() if upto_ms is None or one.received_ms <= upto_ms]
+        order = lambda one: (-one.received_ms, one.series, one.time_ms, one.refused is None, one.refused or 0.0)  # noqa: E731
+        return sorted(found, key=order)[:limit]
 
     def ledger(self, gateway: str) -> Mapping[str, Spans]:
         """See `ReadingsStore.ledger`."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, select, update
+from sqlalchemy import Connection, Engine, Row, func, select, tuple_, update
 
 from cloud.problems import Conflict, Invalid, NotFound
 from cloud.telemetry.tables import event, gateway, insert_or, metadata, sensor_meta, series, status
@@ -281,10 +281,18 @@ class Registry:
                 connection.execute(insert_or(connection, event).on_conflict_do_nothing(), [dict(row) for row in rows])
 
     def events(
-        self, *, gateways: Sequence[str] | None = None, kind: str | None = None, limit: int = 100
+        self,
+        *,
+        gateways: Sequence[str] | None = None,
+        kind: str | None = None,
+        before: tuple[int, int, str, str] | None = None,
+        limit: int = 100,
     ) -> list[dict[str, Any]]:
-        """Events, newest first."""
-        query = select(event).order_by(event.c.time_ms.desc(), event.c.seq.desc()).limit(limit)
+        """Events, newest first; those behind `before` (time, number, epoch, gateway) only."""
+        order = (event.c.time_ms, event.c.seq, event.c.epoch, event.c.gateway)
+        query = select(event).order_by(*(column.desc() for column in order)).limit(limit)
+        if before is not None:
+            query = query.where(tuple_(*order) < before)
         if gateways is not None:
             query = query.where(event.c.gateway.in_(gateways))
         if kind is not None:

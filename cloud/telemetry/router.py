@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -10,9 +11,11 @@ from fastapi.responses import FileResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from cloud.problems import TooLarge
+from cloud.telemetry.cursors import conflict_cursor, event_cursor, letter_cursor, paged
 from cloud.telemetry.schemas import (
     ConflictView,
     DeadLetterView,
+    DeadLetterWhole,
     EventView,
     ExportView,
     ExportWish,
@@ -36,6 +39,7 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 Start = Annotated[int, Query(alias="from", ge=0, le=2**53)]
 End = Annotated[int, Query(alias="to", ge=0, le=2**53)]
 Before = Annotated[int | None, Query(ge=0, le=2**53)]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the page before")]
 _STREAM_S = 2.0
 _MEDIA = {".csv": "text/csv; charset=utf-8", ".parquet": "application/vnd.apache.parquet"}
 Operator = Annotated[Who, Depends(having(Role.OPERATOR))]
@@ -109,23 +113,41 @@ def _json(body: bytes) -> Response:
 def _troubles(router: APIRouter, telemetry: Telemetry) -> None:
     @router.get("/events")
     def events(
-        who: SignedIn, gateway: str | None = None, kind: str | None = None, limit: Limit = 100
+        who: SignedIn,
+        gateway: str | None = None,
+        kind: str | None = None,
+        before: Cursor = None,
+        limit: Limit = 100,
     ) -> Page[EventView]:
         """What gateways reported: gaps, clock steps, alarms of their own."""
-        return Page(items=telemetry.events(who.regions(), gateway=gateway, kind=kind, limit=limit))
+        rows = telemetry.events(who.regions(), gateway=gateway, kind=kind, before=before, limit=limit + 1)
+        return paged(rows, limit, event_cursor)
 
     @router.get("/conflicts")
-    def conflicts(who: SignedIn, limit: Annotated[int, Query(ge=1, le=5000)] = 100) -> Page[ConflictView]:
+    def conflicts(
+        who: SignedIn, before: Cursor = None, limit: Annotated[int, Query(ge=1, le=5000)] = 100
+    ) -> Page[ConflictView]:
         """Second values that were kept out."""
-        return Page(items=telemetry.conflicts(who.regions(), limit=limit))
+        rows = telemetry.conflicts(who.regions(), before=before, limit=limit + 1)
+        return paged(rows, limit, partial(conflict_cursor, before))
 
     @router.get("/dead-letters")
     def dead_letters(
-        who: Operator, gateway: str | None = None, before_ms: Before = None, limit: Limit = 100
+        who: Operator,
+        gateway: str | None = None,
+        before_ms: Before = None,
+        before: Cursor = None,
+        limit: Limit = 100,
     ) -> Page[DeadLetterView]:
         """Messages that could not be taken. Those of unregistered senders are for who sees every gateway."""
         scope = who.regions(Role.ADMIN, Role.OPERATOR)
-        return Page(items=telemetry.dead_letters(scope, gateway=gateway, before_ms=before_ms, limit=limit))
+        rows = telemetry.dead_letters(scope, gateway=gateway, before_ms=before_ms, before=before, limit=limit + 1)
+        return paged(rows, limit, letter_cursor)
+
+    @router.get("/dead-letters/{digest}")
+    def dead_letter(digest: str, who: Operator) -> DeadLetterWhole:
+        """One of them with what it said: text where it is UTF-8, else base64."""
+        return telemetry.dead_letter(digest, who.regions(Role.ADMIN, Role.OPERATOR))
 
     @router.post("/dead-letters/{digest}/replay", status_code=204)
     def replay(digest: str, who: Annotated[Who, Depends(having(Role.ADMIN))]) -> None:

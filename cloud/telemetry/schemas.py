@@ -8,6 +8,7 @@ __all__ = [
     "Bucket",
     "ConflictView",
     "DeadLetterView",
+    "DeadLetterWhole",
     "EpochView",
     "EventView",
     "ExportView",
@@ -159,6 +160,13 @@ class DeadLetterView(_View):
     bytes: int
     truncated: bool
     replayed_ms: int | None
+
+
+class DeadLetterWhole(DeadLetterView):
+    """A message that could not be taken, with what it said as far as it was kept (64 KB)."""
+
+    text: str | None = Field(description="the payload, where it is UTF-8")
+    base64: str | None = Field(description="the payload, where it is not")
 
 
 class EventView(_View):

@@ -5,6 +5,7 @@ for the asker: the same `NotFound` as for what never was.
 """
 
 import hmac
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
@@ -17,6 +18,7 @@ from pydantic import TypeAdapter
 
 from cloud.problems import Invalid, NotFound, TooLarge, Unauthenticated
 from cloud.telemetry.answers import CHINA_MS, DAY_MS, Answers, maybe, series_cells
+from cloud.telemetry.cursors import after_conflict, after_event, after_letter
 from cloud.telemetry.dead_letters import DeadLetters, Letter, Message
 from cloud.telemetry.foreign import Understood, from_line_protocol, from_thingsboard
 from cloud.telemetry.pipeline import OnStored, Pipeline
@@ -24,6 +26,7 @@ from cloud.telemetry.registry import Gateway, Registry, Series
 from cloud.telemetry.schemas import (
     ConflictView,
     DeadLetterView,
+    DeadLetterWhole,
     EpochView,
     EventView,
     ExportWish,
@@ -357,17 +360,36 @@ class Telemetry:
         *,
         gateway: str | None = None,
         before_ms: int | None = None,
+        before: str | None = None,
         limit: int = 100,
     ) -> list[DeadLetterView]:
-        """Messages that could not be taken, newest first.
+        """Messages that could not be taken, newest first; `before` is a cursor (see `cursors`).
 
         Those of senders that nobody registered belong to no region: only who sees every gateway sees them.
         """
         everything = gateway is None and self._sees_all(scope)
         rows = self._letters.list(
-            gateways=None if everything else self._names(gateway, scope), before_ms=before_ms, limit=limit
+            gateways=None if everything else self._names(gateway, scope),
+            before_ms=before_ms,
+            before=after_letter(before) if before is not None else None,
+            limit=limit,
         )
         return [DeadLetterView(**row) for row in rows]
+
+    def dead_letter(self, digest: str, scope: Scope = None) -> DeadLetterWhole:
+        """One of them with what it said. Raises `NotFound`, also where its sender is out of scope."""
+        message, row = self._letter(digest, scope)
+        try:
+            return DeadLetterWhole(**row, text=message.payload.decode(), base64=None)
+        except UnicodeDecodeError:
+            return DeadLetterWhole(**row, text=None, base64=b64encode(message.payload).decode())
+
+    def _letter(self, digest: str, scope: Scope) -> tuple[Message, dict[str, Any]]:
+        message, row = self._letters.get(digest)
+        sender = message.topic.removeprefix(_BY_HTTP).removeprefix(f"{PREFIX}/").partition("/")[0]
+        if not self._sees_all(scope) and sender not in self._names(None, scope):
+            raise NotFound(f"there is no dead letter {digest[:64]}", pointer="/digest")
+        return message, row
 
     def _sees_all(self, scope: Scope) -> bool:
         return scope is None or len(self._visible(scope)) == len(self._registry.gateways())
@@ -384,11 +406,8 @@ class Telemetry:
 
         Its number in the gateway's sequence was settled long ago, so it goes in by (series, time) alone.
         """
-        message, whole = self._letters.get(digest)
-        sender = message.topic.removeprefix(_BY_HTTP).removeprefix(f"{PREFIX}/").partition("/")[0]
-        if not self._sees_all(scope) and sender not in self._names(None, scope):
-            raise NotFound(f"there is no dead letter {digest[:64]}", pointer="/digest")
-        if not whole:
+        message, row = self._letter(digest, scope)
+        if row["truncated"]:
             raise Invalid("only the beginning of this message was kept; it cannot be replayed", code="truncated")
         if message.topic.startswith(_BY_HTTP):
             self._again_by_http(message)
@@ -398,19 +417,28 @@ class Telemetry:
         self._letters.replayed(digest, self._clock())
 
     def events(
-        self, scope: Scope = None, *, gateway: str | None = None, kind: str | None = None, limit: int = 100
+        self,
+        scope: Scope = None,
+        *,
+        gateway: str | None = None,
+        kind: str | None = None,
+        before: str | None = None,
+        limit: int = 100,
     ) -> list[EventView]:
-        """What gateways reported, newest first."""
-        rows = self._registry.events(gateways=self._names(gateway, scope), kind=kind, limit=limit)
+        """What gateways reported, newest first; `before` is a cursor (see `cursors`)."""
+        place = after_event(before) if before is not None else None
+        rows = self._registry.events(gateways=self._names(gateway, scope), kind=kind, before=place, limit=limit)
         return [EventView(**row) for row in rows]
 
-    def conflicts(self, scope: Scope = None, *, limit: int = 100) -> list[ConflictView]:
-        """Second values that were kept out, newest first."""
+    def conflicts(self, scope: Scope = None, *, before: str | None = None, limit: int = 100) -> list[ConflictView]:
+        """Second values that were kept out, newest first; `before` is a cursor (see `cursors`)."""
+        upto_ms, skip = after_conflict(before)
         series = {one.id: one for one in self._registry.series(gateways=self._names(None, scope))}
+        limit += skip
         asked, found = limit, list[Conflicting]()
         # The store knows no regions: ask for more until enough of them are in scope.
         while True:
-            rows = self._readings.conflicts(limit=asked)
+            rows = self._readings.conflicts(limit=asked, upto_ms=upto_ms)
             found = [one for one in rows if one.series in series][:limit]
             if len(found) == limit or len(rows) < asked:
                 break
@@ -423,7 +451,7 @@ class Telemetry:
                 refused=one.refused,
                 received_ms=one.received_ms,
             )
-            for one in found
+            for one in found[skip:]
         ]
 
 

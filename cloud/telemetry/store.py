@@ -234,8 +234,8 @@ class ReadingsStore(Protocol):
     def compact(self) -> None:
         """Give back the space of what was forgotten, where a store can; slow, and writers may have to wait."""
 
-    def conflicts(self, *, limit: int = 1000) -> list[Conflicting]:
-        """Second values kept out, newest first."""
+    def conflicts(self, *, limit: int = 1000, upto_ms: int | None = None) -> list[Conflicting]:
+        """Second values kept out, newest first, always in the same order; those received by `upto_ms` only."""
 
     def ledger(self, gateway: str) -> Mapping[str, Spans]:
         """Per epoch of this gateway the numbers accounted for, the epoch last heard of at the end; a copy."""

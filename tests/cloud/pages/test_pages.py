@@ -62,6 +62,7 @@ def console_paths(services):
         "{case}": "C1",
         "{action}": "close",
         "{form}": "command",
+        "{digest}": "0" * 64,
     }
     renderer = Renderer(services.clock)
     for route in build_console(services, renderer, page_route(renderer)).routes:
@@ -341,6 +342,12 @@ def test_a_message_that_could_not_be_taken_is_replayed_from_the_page(gasping):
     gasping.telemetry.set_aside("tm/1/nanan-pond/data", b"nonsense", "torn", "it ended early")
     text = client.get(page).text
     assert "数据残缺" in text
+    gasping.telemetry.set_aside("tm/1/nanan-pond/meta/x", b"<script>alert(1)</script>", "bad_field", "no object")
+    (letter,) = set(re.findall(r'href="(/console/gateways/nanan-pond/letters/[^"]+)"', client.get(page).text)) - set(
+        re.findall(r'href="(/console/gateways/nanan-pond/letters/[^"]+)"', text)
+    )
+    said = client.get(letter)
+    assert (said.status_code, "&lt;script&gt;alert(1)" in said.text, "<script>alert" in said.text) == (200, True, False)
     (digest,) = re.findall(r'name="digest" value="([0-9a-f]+)"', text)
     answer = client.post(f"{page}/replay", data={"digest": digest}, **send)
     assert (answer.status_code, "没有办成" in answer.text or "JSON" in answer.text) == (422, True)

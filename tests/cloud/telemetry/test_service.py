@@ -371,6 +371,40 @@ class TestRoutes:
         points = cloud.readings.range(np.array([2, 3]), 0, 2**52)
         assert (points.time_ms.tolist(), points.value.tolist()) == ([NOW, NOW], [1.0, 2.0])
 
+    @pytest.mark.parametrize("door", ["events", "conflicts", "dead-letters"])
+    @pytest.mark.parametrize("limit", [1, 3])
+    def test_every_row_is_on_exactly_one_page(self, client, cloud, door, limit):
+        for n in range(7):  # some of one moment, some not
+            cloud.send("pond", (NOW, 30.0 + n))
+            body = Event("clock", NOW + n // 3, {"n": n}).encode()
+            odd = Message("tm/1/pond/data", b"?%d" % n, NOW + n // 3)
+            cloud.pipeline.take([Message(f"tm/1/pond/event/{EPOCH}/{50 + n}", body, NOW), odd])
+        whole = client.get(f"/api/v1/{door}?limit=1000").json()
+        assert len(whole["items"]) >= 7
+        assert whole["next"] is None
+        rows, before = [], ""
+        while before is not None:
+            page = client.get(f"/api/v1/{door}?limit={limit}{before and '&before=' + before}").json()
+            assert len(page["items"]) <= limit
+            rows += page["items"]
+            before = page["next"]
+        assert rows == whole["items"]
+        answer = client.get(f"/api/v1/{door}?before=%3Cb%3E")
+        assert (answer.status_code, answer.json()["code"]) == (422, "bad_cursor")
+
+    def test_what_a_dead_letter_said_can_be_read_by_who_may_see_its_sender(self, client, cloud):
+        cloud.pipeline.take([Message("tm/1/pond/data", b"\xff\x00<b>", NOW)])
+        said = {}
+        for letter in client.get("/api/v1/dead-letters").json()["items"]:
+            one = client.get(f"/api/v1/dead-letters/{letter['digest']}").json()
+            assert {name: one[name] for name in letter} == letter
+            said[one["text"]] = one["base64"]
+        assert said == {"?": None, None: "/wA8Yj4="}
+        self.who = Who("u", "Li", frozenset({Grant(Role.ADMIN, "500153")}))
+        assert client.get(f"/api/v1/dead-letters/{letter['digest']}").status_code == 404
+        self.who = Who("u", "Li", frozenset({Grant(Role.VIEWER, "500108")}))
+        assert client.get(f"/api/v1/dead-letters/{letter['digest']}").status_code == 403
+
     def test_a_state_is_named_and_leaves_no_dead_letter(self, client, cloud):
         answer = self.post(client, cloud, "text/plain", b'm9 b=1,on=true,note="x"').json()
         assert (answer["taken"], len(answer["refused"])) == (1, 2)
