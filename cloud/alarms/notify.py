@@ -3,11 +3,15 @@
 A message is at most 70 Chinese characters: the length of one text message on any phone.
 """
 
+import asyncio
 import logging
 import smtplib
-from collections.abc import Callable, Mapping, Sequence
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from email.message import EmailMessage
+from threading import Event, Thread
 from typing import Any
 
 import httpx
@@ -16,6 +20,8 @@ __all__ = ["LONGEST", "NotSent", "Notifier", "email", "ended_text", "log", "one_
 
 _LOG = logging.getLogger(__name__)
 LONGEST = 70
+# From the first packet to the answer, whatever the other side does in between.
+SEND_WITHIN_S = 10.0
 _LATE_MS = 15 * 60_000
 _CHINA = timezone(timedelta(hours=8))
 _SEVERITY_ZH = {"warning": "警告", "critical": "紧急"}
@@ -35,17 +41,32 @@ def log(address: str, text: str) -> None:
     _LOG.warning("to %s: %s", address, text)
 
 
-def webhook(address: str, text: str) -> None:
-    """POST `{"text": ...}` to a URL, as most chat robots take it; any answer below 300 is a success."""
+def webhook(address: str, text: str, within_s: float = SEND_WITHIN_S) -> None:
+    """POST `{"text": ...}` to a URL, as most chat robots take it; any answer below 300 is a success.
+
+    What the answer says beyond its status is not read.
+    """
     try:
-        answer = httpx.post(address, json={"text": text}, timeout=5)
-    except httpx.HTTPError as why:
-        raise NotSent(f"{address}: {why}") from why
-    if answer.status_code >= 300:  # noqa: PLR2004 - HTTP: not a success
-        raise NotSent(f"{address} answered {answer.status_code}")
+        status = asyncio.run(_post(address, text, within_s))
+    except TimeoutError as why:
+        raise NotSent(f"no answer within {within_s:g} s") from why
+    except (httpx.HTTPError, httpx.InvalidURL) as why:
+        raise NotSent(f"{type(why).__name__}: {why}") from why
+    if status >= 300:  # noqa: PLR2004 - HTTP: not a success
+        raise NotSent(f"it answered {status}")
 
 
-def email(host: str, port: int, sender: str) -> Callable[[str, str], None]:
+async def _post(address: str, text: str, within_s: float) -> int:
+    # The client's own limits begin anew with every byte; this one counts from the start.
+    async with (
+        asyncio.timeout(within_s),
+        httpx.AsyncClient(timeout=within_s) as client,
+        client.stream("POST", address, json={"text": text}) as answer,
+    ):
+        return answer.status_code
+
+
+def email(host: str, port: int, sender: str, within_s: float = SEND_WITHIN_S) -> Callable[[str, str], None]:
     """A notifier that hands mails to one SMTP server."""
 
     def send(address: str, text: str) -> None:
@@ -53,12 +74,36 @@ def email(host: str, port: int, sender: str) -> Callable[[str, str], None]:
         mail["From"], mail["To"], mail["Subject"] = sender, address, text
         mail.set_content(text)
         try:
-            with smtplib.SMTP(host, port, timeout=5) as server:
+            server = smtplib.SMTP(timeout=within_s)
+            with _cut_after(server, within_s), server:
+                code, said = server.connect(host, port)
+                if code != 220:  # noqa: PLR2004 - RFC 5321: ready
+                    raise smtplib.SMTPConnectError(code, said)
                 server.send_message(mail)
         except (OSError, smtplib.SMTPException) as why:
-            raise NotSent(f"{address} by {host}:{port}: {why}") from why
+            raise NotSent(f"by {host}:{port}: {why}") from why
 
     return send
+
+
+@contextmanager
+def _cut_after(server: smtplib.SMTP, seconds: float) -> Iterator[None]:
+    """Cut the connection when the time is over: the server's own limit begins anew with every byte."""
+    done = Event()
+
+    def cut() -> None:
+        late = not done.wait(seconds)
+        while late:  # again, in case the connection comes about only now
+            if server.sock is not None:
+                with suppress(OSError):
+                    server.sock.shutdown(socket.SHUT_RDWR)
+            late = not done.wait(0.2)
+
+    Thread(target=cut, name="mail-limit", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
 
 
 def one_text(alarm: Mapping[str, Any], kind: str, still: Mapping[str, Any] | None = None) -> str:

@@ -108,9 +108,13 @@ class Receiver(BaseModel):
 
 
 class ReceiverView(Receiver):
-    """A receiver as it is kept."""
+    """A receiver as it is kept, and how telling goes."""
 
     id: int
+    failures: int = Field(default=0, description="tries that failed in a row; 0: reached last time")
+    last_error: str | None = None
+    next_try_ms: int | None = Field(default=None, description="something new is tried before that, once")
+    given_up: int = Field(default=0, description="messages that were given up after 20 tries")
 
 
 class Shelve(BaseModel):

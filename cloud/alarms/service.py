@@ -121,8 +121,25 @@ class Alarms:
         self._store.unshelve(gateway, rule)
 
     def receivers(self, scope: Scope = None) -> list[ReceiverView]:
-        """Who is told, of the regions in scope."""
-        return [ReceiverView(**row) for row in self._store.receivers() if self._sees(scope, row["region"])]
+        """Who is told, of the regions in scope, and how telling them goes."""
+        troubles, given_up = self._store.troubles(), self._store.given_up()
+        found: list[ReceiverView] = []
+        for row in self._store.receivers():
+            if not self._sees(scope, row["region"]):
+                continue
+            trouble, lost = troubles.get(row["id"]), given_up.get(row["id"], 0)
+            how = (
+                {"given_up": lost}
+                if trouble is None
+                else {
+                    "failures": trouble["failures"],
+                    "last_error": trouble["error"],
+                    "next_try_ms": trouble["retry_ms"],
+                    "given_up": lost,
+                }
+            )
+            found.append(ReceiverView(**row, **how))
+        return found
 
     def add_receiver(self, new: Receiver, scope: Scope = None) -> ReceiverView:
         """Somebody to be told; the same address on the same level again changes its settings.

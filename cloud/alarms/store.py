@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, Select, and_, delete, exists, func, s
 
 from cloud.alarms.engine import Change, Course, Late, Watched
 from cloud.alarms.past import Recorded, Verdict, start_ms
-from cloud.alarms.tables import alarm, cursor, insert_or, message, metadata, receiver, shelf, state, step
+from cloud.alarms.tables import alarm, cursor, insert_or, message, metadata, receiver, shelf, state, step, trouble
 from edge.rules import Rule
 
 __all__ = ["AlarmStore"]
@@ -16,6 +16,9 @@ __all__ = ["AlarmStore"]
 CALL_WITHIN_MS = 15 * 60_000
 _MINUTE_MS = 60_000
 SEVERITIES = ("warning", "critical")
+# A message that did not go out so often is given up.
+GIVE_UP_AFTER = 20
+_LONGEST_ERROR = 300
 
 
 class AlarmStore:
@@ -191,20 +194,34 @@ class AlarmStore:
             connection.execute(delete(shelf).where(shelf.c.gateway == gateway, shelf.c.rule == rule))
 
     def add_receiver(self, row: Mapping[str, Any]) -> None:
-        """Somebody to be told; the same address on the same level again changes its settings."""
+        """Somebody to be told; the same address on the same level again changes its settings and is tried at once."""
         with self._engine.begin() as connection:
             insert = insert_or(connection, receiver).values(dict(row))
             keys = ["kind", "address", "level"]
             rest = {key: value for key, value in row.items() if key not in keys}
             connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=rest))
+            mine = and_(*(receiver.c[key] == row[key] for key in keys))
+            number = connection.execute(select(receiver.c.id).where(mine)).scalar_one()
+            connection.execute(delete(trouble).where(trouble.c.receiver == number))
 
     def receivers(self) -> list[dict[str, Any]]:
         """Everybody to be told."""
         return self._rows(select(receiver).order_by(receiver.c.level, receiver.c.id))
 
+    def troubles(self) -> dict[int, dict[str, Any]]:
+        """Receivers that were not reached last time (failures in a row, retry_ms, error), by id."""
+        return {row["receiver"]: row for row in self._rows(select(trouble))}
+
+    def given_up(self) -> dict[int, int]:
+        """Number of messages that were given up, by receiver."""
+        query = select(message.c.receiver, func.count().label("n")).where(message.c.sent_ms.is_(None))
+        query = query.where(message.c.failures >= GIVE_UP_AFTER).group_by(message.c.receiver)
+        return {row["receiver"]: int(row["n"]) for row in self._rows(query)}
+
     def remove_receiver(self, one: int) -> bool:
         """Nobody is told there any more, nor what still waits; whether there was such a receiver."""
         with self._engine.begin() as connection:
+            connection.execute(delete(trouble).where(trouble.c.receiver == one))
             connection.execute(delete(message).where(message.c.receiver == one, message.c.sent_ms.is_(None)))
             return connection.execute(delete(receiver).where(receiver.c.id == one)).rowcount > 0
 
@@ -250,11 +267,23 @@ class AlarmStore:
                 if level > 1:
                     _note(connection, [one], "escalated", "tianmai", f"level {level - 1}", now_ms)
 
-    def waiting(self) -> list[dict[str, Any]]:
-        """Messages not yet sent, oldest first, beside their alarms."""
+    def to_tell(self) -> list[dict[str, Any]]:
+        """Receivers for whom something waits, those who were reached last time first.
+
+        `least`: failures of what failed least often; `failures` in a row and `retry_ms`: None for who was reached.
+        """
+        due = select(message.c.receiver, func.min(message.c.failures).label("least")).where(_waits())
+        found = due.group_by(message.c.receiver).subquery()
+        query = select(receiver, found.c.least, trouble.c.failures, trouble.c.retry_ms)
+        query = query.join(found, found.c.receiver == receiver.c.id)
+        query = query.outerjoin(trouble, trouble.c.receiver == receiver.c.id)
+        return self._rows(query.order_by(func.coalesce(trouble.c.failures, 0) > 0, receiver.c.level, receiver.c.id))
+
+    def waiting(self, receiver_id: int) -> list[dict[str, Any]]:
+        """Messages not yet sent to one receiver, oldest first, beside their alarms."""
         query = select(message.c.id.label("message"), message.c.receiver, message.c.kind.label("told"), alarm)
         query = query.add_columns(message.c.queued_ms, message.c.failures).join(alarm, alarm.c.id == message.c.alarm)
-        return self._rows(query.where(message.c.sent_ms.is_(None)).order_by(message.c.id).limit(1000))
+        return self._rows(query.where(_waits(), message.c.receiver == receiver_id).order_by(message.c.id).limit(1000))
 
     def sent_since(self, receiver_id: int, since_ms: int) -> int:
         """Distinct sendings to one receiver since a time (a grouped message counts once)."""
@@ -264,17 +293,32 @@ class AlarmStore:
         with self._engine.connect().execution_options(reading=True) as connection:
             return int(connection.execute(query).scalar_one())
 
-    def mark_sent(self, messages: Collection[int], now_ms: int) -> None:
-        """They have gone out."""
+    def mark_sent(self, receiver_id: int, messages: Collection[int], now_ms: int) -> None:
+        """They have gone out: this receiver can be reached."""
         with self._engine.begin() as connection:
             connection.execute(update(message).where(message.c.id.in_(list(messages))).values(sent_ms=now_ms))
+            connection.execute(delete(trouble).where(trouble.c.receiver == receiver_id))
 
-    def mark_failed(self, messages: Collection[int]) -> None:
-        """They have not gone out this time."""
+    def mark_failed(
+        self, receiver_id: int, messages: Collection[int], failures: int, retry_ms: int, error: str
+    ) -> None:
+        """They have not gone out this time; the receiver failed so often in a row and is tried again then."""
+        row = {"receiver": receiver_id, "failures": failures, "retry_ms": retry_ms, "error": error[:_LONGEST_ERROR]}
         with self._engine.begin() as connection:
-            connection.execute(
-                update(message).where(message.c.id.in_(list(messages))).values(failures=message.c.failures + 1)
-            )
+            these = update(message).where(message.c.id.in_(list(messages)))
+            connection.execute(these.values(failures=message.c.failures + 1))
+            if connection.execute(select(receiver.c.id).where(receiver.c.id == receiver_id)).first() is not None:
+                insert = insert_or(connection, trouble).values(row)
+                connection.execute(insert.on_conflict_do_update(index_elements=["receiver"], set_=row))
+
+    def give_up(self, messages: Collection[int]) -> None:
+        """They will never go out."""
+        with self._engine.begin() as connection:
+            connection.execute(update(message).where(message.c.id.in_(list(messages))).values(failures=GIVE_UP_AFTER))
+
+
+def _waits() -> Any:
+    return and_(message.c.sent_ms.is_(None), message.c.failures < GIVE_UP_AFTER)
 
 
 def _open() -> Any:

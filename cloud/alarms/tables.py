@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-__all__ = ["alarm", "cursor", "insert_or", "message", "metadata", "receiver", "shelf", "state", "step"]
+__all__ = ["alarm", "cursor", "insert_or", "message", "metadata", "receiver", "shelf", "state", "step", "trouble"]
 
 metadata = MetaData()
 
@@ -92,6 +92,15 @@ receiver = Table(
     Column("level", Integer, nullable=False),  # 0 is told at once, 1 when nobody acknowledges, and so on
     Column("per_hour", Integer, nullable=False),
     UniqueConstraint("kind", "address", "level"),
+)
+# Receivers that were not reached last time; whoever is reached again has no row.
+trouble = Table(
+    "alarm_trouble",
+    metadata,
+    Column("receiver", Integer, primary_key=True, autoincrement=False),
+    Column("failures", Integer, nullable=False),  # tries in a row
+    Column("retry_ms", BigInteger, nullable=False),  # not before this time, except with something new
+    Column("error", String(300), nullable=False),
 )
 message = Table(
     "alarm_message",

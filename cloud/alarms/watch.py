@@ -1,4 +1,4 @@
-"""The thread that finds out: stored readings in, alarms and messages out.
+"""The thread that finds out: stored readings in, alarms out; `Teller` has threads of its own.
 
 It runs behind the watermark, not before it: a slow rule must not hold up a gateway's data. Nothing is lost by that:
 the readings store counts its appends, and the position up to which everything was judged is saved with what the judging
@@ -91,12 +91,14 @@ class Watch:
         self._loaded_ms = 0
 
     def start(self) -> None:
-        """Begin in a thread of its own."""
+        """Begin, judging in a thread of its own and telling in others: no receiver holds the rules up."""
         self._thread.start()
+        self._teller.start(self._clock)
 
     def stop(self) -> None:
         """End; a round that still has readings of many gateways before it is not finished."""
         self._stop.set()
+        self._teller.stop()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
@@ -117,7 +119,13 @@ class Watch:
             self._queue.put((told, position))
 
     def round(self) -> list[Change]:
-        """One round: take what has come, let time pass, save, tell people."""
+        """Judge once and then tell once, one after the other in this thread."""
+        changes = self._judge()
+        self._teller.round(self._clock())
+        return changes
+
+    def _judge(self) -> list[Change]:
+        """Take what has come, let time pass, save."""
         now = self._clock()
         changes = self._reload(now) if now - self._loaded_ms >= _RELOAD_MS else []
         begun = self._position is None
@@ -146,7 +154,6 @@ class Watch:
         ]
         if goes_on:
             self._store.call_after_all(goes_on, now)
-        self._teller.round(now)
         return changes
 
     def _begin(self) -> int:
@@ -248,7 +255,7 @@ class Watch:
         while not self._stop.is_set():
             began = time.monotonic()
             try:
-                self.round()
+                self._judge()
                 failing = False
             except _Stopping:
                 return

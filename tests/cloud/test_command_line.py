@@ -212,6 +212,7 @@ def test_an_id_is_one_persons(tmp_path, capsys):
     ("command", "says"),
     [
         (["add", "webhook", "ftp://x", "--name", "a", "--region", "500108"], "http"),
+        (["add", "webhook", "http://[::1", "--name", "a", "--region", "500108"], "http or https URL"),
         (["add", "smtp", "nobody", "--name", "a", "--region", "500108"], "mail address"),
         (["add", "log", "x", "--name", "a", "--region", "999999"], "no region"),
         (["add", "log", "x", "--name", "a", "--region", "500108", "--per-hour", "0"], "per_hour"),

@@ -387,7 +387,8 @@ class TestRoutes:
         self.who = Who("a", "A", frozenset({Grant(Role.ADMIN, "500108")}))
         new = {"name": "Robot", "kind": "webhook", "address": "https://example.org/hook", "region": "500108"}
         added = client.post("/api/v1/receivers", json=new).json()
-        assert added == {**new, "severity": "warning", "level": 0, "per_hour": 20, "id": added["id"]}
+        reached = {"failures": 0, "last_error": None, "next_try_ms": None, "given_up": 0}
+        assert added == {**new, "severity": "warning", "level": 0, "per_hour": 20, "id": added["id"], **reached}
         again = client.post("/api/v1/receivers", json={**new, "severity": "critical"}).json()
         assert client.get("/api/v1/receivers").json() == [again]
         assert (again["id"], again["severity"]) == (added["id"], "critical")
@@ -401,6 +402,10 @@ class TestRoutes:
             ({"address": "ftp://example.org"}, 422),
             ({"kind": "smtp", "address": "nobody"}, 422),
             ({"kind": "smtp", "address": "a@b\r\nBcc: c@d"}, 422),
+            ({"address": "http://[::1"}, 422),
+            ({"address": "http://a:99999/"}, 422),
+            ({"kind": "log", "address": "a\nb"}, 422),
+            ({"name": "a\u2028b"}, 422),
             ({"region": "500153"}, 404),
             ({"kind": "pigeon"}, 422),
         ],
