@@ -31,11 +31,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import RowMapping
 
-__all__ = ["Job", "Jobs", "ask_daily", "metadata", "work"]
+__all__ = ["Interrupted", "Job", "Jobs", "ask_daily", "metadata", "work"]
 
 _LOG = logging.getLogger(__name__)
 LEASE_MS = 10 * 60 * 1000
 ATTEMPTS = 3
+
+
+class Interrupted(Exception):
+    """Raised by a job's function that was told to stop: the job waits again, as if nobody had begun it."""
+
 
 metadata = MetaData()
 _JOB = Table(
@@ -72,11 +77,16 @@ def _now_ms() -> int:
 
 
 class Jobs:
-    """The job table. `clock` gives integer milliseconds UTC."""
+    """The job table. `clock` gives integer milliseconds UTC; a lease lasts `lease_ms` unless a note keeps it."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], int] = _now_ms) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], int] = _now_ms, *, lease_ms: int = LEASE_MS) -> None:
         self._engine = engine
         self._clock = clock
+        self._lease_ms = lease_ms
+
+    def leasing(self, lease_ms: int) -> "Jobs":
+        """The same table for work that notes how far it is so often that a shorter lease will do."""
+        return Jobs(self._engine, self._clock, lease_ms=lease_ms)
 
     def ask(self, kind: str, key: str, body: Mapping[str, Any] | None = None) -> Job:
         """Make sure the job exists; the first asker's body stands."""
@@ -104,7 +114,7 @@ class Jobs:
         """Say how far a running job is, which also keeps its lease; False where somebody has forgotten it."""
         held = update(_JOB).where(_JOB.c.key == key, _JOB.c.state == "running")
         with self._engine.begin() as db:
-            return db.execute(held.values(result=result, lease_until_ms=self._clock() + LEASE_MS)).rowcount > 0
+            return db.execute(held.values(result=result, lease_until_ms=self._clock() + self._lease_ms)).rowcount > 0
 
     def forget(self, key: str) -> None:
         """Remove a job; whoever works at it finds out by its next `note`."""
@@ -128,9 +138,21 @@ class Jobs:
             if row["attempts"] >= ATTEMPTS:
                 db.execute(claim.values(state="failed", why=f"given up after {ATTEMPTS} attempts whose worker died"))
                 return None
-            lease = {"state": "running", "owner": owner, "lease_until_ms": now + LEASE_MS}
+            lease = {"state": "running", "owner": owner, "lease_until_ms": now + self._lease_ms}
             db.execute(claim.values(**lease, attempts=row["attempts"] + 1))
         return _job({**dict(row), "state": "running", "attempts": row["attempts"] + 1})
+
+    def give_back(self, job: Job) -> None:
+        """Let it wait again; that it was interrupted does not count as an attempt."""
+        held = update(_JOB).where(_JOB.c.key == job.key, _JOB.c.state == "running")
+        with self._engine.begin() as db:
+            db.execute(held.values(state="waiting", owner=None, lease_until_ms=0, attempts=_JOB.c.attempts - 1))
+
+    def reclaim(self, kinds: tuple[str, ...]) -> None:
+        """End the leases of `kinds` now. For who knows that nobody works at any: the only worker, as it starts."""
+        held = update(_JOB).where(_JOB.c.kind.in_(kinds), _JOB.c.state == "running")
+        with self._engine.begin() as db:
+            db.execute(held.values(lease_until_ms=0))
 
     def done(self, job: Job, result: Any) -> None:
         """Note the result."""
@@ -170,7 +192,8 @@ def work(
 ) -> None:
     """Do jobs until `stop`: one at a time, each by the function registered for its kind; `pause` waits for the next.
 
-    An exception marks the job failed with its last line and is logged whole; the worker goes on with the next.
+    An exception marks the job failed with its last line and is logged whole; the worker goes on with the next. A job
+    that is `Interrupted`, or fails after `stop` (what it stands on is being taken away), waits to be begun again.
     """
     while not stop.is_set():
         job = jobs.lease(owner, tuple(hands))
@@ -180,7 +203,14 @@ def work(
         _LOG.info("job %s starts", job.key)
         try:
             result = hands[job.kind](job.body)
+        except Interrupted:
+            jobs.give_back(job)
+            _LOG.info("job %s was interrupted and waits again", job.key)
         except Exception as why:  # noqa: BLE001 - a job may fail in any way, and the next must still run
+            if stop.is_set():
+                jobs.give_back(job)
+                _LOG.info("job %s was interrupted (%s) and waits again", job.key, why)
+                continue
             _LOG.exception("job %s failed", job.key)
             jobs.failed(job, traceback.format_exception_only(why)[-1].strip())
         else:

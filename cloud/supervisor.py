@@ -65,11 +65,18 @@ class Server:
 
     def __enter__(self) -> "Server":  # noqa: PYI034 - not meant to be subclassed
         settle()
+        try:
+            return self._begun()
+        except BaseException:
+            self._end()
+            raise
+
+    def _begun(self) -> "Server":
         self._thread.start()
-        for helper in self._helpers:
-            helper.start()
         for _ in range(400):
             if self._server.started:
+                for helper in self._helpers:
+                    helper.start()
                 return self
             if not self._thread.is_alive():
                 break
@@ -77,11 +84,16 @@ class Server:
         raise Unavailable("the web server did not start; see the lines above")
 
     def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        """Everybody has left when this returns: what they stand on may be closed then."""
         self._stop.set()
         self._server.should_exit = True
         self._thread.join(5.0)
         for helper in self._helpers:
-            helper.join(5.0)
+            if helper.ident is not None:
+                helper.join()
         unsettle()
 
 

@@ -118,6 +118,7 @@ class DuckReadings:
             beside(path).unlink(missing_ok=True)  # a compaction that did not finish
         self._database = open_file(path, memory_mb, threads)
         self._gate = Gate()
+        self._busy: set[duckdb.DuckDBPyConnection] = set()  # cursors that readers hold
         self._writer = self._database.cursor()
         self._write = Lock()
         self._queue = Lock()
@@ -490,12 +491,16 @@ class DuckReadings:
                 cursor = self._database.cursor()
             except duckdb.Error as why:
                 raise StoreUnavailable(f"the readings store is closed: {why}") from why
+            self._busy.add(cursor)
             try:
                 yield cursor
+            except duckdb.InterruptException as why:
+                raise StoreUnavailable("the readings store is being closed") from why
             except duckdb.FatalException as why:
                 self._broken = True
                 raise StoreUnavailable(f"the readings store must be opened anew: {why}") from why
             finally:
+                self._busy.discard(cursor)
                 cursor.close()
 
     @contextmanager
@@ -507,10 +512,16 @@ class DuckReadings:
             cursor.execute("commit").fetchall()
 
     def close(self) -> None:
-        """See `ReadingsStore.close`."""
+        """See `ReadingsStore.close`. Questions under way are broken off: `StoreUnavailable` for who asked.
+
+        A connection that is taken away while a query runs in it ends the whole process.
+        """
         with self._write:
-            self._writer.close()
-            self._database.close()
+            for cursor in tuple(self._busy):
+                cursor.interrupt()
+            with self._gate.alone():
+                self._writer.close()
+                self._database.close()
 
 
 def _shares(

@@ -1,4 +1,7 @@
-"""Readings to take away: CSV for a spreadsheet, Parquet for a program. A piece at a time, so size is no matter."""
+"""Readings to take away: CSV for a spreadsheet, Parquet for a program. A piece at a time, so size is no matter.
+
+The store says first how many readings each hour has: days without any cost nothing, and days with few come together.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,12 +14,13 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from cloud.telemetry.registry import Series
-from cloud.telemetry.store import Points, ReadingsStore
+from cloud.telemetry.store import HOUR_MS, Ints, Points, ReadingsStore
 
 __all__ = ["FORMATS", "Step", "write_readings"]
 
 _DAY_MS = 86_400_000
 _SERIES_AT_ONCE = 500
+_READINGS_AT_ONCE = 200_000
 _SCHEMA = pa.schema(
     [
         ("gateway", pa.dictionary(pa.int32(), pa.string())),
@@ -96,13 +100,37 @@ def _csv(points: Points, series: Mapping[int, Series]) -> pa.Table:
 def _pieces(
     readings: ReadingsStore, series: Mapping[int, Series], start_ms: int, end_ms: int
 ) -> Iterator[tuple[float, Points]]:
-    """(share done after it, piece), never more than a day of a few hundred series at once."""
+    """(share done after it, piece), by day, series and time; only a day of a few hundred series may be larger."""
     ids = np.array(sorted(series), dtype=np.int64)
-    newest = readings.last(ids).time_ms
-    end_ms = min(end_ms, int(newest.max()) + 1) if len(newest) else start_ms
     groups = [ids[at : at + _SERIES_AT_ONCE] for at in range(0, len(ids), _SERIES_AT_ONCE)]
-    for day in range(start_ms, end_ms, _DAY_MS):
-        stop = min(day + _DAY_MS, end_ms)
-        for nth, group in enumerate(groups, 1):
-            share = (day - start_ms + (stop - day) * nth / len(groups)) / (end_ms - start_ms)
-            yield share, readings.range(group, day, stop)
+    days, counts = _days(readings, ids, start_ms, end_ms)
+    done, whole = 0, max(1, int(counts.sum()))
+    for first, stop in _stretches(counts):
+        some = int(counts[first:stop].sum())
+        span = max(start_ms, int(days[first]) * _DAY_MS), min(end_ms, (int(days[stop - 1]) + 1) * _DAY_MS)
+        parts = [ids] if some <= _READINGS_AT_ONCE else groups
+        for nth, part in enumerate(parts, 1):
+            found = readings.range(part, *span)
+            order = np.lexsort((found.time_ms, found.series, found.time_ms // _DAY_MS))
+            yield (done + some * nth / len(parts)) / whole, found.take(order)
+        done += some
+
+
+def _days(readings: ReadingsStore, ids: Ints, start_ms: int, end_ms: int) -> tuple[Ints, Ints]:
+    """Days (UTC, since 1970) of the span that have readings, and how many; those of an hour cut in two count whole."""
+    hours, counts = readings.count_by_hour(ids)
+    asked = ((hours + 1) * HOUR_MS > start_ms) & (hours * HOUR_MS < end_ms)
+    days, index = np.unique(hours[asked] * HOUR_MS // _DAY_MS, return_inverse=True)
+    return days, np.bincount(index, weights=counts[asked], minlength=len(days)).astype(np.int64)
+
+
+def _stretches(counts: Ints) -> Iterator[tuple[int, int]]:
+    """Half-open ranges of days that are read at once: as many as fit, one at least."""
+    first, held = 0, 0
+    for at, count in enumerate(counts.tolist()):
+        if held and held + count > _READINGS_AT_ONCE:
+            yield first, at
+            first, held = at, 0
+        held += count
+    if held:
+        yield first, len(counts)

@@ -1,17 +1,20 @@
 """Exports as jobs: asked for, written in the background, fetched for a day, then gone.
 
-The process that holds the readings writes them (an embedded store has one owner), in one thread and a piece at a time.
+The process that holds the readings writes them (an embedded store has one owner), a few at once but one piece at a
+time: a long export takes turns with the short ones, and all of them together load the store like one. What a stop or a
+crash cuts off is begun again.
 Only who asked may fetch, and only while he may still see everything that is in it.
 """
 
 import secrets
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cloud.jobs import Job, Jobs, work
+from cloud.jobs import Interrupted, Job, Jobs, work
 from cloud.problems import CloudError, Conflict, NotFound, TooLarge, TooMany
 from cloud.telemetry.exports import write_readings
 from cloud.telemetry.registry import Registry, Series
@@ -27,7 +30,12 @@ MAX_READINGS = 50_000_000
 MAX_BYTES = 2 * 1024**3
 MAX_WAITING = 3  # of one person
 KEPT_MS = 24 * 3_600_000
-_IDLE_S = 2.0
+_IDLE_S = 1.0
+# One more than one person may have unfinished: nobody can keep everybody else waiting.
+_AT_ONCE = MAX_WAITING + 1
+_NOTE_S = 1.0
+_POLITE_S = 0.001
+_LEASE_MS = 60_000  # kept by a note every second; a piece takes a fraction of it
 
 
 class TakeAway:
@@ -48,12 +56,13 @@ class TakeAway:
         self._telemetry = telemetry
         self._readings = readings
         self._registry = registry
-        self._jobs = jobs
+        self._jobs = jobs.leasing(_LEASE_MS)
         self._folder = folder
         self._clock = clock
         self._audit = audit
         self._max_readings = max_readings
-        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._turn = threading.Lock()
 
     # --- people -------------------------------------------------------------------------------------
 
@@ -65,12 +74,23 @@ class TakeAway:
             raise TooMany(f"{MAX_WAITING} exports of yours are not ready yet", code="too_many_exports")
         number = secrets.token_hex(12)
         body = {**wish.model_dump(exclude={"gateways"}), "gateways": gateways, "by": by, "asked_ms": self._clock()}
-        detail = {**wish.model_dump(), "gateways": len(gateways)}
         with self._registry.engine.begin() as db:
-            self._audit(db, by, "readings.exported", number, detail)
+            for region, held in self._by_region(wish, gateways).items():
+                detail = wish.model_dump(exclude={"gateways"}) | {"count": len(held)}
+                if wish.region is None:
+                    detail["gateways"] = held
+                self._audit(db, by, "readings.exported", number, detail, region)
         job = self._jobs.ask(KIND, f"{KIND}/{number}", {**body, "id": number})
-        self._wake.set()
         return _view(job)
+
+    def _by_region(self, wish: ExportWish, gateways: list[str]) -> dict[str, list[str]]:
+        """The gateways by the region whose auditors are to read that they were taken: the one asked for, or theirs."""
+        if wish.region is not None:
+            return {wish.region: gateways}
+        found: dict[str, list[str]] = {}
+        for gateway in gateways:
+            found.setdefault(self._registry.gateway(gateway).region, []).append(gateway)
+        return found
 
     def mine(self, by: str) -> list[ExportView]:
         """One's own exports, the latest first."""
@@ -111,17 +131,33 @@ class TakeAway:
     def _path(self, body: Mapping[str, Any]) -> Path:
         return self._folder / f"{body['id']}.{body['format']}"
 
-    # --- the thread ---------------------------------------------------------------------------------
+    # --- the threads --------------------------------------------------------------------------------
 
     def work(self, stop: threading.Event) -> None:
-        """Write what is asked for, and sweep what is old, until `stop`."""
+        """Write what is asked for, and sweep what is old, until `stop`; what is half done then waits to begin again."""
+        self._stop = stop
+        if not self._readings.capabilities.many_processes:
+            self._jobs.reclaim((KIND,))  # whoever held them was the owner of this store before us, and is dead
+        owner = f"exports/{secrets.token_hex(4)}"
 
-        def pause() -> None:
-            self.sweep()
-            self._wake.wait(_IDLE_S)
-            self._wake.clear()
+        def pause(nth: int) -> None:
+            if nth == 0:
+                self.sweep()
+            stop.wait(_IDLE_S)
 
-        work(self._jobs, {KIND: self.write}, owner=f"exports/{secrets.token_hex(4)}", stop=stop, pause=pause)
+        def write(nth: int) -> None:
+            hands = {KIND: self.write}
+            work(self._jobs, hands, owner=f"{owner}/{nth}", stop=stop, pause=lambda: pause(nth))
+
+        others = [
+            threading.Thread(target=write, args=(nth,), name=f"exports-{nth}", daemon=True)
+            for nth in range(1, _AT_ONCE)
+        ]
+        for other in others:
+            other.start()
+        write(0)
+        for other in others:
+            other.join()
 
     def write(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """One export; what became of it."""
@@ -129,20 +165,36 @@ class TakeAway:
         draft = path.with_name(f"draft-{path.name}")
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
+        noted_s = float("-inf")
+
         def step(share: float, count: int) -> None:
+            nonlocal noted_s
+            if self._stop.is_set():
+                raise Interrupted
             size = draft.stat().st_size
             if count > self._max_readings or size > MAX_BYTES:
                 detail = (
                     f"an export holds {self._max_readings} readings and {MAX_BYTES} bytes at most: ask for less at once"
                 )
                 raise TooLarge(detail, code="export_too_large")
-            if not self._jobs.note(key, {"progress": share, "readings": count, "bytes": size}):
-                raise NotFound("the export was removed", code="removed")
+            if time.monotonic() - noted_s >= _NOTE_S:
+                noted_s = time.monotonic()
+                if not self._jobs.note(key, {"progress": share, "readings": count, "bytes": size}):
+                    raise NotFound("the export was removed", code="removed")
+            self._turn.release()
+            try:
+                time.sleep(_POLITE_S)  # or this thread would have the lock again before anybody wakes
+            finally:
+                self._turn.acquire()
 
+        span = body["start_ms"], body["end_ms"]
         try:
-            count = write_readings(self._readings, self._series(body), (body["start_ms"], body["end_ms"]), draft, step)
+            with self._turn:
+                count = write_readings(self._readings, self._series(body), span, draft, step)
         except CloudError as why:
             draft.unlink(missing_ok=True)
+            if self._stop.is_set():
+                raise Interrupted from why  # the store is being closed
             return {"progress": 1.0, "readings": 0, "bytes": 0, "code": why.code, "detail": why.detail}
         except BaseException:
             draft.unlink(missing_ok=True)
@@ -157,13 +209,15 @@ class TakeAway:
 
     def sweep(self) -> None:
         """Remove what is older than a day, and files whose job is gone."""
+        # Files first: one that another thread begins after this line is not old.
+        files = list(self._folder.glob("*.*")) if self._folder.is_dir() else []
         now, kept = self._clock(), set[str]()
         for job in self._jobs.all(KIND):
             if job.state in {"done", "failed"} and now > _expires(job):
                 self._jobs.forget(job.key)
             else:
                 kept |= {self._path(job.body).name, f"draft-{self._path(job.body).name}"}
-        for path in self._folder.glob("*.*") if self._folder.is_dir() else ():
+        for path in files:
             if path.name not in kept:
                 with suppress(OSError):
                     path.unlink()

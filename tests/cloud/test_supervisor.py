@@ -1,3 +1,4 @@
+import socket
 import subprocess
 import sys
 
@@ -43,3 +44,17 @@ def test_a_server_that_ends_leaves_nothing_on_the_terminal(tmp_path):
     command = [sys.executable, "-c", SERVE_ONCE, str(tmp_path), str(free_port())]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert ended.stderr == ""
+
+
+def test_a_port_that_is_taken_is_the_last_thing_that_is_said(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "cloud", "serve", "--var", str(tmp_path), "--port", str(port)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    said = [line for line in ended.stderr.splitlines() if " INFO " not in line]
+    assert len(said) == 2
+    assert "address already in use" in said[0]
+    assert said[1].startswith("error: the web server did not start")
