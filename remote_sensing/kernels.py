@@ -262,18 +262,16 @@ def _spread_group(_: Any, layer: Any, span: Any, left: Any, spread: Any) -> Any:
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _whole_groups(layers: F32, at: tuple[int, int, int, int], padded: F32) -> F32:
-    """The layers themselves, or, where a block ends within a group, its dates with what is lacking as NaN."""
+def _laid_near(layers: F32, at: tuple[int, int, int, int], near: F32) -> None:
+    """A block's dates one after the other, read in long runs; NaN up to the end of its last group."""
     begin, end, left, stop = at
-    if (stop - left) % GROUP == 0:
-        return layers
     for layer in range(layers.shape[0]):
         for t in range(begin, end):
-            row, to = layers[layer, t], padded[layer, t]
-            to[:] = _NAN
+            row, to = layers[layer, t, left:stop], near[layer, t]
             for n in range(stop - left):
-                to[n] = row[left + n]
-    return padded
+                to[n] = row[n]
+            for n in range(stop - left, (stop - left + GROUP - 1) // GROUP * GROUP):
+                to[n] = _NAN
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
@@ -529,14 +527,14 @@ def harmonic_fit(layers: F32, design: F32, borders: NDArray[np.int64], ridge: F3
     out = np.zeros((SHARED + count * PER_LAYER, years, pixels), np.float32)
     table = _moments_of(design)
     acc = np.zeros((MOMENTS + count * (TERMS + 1)) * ROW, np.float32)
-    padded = np.empty((count, layers.shape[1], LANES), np.float32)
+    near = np.empty((count, layers.shape[1], ROW), np.float32)
     scratch = (np.zeros(28 * ROW, np.float32), np.zeros((TERMS + 1) * ROW, np.float32))
     for left in range(0, pixels, LANES):
         stop = min(left + LANES, pixels)
         for year in range(years):
             at = (borders[year], borders[year + 1], left, stop)
-            whole = _whole_groups(layers, at, padded)
-            _fit_block(whole, table, at, left if (stop - left) % GROUP else 0, acc)
+            _laid_near(layers, at, near)
+            _fit_block(near, table, at, left, acc)
             _fit_year(acc, ridge, scratch, stop - left, (out, year, left))
     return out
 
@@ -733,7 +731,7 @@ def annual_evidence(
     known = np.zeros(STEP * ROW, np.float32)
     value = np.zeros(count * STEP * ROW, np.float32)
     acc = np.zeros((MOMENTS + count * (TERMS + 1)) * ROW, np.float32)
-    padded = np.empty((count, layers.shape[1], LANES), np.float32)
+    near = np.empty((count, layers.shape[1], ROW), np.float32)
     spread = np.zeros(count * SPREAD * ROW, np.float32)
     # the middle of a window's looks lies in the lower half of its dates, so no more of them are kept in order
     keep = _fullest(window, borders) // 2 + 1
@@ -750,9 +748,9 @@ def annual_evidence(
             for layer in range(count):
                 end = SHARED + (layer + 1) * PER_LAYER
                 here[end - WINDOWS : end, to[2] : to[2] + stop - left] = _NAN
-            whole, shift = _whole_groups(layers, at, padded), left if (stop - left) % GROUP else 0
-            _fit_block(whole, table, at, shift, acc)
-            _spread_block(whole, at, shift, spread)
+            _laid_near(layers, at, near)
+            _fit_block(near, table, at, left, acc)
+            _spread_block(near, at, left, spread)
             for t in range(at[0], at[1], STEP):
                 for layer in range(count):
                     _fetch(layers, layer, t, at, known, value)
