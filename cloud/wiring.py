@@ -159,7 +159,7 @@ def build_gathering(settings: Settings, clock: Clock = utc_now_ms) -> Gathering:
         office.close()
         raise
     registry = Registry(office.engine)
-    telemetry = Telemetry(readings, registry, clock=clock, covers=_covers(office))
+    telemetry = Telemetry(readings, registry, clock=clock, covers=_covers(office), audit=office.accounts.audit)
     steering = Steering(
         office.engine,
         clock=clock,

@@ -16,9 +16,9 @@ from typing import Any
 from cloud.problems import Invalid
 from edge import EdgeError
 from edge.quantities import quantity_of
-from edge.wire import DEFAULT_LIMITS, Reading, WireError, parse
+from edge.wire import DEFAULT_LIMITS, Reading, WireError, decode_pack, parse
 
-__all__ = ["Understood", "from_line_protocol", "from_thingsboard"]
+__all__ = ["Understood", "from_line_protocol", "from_thingsboard", "understood"]
 
 _PER_MS = {"ns": 1_000_000, "us": 1_000, "ms": 1}
 # A comma, a space or an equals sign in a name is escaped by a backslash; texts in quotes may hold anything.
@@ -84,6 +84,23 @@ class Understood:
 
 def _first(details: list[str]) -> str:
     return details[0] + (f" (and {len(details) - 1} more)" if len(details) > 1 else "")
+
+
+def understood(gateway: str, body: bytes, kind: str, received_ms: int, precision: str) -> Understood:
+    """What a body of this media type says that came by HTTP for this gateway. Raises `Invalid`."""
+    if kind == "application/senml+json":
+        try:
+            pack = decode_pack(body)
+        except WireError as why:
+            raise Invalid(str(why), code=why.code) from why
+        if pack.gateway != gateway:
+            raise Invalid(f"the address is {gateway}'s, the pack says {pack.gateway}", code="wrong_gateway")
+        return Understood(list(pack.readings))
+    if kind == "application/json":
+        return from_thingsboard(body, received_ms)
+    if kind == "text/plain":
+        return from_line_protocol(body.decode("utf-8", "replace"), received_ms, precision)
+    raise Invalid(f"readings come as senml+json, json or text/plain, not {kind[:40]!r}", code="bad_media_type")
 
 
 def from_line_protocol(text: str, now_ms: int, precision: str = "ns") -> Understood:

@@ -5,6 +5,7 @@ quota, and keep the unit they came with: a sensor that changes its unit without 
 not a new series. The registry answers from memory on the hot path; what it has not seen it asks the database.
 """
 
+import logging
 import re
 import secrets
 import time
@@ -14,14 +15,19 @@ from threading import Lock
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, func, select, tuple_, update
+from sqlalchemy.exc import OperationalError
 
 from cloud.problems import Conflict, Invalid, NotFound
 from cloud.telemetry.tables import event, gateway, insert_or, metadata, sensor_meta, series, status
 
-__all__ = ["Gateway", "Registry", "Series", "metadata"]
+__all__ = ["REMEMBERED_S", "Gateway", "Registry", "Series", "metadata"]
+
+_LOG = logging.getLogger(__name__)
 
 _GATEWAY_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,35}\Z")
 DEFAULT_MAX_SERIES = 2000
+# So long one process goes on with a gateway that another has changed.
+REMEMBERED_S = 10.0
 # Gateways named in one query.
 _AT_ONCE = 500
 
@@ -69,6 +75,7 @@ class Registry:
         self._clock = clock
         self._lock = Lock()
         self._gateways: dict[str, Gateway] = {}
+        self._read_s = time.monotonic()
         self._listed_gateways: tuple[list[tuple[Any, ...]], list[Gateway]] = ([], [])  # rows as read, what they are
         self._series: dict[tuple[str, str], Series] = {}
         self._by_id: dict[int, Series] = {}
@@ -137,7 +144,9 @@ class Registry:
         return found
 
     def known(self, id: str) -> Gateway | None:  # noqa: A002 - as above
-        """One gateway or None; from memory once it was seen."""
+        """One gateway or None; from memory for `REMEMBERED_S` once it was seen."""
+        if time.monotonic() - self._read_s > REMEMBERED_S:
+            self._read_anew()
         found = self._gateways.get(id)
         if found is None:
             with self.engine.connect().execution_options(reading=True) as connection:
@@ -147,10 +156,32 @@ class Registry:
             found = self._gateways[id] = _gateway(row)
         return found
 
-    def change_gateway(self, id: str, **values: Any) -> Gateway:  # noqa: A002 - as above
-        """Set `name`, `site`, `max_series` or `disabled_ms`; raises `NotFound`."""
+    def _read_anew(self) -> None:
+        """Take over what another process changed; while the database does not answer, what is known goes on."""
+        self._read_s = time.monotonic()
+        try:
+            found = {one.id: one for one in self.gateways()}
+        except OperationalError as why:
+            _LOG.warning("gateways are as they were before: %s", why.orig)
+            return
+        with self._lock:
+            self._gateways = found
+
+    def change_gateway(
+        self,
+        id: str,  # noqa: A002 - as above
+        *,
+        also: Callable[[Connection], None] | None = None,
+        **values: Any,
+    ) -> Gateway:
+        """Set `name`, `site`, `max_series` or `disabled_ms`, and do `also` in the same transaction.
+
+        Raises `NotFound`.
+        """
         with self.engine.begin() as connection:
             connection.execute(update(gateway).where(gateway.c.id == id).values(**values))
+            if also is not None:
+                also(connection)
         self._gateways.pop(id, None)
         return self.gateway(id)
 

@@ -19,6 +19,7 @@ from cloud.telemetry.schemas import (
     EventView,
     ExportView,
     ExportWish,
+    GatewayChange,
     GatewayView,
     Latest,
     Page,
@@ -68,6 +69,11 @@ def _questions(router: APIRouter, telemetry: Telemetry) -> None:
     def gateway(gateway: str, who: SignedIn) -> GatewayView:
         """One gateway."""
         return telemetry.gateway(gateway, who.regions())
+
+    @router.patch("/gateways/{gateway}")
+    def change(gateway: str, body: GatewayChange, who: Annotated[Who, Depends(having(Role.ADMIN))]) -> GatewayView:
+        """Rename it, change how many series it may have, disable it or let it send again."""
+        return telemetry.change_gateway(gateway, body, who.id, who.regions(Role.ADMIN))
 
     @router.get("/gateways/{gateway}/sensors")
     def sensors(gateway: str, who: SignedIn) -> Page[SensorView]:

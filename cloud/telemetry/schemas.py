@@ -13,6 +13,7 @@ __all__ = [
     "EventView",
     "ExportView",
     "ExportWish",
+    "GatewayChange",
     "GatewayView",
     "Latest",
     "Page",
@@ -49,6 +50,7 @@ class GatewayView(_View):
     farm: str
     region: str
     disabled: bool
+    max_series: int = Field(description="new series beyond this number are refused")
     state: Literal["online", "degraded", "offline", "unheard"]
     heard_ms: int | None = Field(description="when anything of it last arrived")
     data_ms: int | None = Field(description="time of its newest reading")
@@ -58,6 +60,16 @@ class GatewayView(_View):
     series: int
     backlog: int | None = Field(description="packs it still holds, as its last status says")
     epochs: list[EpochView]
+
+
+class GatewayChange(BaseModel):
+    """What to change about a gateway; what is left away stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
+    max_series: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    disabled: bool | None = None
 
 
 class SeriesView(_View):

@@ -18,9 +18,10 @@ from pydantic import TypeAdapter
 
 from cloud.problems import Invalid, NotFound, TooLarge, Unauthenticated
 from cloud.telemetry.answers import CHINA_MS, DAY_MS, Answers, maybe, series_cells
+from cloud.telemetry.changes import change_gateway
 from cloud.telemetry.cursors import after_conflict, after_event, after_letter
 from cloud.telemetry.dead_letters import DeadLetters, Letter, Message
-from cloud.telemetry.foreign import Understood, from_line_protocol, from_thingsboard
+from cloud.telemetry.foreign import understood
 from cloud.telemetry.pipeline import OnStored, Pipeline
 from cloud.telemetry.registry import Gateway, Registry, Series
 from cloud.telemetry.schemas import (
@@ -30,6 +31,7 @@ from cloud.telemetry.schemas import (
     EpochView,
     EventView,
     ExportWish,
+    GatewayChange,
     GatewayView,
     Latest,
     Received,
@@ -40,7 +42,8 @@ from cloud.telemetry.schemas import (
 )
 from cloud.telemetry.store import NO_VALUE_QUALITY, Arrival, Conflicting, Points, ReadingsStore, gather
 from cloud.telemetry.together import Together
-from edge.wire import DEFAULT_LIMITS, PREFIX, WireError, decode_pack
+from cloud.who import Audit
+from edge.wire import DEFAULT_LIMITS, PREFIX
 
 __all__ = ["Scope", "Telemetry"]
 
@@ -71,6 +74,7 @@ class Telemetry:
         *,
         clock: Callable[[], int],
         covers: Callable[[str, frozenset[str]], bool],
+        audit: Audit,
     ) -> None:
         self._readings = readings
         self._registry = registry
@@ -78,6 +82,7 @@ class Telemetry:
         self._letters = DeadLetters(registry.engine)
         self._clock = clock
         self._covers = covers
+        self._audit = audit
         self._on_stored: list[OnStored] = []
         self._side = Pipeline(readings, registry, clock=clock, on_stored=self._tell)
         self._side_lock = Lock()
@@ -95,6 +100,11 @@ class Telemetry:
         """One gateway. Raises `NotFound`."""
         one = self._own(gateway, scope)
         return self._gateway_view(one, self._registry.status(one.id), self._pulses([one.id])[one.id])
+
+    def change_gateway(self, gateway: str, wish: GatewayChange, by: str, scope: Scope = None) -> GatewayView:
+        """Rename it, change its quota, disable it or let it send again; audited. Raises `NotFound`."""
+        change_gateway(self._registry, self._audit, self._own(gateway, scope), wish, by, self._clock())
+        return self.gateway(gateway, scope)
 
     def _pulses(self, gateways: Sequence[str]) -> dict[str, "_Pulse"]:
         """How many series each of these gateways has, and which spoke last: one question for all of them."""
@@ -132,6 +142,7 @@ class Telemetry:
             farm=one.farm,
             region=one.region,
             disabled=one.disabled_ms is not None,
+            max_series=one.max_series,
             state=status["state"] if status else "unheard",
             heard_ms=heard,
             data_ms=pulse.time_ms,
@@ -267,7 +278,7 @@ class Telemetry:
             raise TooLarge(f"a body may have {DEFAULT_LIMITS.wire_bytes} bytes, not {len(body)}")
         message = Message(f"{_BY_HTTP}{owner.id}/{precision[:10].replace('/', '_')}/{kind[:60]}", body, self._clock())
         try:
-            found = _understood(owner, message, kind, precision)
+            found = understood(owner.id, message.payload, kind, message.received_ms, precision)
             with self._side_lock:
                 taken, refused = self._side.give(owner, found.readings, message.received_ms)
         except (Invalid, TooLarge) as why:
@@ -288,7 +299,7 @@ class Telemetry:
         owner = self._registry.gateway(gateway)
         if owner.disabled_ms is not None:
             raise Invalid(f"gateway {owner.id} was disabled", code="disabled_gateway")
-        found = _understood(owner, message, kind, precision)
+        found = understood(owner.id, message.payload, kind, message.received_ms, precision)
         for reason, details in found.refused.items():
             raise Invalid(details[0], code=reason)
         with self._side_lock:
@@ -453,23 +464,6 @@ class Telemetry:
             )
             for one in found[skip:]
         ]
-
-
-def _understood(owner: Gateway, message: Message, kind: str, precision: str) -> Understood:
-    """The readings of a body that came by HTTP. Raises `Invalid`."""
-    if kind == "application/senml+json":
-        try:
-            pack = decode_pack(message.payload)
-        except WireError as why:
-            raise Invalid(str(why), code=why.code) from why
-        if pack.gateway != owner.id:
-            raise Invalid(f"the address is {owner.id}'s, the pack says {pack.gateway}", code="wrong_gateway")
-        return Understood(list(pack.readings))
-    if kind == "application/json":
-        return from_thingsboard(message.payload, message.received_ms)
-    if kind == "text/plain":
-        return from_line_protocol(message.payload.decode("utf-8", "replace"), message.received_ms, precision)
-    raise Invalid(f"readings come as senml+json, json or text/plain, not {kind[:40]!r}", code="bad_media_type")
 
 
 def _rows(points: Points) -> Iterator[tuple[int, int, float | None]]:

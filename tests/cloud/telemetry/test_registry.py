@@ -1,6 +1,7 @@
 """The registry's list of series: complete whoever added to it, and read once."""
 
 from cloud.database import open_database
+from cloud.telemetry import registry as registry_module
 from cloud.telemetry.registry import Registry
 
 
@@ -31,6 +32,18 @@ def test_the_list_of_gateways_follows_what_another_process_changes(tmp_path):
     assert [(one.id, one.name) for one in here.gateways()] == [("barn", "barn"), ("pond", "west pond")]
     here.gateways().clear()  # the caller's own list
     assert len(here.gateways()) == 2
+
+
+def test_a_gateway_that_another_process_changed_is_noticed_after_a_while(tmp_path, monkeypatch):
+    here, there = registry(tmp_path), registry(tmp_path)
+    here.add_gateway("pond", farm="fish_pond", region="500108")
+    there.change_gateway("pond", disabled_ms=5)
+    assert here.known("pond").disabled_ms is None
+    monkeypatch.setattr(registry_module, "REMEMBERED_S", -1.0)
+    assert here.known("pond").disabled_ms == 5
+    with there.engine.begin() as connection:
+        connection.exec_driver_sql("alter table telemetry_gateway rename to away")
+    assert here.known("pond").disabled_ms == 5
 
 
 def test_many_gateways_get_their_series_at_once_each_within_its_quota(tmp_path):

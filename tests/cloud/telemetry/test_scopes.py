@@ -52,9 +52,9 @@ class County:
         steering_tables.create_all(self.engine)
         store = AlarmStore(self.engine)
         store.create()
-        self.telemetry = Telemetry(readings, registry, clock=lambda: NOW, covers=covers)
         tools = {"clock": lambda: NOW, "covers": covers}
         audit = lambda *_: None  # noqa: E731 - nobody looks back here
+        self.telemetry = Telemetry(readings, registry, **tools, audit=audit)
         steering = Steering(self.engine, gateway=registry.gateway, actuators=lambda _: None, audit=audit, **tools)
         pipeline = Pipeline(readings, registry, clock=lambda: NOW)
         rule = next(iter(load_farm("fish_pond").rules.values()))

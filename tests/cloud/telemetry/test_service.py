@@ -48,10 +48,16 @@ class Cloud:
         self.registry.add_gateway("barn", farm="pig_barn", region="500153")
         self.readings = DuckReadings(None)
         self.pipeline = Pipeline(self.readings, self.registry, clock=lambda: self.now)
-        self.telemetry = Telemetry(self.readings, self.registry, clock=lambda: self.now, covers=covers)
+        self.audited = []
+        self.telemetry = Telemetry(
+            self.readings,
+            self.registry,
+            clock=lambda: self.now,
+            covers=covers,
+            audit=lambda _db, *what: self.audited.append(what),
+        )
         self.jobs = Jobs(self.engine, lambda: self.now)
         jobs.metadata.create_all(self.engine)
-        self.audited = []
         self.exports = TakeAway(
             self.telemetry,
             self.readings,
@@ -404,6 +410,29 @@ class TestRoutes:
         assert client.get(f"/api/v1/dead-letters/{letter['digest']}").status_code == 404
         self.who = Who("u", "Li", frozenset({Grant(Role.VIEWER, "500108")}))
         assert client.get(f"/api/v1/dead-letters/{letter['digest']}").status_code == 403
+
+    def test_an_administrator_renames_limits_and_disables_a_gateway_and_it_is_audited(self, client, cloud):
+        def change(gateway="pond", **wish):
+            return client.patch(f"/api/v1/gateways/{gateway}", json=wish)
+
+        found = change(name="西塘", max_series=1, disabled=True).json()
+        assert (found["name"], found["max_series"], found["disabled"]) == ("西塘", 1, True)
+        assert self.post(client, cloud, "text/plain", b"m9 b=1").status_code == 401
+        cloud.send("pond", (NOW + 5, 1.0))
+        assert "disabled_gateway" in {one.reason for one in cloud.telemetry.dead_letters()}
+        assert change(disabled=False, name="西塘").json()["disabled"] is False
+        assert "no room beyond 1 series" in self.post(client, cloud, "text/plain", b"m9 b=1").json()["refused"][0]
+        told = [(who, what, subject, sorted(detail), region) for who, what, subject, detail, region in cloud.audited]
+        assert told == [
+            ("u", "gateway.changed", "pond", ["disabled_ms", "max_series", "name"], "500108"),
+            ("u", "gateway.changed", "pond", ["disabled_ms"], "500108"),
+        ]
+        assert change("barn", name="x").status_code == 404
+        for wish in ({"max_series": 0}, {"name": ""}, {"name": "a\nb"}, {"secret": "x"}):
+            assert change(**wish).status_code == 422
+        self.who = Who("u", "Li", frozenset({Grant(Role.OPERATOR, "500108")}))
+        assert change(name="y").status_code == 403
+        assert len(cloud.audited) == 2
 
     def test_a_state_is_named_and_leaves_no_dead_letter(self, client, cloud):
         answer = self.post(client, cloud, "text/plain", b'm9 b=1,on=true,note="x"').json()
