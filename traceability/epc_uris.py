@@ -49,15 +49,14 @@ _QUALIFIER = re.compile(rf"{_VALUE}{{1,30}}")
 
 # Most things come under their canonical link already, each new one once: no need to take that apart.
 _CANONICAL: Final = re.compile(
-    rf"{re.escape(CANONICAL_DOMAIN)}/01/[0-9]{{14}}(?:/(?:21|10)/([\"'\-.0-9;<=>A-Z_a-z]{{1,30}}))?"
+    rf"{re.escape(CANONICAL_DOMAIN)}/01/[0-9]{{14}}(?:/(?:21|10)/[\"'\-.0-9;<=>A-Z_a-z]{{1,30}})?"
 ).fullmatch
 
 
 @lru_cache(maxsize=65_536)
 def canonical_name(text: str) -> str:
     """The canonical link of an EPC name or a Digital Link; any other text as it is. Check digits are not judged."""
-    canonical = _CANONICAL(text)
-    if canonical is not None and canonical[1] not in _NAMES:
+    if _CANONICAL(text):
         return text
     if text.startswith("urn:epc:"):
         return _from_epc(text) or text
@@ -125,10 +124,12 @@ def _from_link(text: str) -> str | None:
     match = _LINK.match(text)
     if match is None or not match[1]:
         return None
-    segments = [_NAMES.get(segment, segment) for segment in match[1].strip("/").split("/")]
-    for start in range(len(segments) - 1):
-        if segments[start] in _SHAPES and (len(segments) - start) % 2 == 0:
-            return _from_pairs(segments[start:])
+    segments = match[1].strip("/").split("/")
+    for start in range(len(segments) % 2, len(segments), 2):
+        # A name stands for its number where an identifier is due; the serial "lot" is a serial.
+        pairs = [_NAMES.get(one, one) if at % 2 == 0 else one for at, one in enumerate(segments[start:])]
+        if pairs[0] in _SHAPES:
+            return _from_pairs(pairs)
     return None
 
 

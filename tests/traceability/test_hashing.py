@@ -110,3 +110,11 @@ def test_a_short_name_is_the_whole_address_wherever_its_prefix_is_declared(place
 def test_a_link_that_is_canonical_already_is_told_at_a_glance_as_it_is_at_length(domain, qualifier, value):
     text = f"{domain}/01/04012345111118{qualifier}{value}"
     assert canonical_name(text) == (_from_link(text) or text)
+
+
+@pytest.mark.parametrize("word", ["lot", "ser", "gtin", "cpv"])
+def test_a_word_of_the_link_that_stands_for_a_serial_is_a_serial(word):
+    link = f"https://id.gs1.org/01/04012345111118/21/{word}"
+    assert canonical_name(link) == link
+    assert canonical_name(f"https://example.com/gtin/04012345111118/ser/{word}?x=1") == link
+    assert canonical_name(f"https://example.com/some/shop/gtin/04012345111118/lot/A/ser/{word}") == link
