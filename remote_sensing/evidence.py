@@ -134,8 +134,8 @@ def _radar_evidence(stack: Stack, calendar: Calendar, years: tuple[int, ...], na
     """The same numbers of the radar layers, -30..0 dB mapped to 0..1; a layer that is not there is all NaN.
 
     Only its windows hold means: no cloud was missed in them, and of two or three looks through speckle the median
-    throws away what the mean keeps (in each of five scenes of four looks a year that nobody is judged on, F1 was lower
-    by 0.02 to 0.04 with medians).
+    throws away what the mean keeps (over two sets of synthetic scenes of four looks a year that nobody is judged on, F1
+    was lower by 0.02 and 0.04 with medians).
     """
     if not set(names) <= stack.radar.keys():
         return np.full((PER_LAYER * len(names), len(years), stack.clear.shape[1]), np.nan, np.float32)
