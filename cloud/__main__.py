@@ -237,12 +237,12 @@ def _host(settings: Settings, *, api: bool, ingest: bool) -> int:
 
 def _worker(_args: argparse.Namespace, settings: Settings) -> int:
     from cloud import demonstration as demo  # noqa: PLC0415
-    from cloud.jobs import ask_daily, work  # noqa: PLC0415
+    from cloud.jobs import LAND_JOB, ask_daily, work  # noqa: PLC0415
     from cloud.wiring import build_office  # noqa: PLC0415
 
     office, stop = build_office(settings), _stop_on_signals()
     hands: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-        demo.LAND_JOB: lambda body: demo.detect_county(office.land, body),
+        LAND_JOB: lambda body: demo.detect_county(office.land, body),
         REMIND_JOB: lambda _body: len(office.land.remind()),
     }
     daily = {"zone": ZoneInfo(settings.timezone), "stop": stop}

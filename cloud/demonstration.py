@@ -23,7 +23,6 @@ __all__ = ["FARMS", "Farm", "detect_county", "play_chains", "play_land_loop", "p
 
 CITY = "500000"
 PERSON = "demo-admin"
-LAND_JOB = "land.detect"
 LAND_KEY = "land.detect/synthetic-county"
 CHAIN_KEY = "chains/demonstration"
 # Identifiers live in GS1's canonical form whatever address this machine answers on today.

@@ -31,11 +31,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import RowMapping
 
-__all__ = ["Interrupted", "Job", "Jobs", "ask_daily", "metadata", "work"]
+__all__ = ["LAND_JOB", "Interrupted", "Job", "Jobs", "ask_daily", "metadata", "work"]
 
 _LOG = logging.getLogger(__name__)
 LEASE_MS = 10 * 60 * 1000
 ATTEMPTS = 3
+LAND_JOB = "land.detect"  # kind of the satellite detection: started, worked at and shown by three parties
 
 
 class Interrupted(Exception):

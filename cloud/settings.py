@@ -5,6 +5,7 @@ This is the only module of the cloud that reads either. Every field says what it
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -15,6 +16,7 @@ from cloud.problems import Invalid
 __all__ = ["Settings", "load"]
 
 _PREFIX = "TIANMAI_"
+_NO_SHARE = re.compile(r"[/+#\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,20 @@ def load(file: Path | None = None, environment: Mapping[str, str] | None = None,
         if name.startswith(_PREFIX) and key in _TYPES:
             values[key] = text
     values |= {key: value for key, value in given.items() if value is not None}
-    return Settings(**{key: _typed(key, value) for key, value in values.items()})  # type: ignore[arg-type]
+    settings = Settings(**{key: _typed(key, value) for key, value in values.items()})  # type: ignore[arg-type]
+    _check_share(settings)
+    return settings
+
+
+def _check_share(settings: Settings) -> None:
+    """A bad name would end the broker connection again and again; DuckDB has room for one ingest only."""
+    share = settings.mqtt_share
+    if not share:
+        return
+    if _NO_SHARE.search(share):
+        raise Invalid(f"setting mqtt_share must be a name without /, +, # and control characters, not {share!r}")
+    if not settings.readings.startswith("influx+"):
+        raise Invalid("setting mqtt_share needs readings in InfluxDB (readings_url): one process owns a DuckDB file")
 
 
 _TYPES = {field.name: type(field.default) for field in fields(Settings) if field.default is not MISSING}

@@ -26,6 +26,7 @@ from cloud import demonstration as demo
 from cloud.app import create_app
 from cloud.broker import broker_command
 from cloud.database import database
+from cloud.jobs import LAND_JOB
 from cloud.problems import Unavailable
 from cloud.processes import Family, free_port, settle, unsettle, wait_for_port
 from cloud.provenance import log_policy, open_key
@@ -37,6 +38,7 @@ __all__ = ["Run", "run"]
 
 _LOG = logging.getLogger(__name__)
 Say = Callable[[str], None]
+_PATIENCE_S = 2  # for answers under way when the service stops
 
 
 class Server:
@@ -53,9 +55,11 @@ class Server:
             port=settings.http_port,
             log_level="warning",
             access_log=False,
+            timeout_graceful_shutdown=_PATIENCE_S,
         )
         self._server = uvicorn.Server(config)
         self._stop = threading.Event()
+        self._end_streams = services.telemetry.end_streams
         watch = services.provenance.watch_records
         self._helpers = [
             threading.Thread(target=watch, args=(self._stop,), name="records", daemon=True),
@@ -89,6 +93,7 @@ class Server:
     def _end(self) -> None:
         """Everybody has left when this returns: what they stand on may be closed then."""
         self._stop.set()
+        self._end_streams()
         self._server.should_exit = True
         self._thread.join(5.0)
         for helper in self._helpers:
@@ -113,7 +118,7 @@ class Run:
         """The demonstration in order: the four lots, then the case once the county is judged."""
         try:
             self.chains = demo.play_chains(self.services)
-            self.services.jobs.ask(demo.LAND_JOB, demo.LAND_KEY, demo.COUNTY)
+            self.services.jobs.ask(LAND_JOB, demo.LAND_KEY, demo.COUNTY)
             while not stop.wait(0.5):
                 job = self.services.jobs.find(demo.LAND_KEY)
                 if job is not None and job.state == "done":

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Select
 
 from cloud.problems import Forbidden, Unauthenticated
 
-__all__ = ["Audit", "Grant", "Inside", "Role", "SignedIn", "Who", "having", "signed_in"]
+__all__ = ["Audit", "Grant", "Inside", "Role", "SignedIn", "Who", "having", "signed_in", "still"]
 
 Inside = Callable[[Collection[str]], Select[tuple[str]]]
 """inside(regions): the codes that belong to any of them, as a query."""
@@ -63,6 +63,15 @@ async def signed_in(request: Request) -> Who:
     if not isinstance(who, Who):
         raise Unauthenticated("sign in first: open the one-time link that the start of the service printed")
     return who
+
+
+def still(request: Request) -> Who | None:
+    """Who is behind a request that goes on for long, asked again now; None once the session has ended.
+
+    Waits for the database: call it in a thread.
+    """
+    again: Callable[[], Who | None] | None = getattr(request.state, "again", None)
+    return getattr(request.state, "who", None) if again is None else again()
 
 
 def having(*roles: Role) -> Callable[[Who], Awaitable[Who]]:

@@ -8,6 +8,7 @@ their session as `Authorization: Bearer`, which no other site can make a browser
 
 import asyncio
 import json
+from functools import partial
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import urlsplit
@@ -53,7 +54,7 @@ class Guard:
                 await answer(scope, receive, send)
                 return
             if who is not None:
-                scope.setdefault("state", {})["who"] = who
+                scope.setdefault("state", {}).update(who=who, again=partial(self._accounts.who, session))
         await self._app(scope, receive, send)
 
     async def _ask(self, session: str) -> Who | None:

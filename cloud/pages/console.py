@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.routing import APIRoute
 from starlette.datastructures import FormData
 
+from cloud.jobs import LAND_JOB
 from cloud.land import Action
 from cloud.pages.case_actions import Failure, act, explain, forms_of
 from cloud.pages.chain import lot_rows, refusal_texts
@@ -99,11 +100,14 @@ def _farm_pages(router: APIRouter, services: "Services", renderer: Renderer, reg
             "log": provenance.log_state(),
         }
 
+    def computing() -> bool:
+        return any(job.state in {"waiting", "running"} for job in services.jobs.all(LAND_JOB))
+
     @router.get("")
     def home(request: Request, who: SignedIn) -> Response:
         """What must I know now, and can I trust it?"""
         fields = land_view(land, who)
-        content = {"here": "overview", "palette": PALETTE, "land": fields}
+        content = {"here": "overview", "palette": PALETTE, "land": fields, "computing": computing()}
         return renderer.page(request, "overview.html", {**content, **farms(request, who), **side(request, who, fields)})
 
     @router.get("/live/farms")
@@ -119,7 +123,7 @@ def _farm_pages(router: APIRouter, services: "Services", renderer: Renderer, reg
     @router.get("/live/land")
     def live_land(request: Request, who: SignedIn) -> Response:
         """Whether parcels have come by now."""
-        return renderer.page(request, "_land_wait.html", {"land": land_view(land, who)})
+        return renderer.page(request, "_land_wait.html", {"land": land_view(land, who), "computing": computing()})
 
     @router.get("/farms")
     def farm_list(

@@ -49,6 +49,7 @@ _ACK_EVERY_S = 0.2
 _RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _RECONNECT_S = 0.5
 _WELCOME_S = 3.0
+_AWAY_S = 5.0
 _LOOK_S = 5.0
 # Often: a gateway that catches up makes old hours dirty, and every question about them reads their readings.
 _ROLL_UP_S = 10.0
@@ -116,6 +117,8 @@ class Ingest:
         self._client: QuickClient | None = None
         self._modern = True  # which MQTT version is offered
         self._welcome = False  # the present connection was accepted
+        self._away_s: float | None = None  # since when no broker has let us in
+        self._told_away = False
         self._acks: dict[str, Ack] = {}
         self._told_s = 0.0
         self._threads: list[Thread] = []
@@ -160,7 +163,7 @@ class Ingest:
             try:
                 client.connect(self._broker.host, self._broker.port, keepalive=30, **_greeting(modern=self._modern))
             except OSError as why:
-                _LOG.debug("no broker at %s:%d: %s", self._broker.host, self._broker.port, why)
+                self._missed(str(why))
                 self._stop.wait(_RECONNECT_S)
                 continue
             self._client = client
@@ -170,9 +173,18 @@ class Ingest:
                 self._listen(client)
             if not self._welcome and not self._stop.is_set():
                 self._modern = not self._modern
+                self._missed("it does not let us in")
             client.disconnect()
             client.loop_stop()
             self._stop.wait(_RECONNECT_S)
+
+    def _missed(self, why: str) -> None:
+        """Say once that the broker cannot be reached, after some seconds in which it might have been starting."""
+        now = time.monotonic()
+        self._away_s = self._away_s or now
+        if not self._told_away and now - self._away_s >= _AWAY_S:
+            self._told_away = True
+            _LOG.warning("no broker at %s:%d (%s); trying again", self._broker.host, self._broker.port, why)
 
     def _listen(self, client: QuickClient) -> None:
         """Until the connection ends, or the thread that reads it has died over something no broker should send."""
@@ -203,7 +215,10 @@ class Ingest:
         # What is retained (status, meta) belongs to everybody: a shared subscription would not deliver it.
         numbered = [(f"{prefix}{PREFIX}/+/{tail}", 1) for tail in _NUMBERED]
         client.subscribe(numbered + [(f"{PREFIX}/+/{tail}", 1) for tail in _RETAINED])
-        _LOG.info("connected to %s:%d, MQTT %s", self._broker.host, self._broker.port, "5" if self._modern else "3.1.1")
+        level = logging.WARNING if self._told_away else logging.INFO
+        self._away_s, self._told_away = None, False
+        version = "5" if self._modern else "3.1.1"
+        _LOG.log(level, "connected to the broker at %s:%d, MQTT %s", self._broker.host, self._broker.port, version)
 
     def _on_subscribe(self, _client: mqtt.Client, _data: Any, _mid: int, reasons: Any, _properties: Any) -> None:
         if refused := [str(reason) for reason in reasons if reason.is_failure]:

@@ -1,6 +1,7 @@
 """HTTP doors of telemetry: `/api/v1/gateways`, `/series`, `/latest`, `/dead-letters`, `/events`, `/exports`, ..."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated
@@ -31,7 +32,7 @@ from cloud.telemetry.schemas import (
 )
 from cloud.telemetry.service import Telemetry
 from cloud.telemetry.take_away import TakeAway
-from cloud.who import Role, SignedIn, Who, having
+from cloud.who import Role, SignedIn, Who, having, still
 from edge.wire import DEFAULT_LIMITS
 
 __all__ = ["build_router"]
@@ -42,6 +43,8 @@ End = Annotated[int, Query(alias="to", ge=0, le=2**53)]
 Before = Annotated[int | None, Query(ge=0, le=2**53)]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the page before")]
 _STREAM_S = 2.0
+_LOOKS = 10  # between two of them, whether the service stops
+_ASK_AGAIN_S = 10.0
 _MEDIA = {".csv": "text/csv; charset=utf-8", ".parquet": "application/vnd.apache.parquet"}
 Operator = Annotated[Who, Depends(having(Role.OPERATOR))]
 
@@ -175,21 +178,36 @@ def _traffic(router: APIRouter, telemetry: Telemetry) -> None:
         return await run_in_threadpool(telemetry.receive, gateway, body, kind, x_tianmai_signature, precision)
 
     @router.get("/stream")
-    async def stream(who: SignedIn, gateway: str | None = None, region: str | None = None) -> StreamingResponse:
-        """New readings as server-sent events (`event: readings`, an array), the newest of each series once first."""
+    async def stream(
+        request: Request, who: SignedIn, gateway: str | None = None, region: str | None = None
+    ) -> StreamingResponse:
+        """The newest reading of each series as server-sent events (`event: readings`, an array), and again as it moves.
+
+        Looked at every two seconds: of several readings of a series in between only the newest comes, and one that is
+        late, older than what came, does not. What is missing stands in `/series/{series}/points`. The stream ends when
+        the session does (looked at every ten seconds; rights too) and when the service stops.
+        """
         scope = who.regions()
         await run_in_threadpool(telemetry.latest, scope, gateway=gateway, region=region)  # refuse before the stream
 
         async def events() -> AsyncIterator[str]:
             seen: dict[int, int] = {}
-            while True:
-                rows = await run_in_threadpool(telemetry.latest, scope, gateway=gateway, region=region)
+            allowed, asked_s = scope, time.monotonic()
+            while telemetry.streaming():
+                if time.monotonic() - asked_s >= _ASK_AGAIN_S:
+                    present = await run_in_threadpool(still, request)
+                    if present is None:
+                        return
+                    allowed, asked_s = present.regions(), time.monotonic()
+                rows = await run_in_threadpool(telemetry.latest, allowed, gateway=gateway, region=region)
                 fresh = [row for row in rows if seen.get(row.id) != row.time_ms]
                 seen.update((row.id, row.time_ms) for row in fresh)
                 # A comment keeps proxies from closing a quiet line.
                 body = ",".join(row.model_dump_json() for row in fresh)
                 yield f"event: readings\ndata: [{body}]\n\n" if fresh else ": nothing new\n\n"
-                await asyncio.sleep(_STREAM_S)
+                for _ in range(_LOOKS):
+                    if telemetry.streaming():
+                        await asyncio.sleep(_STREAM_S / _LOOKS)
 
         return StreamingResponse(events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 

@@ -9,7 +9,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
-from threading import Lock
+from threading import Event, Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,6 +86,7 @@ class Telemetry:
         self._on_stored: list[OnStored] = []
         self._side = Pipeline(readings, registry, clock=clock, on_stored=self._tell)
         self._side_lock = Lock()
+        self._over = Event()
         self._together = Together()
 
     # --- gateways -----------------------------------------------------------------------------------
@@ -304,6 +305,14 @@ class Telemetry:
             raise Invalid(details[0], code=reason)
         with self._side_lock:
             self._side.give(owner, found.readings, message.received_ms, whole=True)
+
+    def end_streams(self) -> None:
+        """The service stops: whoever listens is sent home."""
+        self._over.set()
+
+    def streaming(self) -> bool:
+        """Whether streams may go on."""
+        return not self._over.is_set()
 
     def when_stored(self, tell: OnStored) -> None:
         """Call `tell` with what becomes durable by way of this service (HTTP, replays)."""

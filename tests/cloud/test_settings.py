@@ -48,3 +48,16 @@ def test_stores_lie_below_var_unless_said_otherwise():
 def test_every_setting_is_documented():
     text = (ROOT / "docs" / "operating.md").read_text("utf-8")
     assert [field.name for field in fields(Settings) if f"`{field.name}`" not in text] == []
+
+
+@pytest.mark.parametrize("share", ["a/b#", "a+", "a\nb"])
+def test_a_share_that_no_broker_would_take_is_refused(share):
+    influx = "influx+http://127.0.0.1:8086/tm"
+    assert load(environment={}, mqtt_share="county", readings_url=influx).mqtt_share == "county"
+    with pytest.raises(Invalid, match="mqtt_share must be a name"):
+        load(environment={}, mqtt_share=share, readings_url=influx)
+
+
+def test_a_share_without_influxdb_is_refused():
+    with pytest.raises(Invalid, match="mqtt_share needs readings in InfluxDB"):
+        load(environment={}, mqtt_share="county")

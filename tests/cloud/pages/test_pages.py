@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from cloud import demonstration as demo
 from cloud.alarms import AlarmStore
 from cloud.app import create_app
+from cloud.jobs import LAND_JOB
 from cloud.pages.console import build_console
 from cloud.pages.problem_pages import page_route
 from cloud.pages.render import Renderer
@@ -492,3 +493,18 @@ def test_a_linkset_is_of_the_finest_thing_that_is_known(stranger, egg_pack):
     assert stranger.get("/01/09520123456788/10/A", params={"linkType": "linkset"}).status_code == 404
     assert stranger.get(egg_pack, params={"linkType": "gs1:nonsense"}).status_code == 404
     assert stranger.get(item, params={"linkType": "gs1:traceability"}, follow_redirects=False).status_code == 404
+
+
+def test_land_is_said_to_be_computed_only_while_it_is(tmp_path):
+    built = build(Settings(var=tmp_path, readings_url="memory://"))
+    demo.prepare_person(built)
+    client = TestClient(create_app(built), base_url=SITE)
+    client.get("/sign-in/" + built.accounts.issue_sign_in(demo.PERSON))
+    for page in ("/console", "/console/live/land"):
+        told = client.get(page).text
+        assert "还没有遥感结果" in told
+        assert "正在计算" not in told
+    built.jobs.ask(LAND_JOB, demo.LAND_KEY)
+    assert "遥感结果正在计算" in client.get("/console").text
+    assert "遥感结果正在计算" in client.get("/console/live/land").text
+    built.close()

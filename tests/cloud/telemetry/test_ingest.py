@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from cloud.broker import broker_command
 from cloud.database import open_database
+from cloud.telemetry import ingest as ingest_module
 from cloud.telemetry.ingest import Broker, Ingest
 from cloud.telemetry.memory_readings import MemoryReadings
 from cloud.telemetry.registry import Registry
@@ -178,18 +179,24 @@ def test_an_outage_of_the_store_loses_nothing(broker, cloud, gateway):
     assert count(readings) == 30
 
 
-def test_ingest_waits_for_a_broker_that_comes_later(cloud, tmp_path, need_program):
+def test_ingest_waits_for_a_broker_that_comes_later_and_says_so(cloud, tmp_path, need_program, monkeypatch, caplog):
+    monkeypatch.setattr(ingest_module, "_AWAY_S", 0.6)
     need_program("mosquitto")
     _, new_ingest = cloud
     port = free_port()
     ingest = new_ingest(port)
     ingest.start()
-    time.sleep(0.3)
+    said = lambda: [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]  # noqa: E731
+    wait_until(said, "nobody was told", within_s=15)
+    time.sleep(1.2)
+    assert len(said()) == 1
+    assert said()[0].startswith(f"no broker at 127.0.0.1:{port} (")
     assert not ingest.health()["connected"]
     folder = tmp_path / "late"
     with Child(broker_command(folder, port, "mosquitto"), log=tmp_path / "log") as child:
         child.wait_for_port(port)
         wait_until(lambda: ingest.health()["connected"], "never connected", within_s=15)
+        wait_until(lambda: "connected to the broker" in said()[-1], "the end was not told", within_s=5)
         child.kill()
         wait_until(lambda: not ingest.health()["connected"], "the loss was not noticed", within_s=15)
         child.start()

@@ -3,6 +3,7 @@ import hmac
 import io
 import json
 import threading
+import time
 
 import httpx
 import numpy as np
@@ -17,7 +18,7 @@ from cloud import jobs, problems
 from cloud.database import open_database
 from cloud.jobs import Jobs
 from cloud.problems import Invalid, NotFound, TooLarge
-from cloud.telemetry import Registry, TakeAway, Telemetry, build_router, take_away
+from cloud.telemetry import Registry, TakeAway, Telemetry, build_router, router, take_away
 from cloud.telemetry.dead_letters import Message
 from cloud.telemetry.duckdb_readings import DuckReadings
 from cloud.telemetry.pipeline import Pipeline
@@ -552,8 +553,19 @@ class TestRoutes:
             assert [row["value"] for row in json.loads(next(lines)[6:])] == [21.0]
             cloud.send("pond", (NOW + 1000, 22.0))
             assert [row["value"] for row in json.loads(next(lines)[6:])] == [22.0]
+            cloud.telemetry.end_streams()
+            ended = time.monotonic()
+            assert [line for line in lines if "22.0" in line] == []  # read to its end, which it has
+            assert time.monotonic() - ended < 3
         server.should_exit = True
         thread.join(10)
+
+    def test_a_stream_ends_soon_after_its_session(self, client, monkeypatch):
+        monkeypatch.setattr(router, "_ASK_AGAIN_S", 0.0)
+        monkeypatch.setattr(router, "still", lambda _request: None)
+        began = time.monotonic()
+        assert client.get("/api/v1/stream?gateway=pond").text == ""
+        assert time.monotonic() - began < 5
 
     def test_problems_are_problem_documents(self, client):
         answer = client.get("/api/v1/series/1/points?from=5&to=5")
