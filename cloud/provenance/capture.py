@@ -238,14 +238,23 @@ class Intake:
         return {key: row.place for key, row in stored.items()}
 
     def _admit(self, event: Event, earlier: Sequence[Event]) -> None:
-        """A declaration must be of an event that is there."""
-        if not _declares(event) or any(event.id == each.id for each in earlier):
+        """A declaration must be of an event that is there, and repeat it (EPCIS 2.0 §7.4.1.2)."""
+        if not _declares(event):
             return
-        if not self._store.by_ids([str(event.id)]):
+        rows = self._store.by_ids([str(event.id)])
+        stored = [Event(json.loads(row.body), tuple(json.loads(row.context))) for row in rows]
+        declared = next((each for each in (*earlier, *stored) if each.id == event.id and not _declares(each)), None)
+        if declared is None:
             raise Invalid(
                 f"{event.id} is declared wrong, and no such event was captured",
                 code="unknown_event",
                 pointer="/errorDeclaration",
+            )
+        if (where := _difference(declared, event)) is not None:
+            raise Conflict(
+                f"a declaration of error repeats the event {event.id} as it was captured, and {where} differs",
+                code="declaration_differs",
+                pointer=f"/{where}",
             )
 
     def _sealed(self, events: Sequence[tuple[Event, str]], by: str) -> tuple[tuple[EventRow, ...], list[bytes]]:
@@ -377,6 +386,20 @@ def _key(event: Event) -> tuple[str, int]:
 def _content(body: Mapping[str, Any]) -> dict[str, Any]:
     """What must be equal for two captures to be of one event; when it was written down is not part of it."""
     return {name: value for name, value in body.items() if name not in {"recordTime", "eventID", "@context"}}
+
+
+def _difference(one: Event, other: Event) -> str | None:
+    """The first field in which two events differ, beside the declaration; None where only their spelling does."""
+    first, second = ({**_content(each.body), "errorDeclaration": None} for each in (one, other))
+    names = sorted(name for name in first | second if first.get(name) != second.get(name))
+    if not names or _hash_of(one) == _hash_of(other):
+        return None
+    return names[0]
+
+
+def _hash_of(event: Event) -> str:
+    """The hash of an event, which says nothing of its kind, with its kind."""
+    return f"{event.kind} {event_id(event.body, event.context or CONTEXT)}"
 
 
 def _row(event: Event, leaf: LeafOf, chain: str, now_ms: int, by: str, context: str) -> EventRow:

@@ -28,7 +28,7 @@ from cloud.provenance.tracing import Tracer
 from traceability import TraceError
 from traceability.chain_rules import CHAINS, Facts
 from traceability.codes import gtin
-from traceability.digital_link import DigitalLink, parse_link
+from traceability.digital_link import DigitalLink, LinkError, parse_link
 from traceability.epc_uris import canonical_name
 from traceability.events import Event, parse_document
 from traceability.labels import png, svg, symbol
@@ -342,9 +342,12 @@ class Provenance:
         names = self._store.product_names()
         found = []
         for thing, row in self._store.serials(gtin):
-            zh, en = names.get(parse_link(thing).gtin or "", ("", ""))
-            path = parse_link(_as_written([_event(row)], thing)).canonical.removeprefix(CANONICAL)
-            found.append(Lot(row.chain, thing, path, zh, en, row.when_ms))
+            try:
+                link = parse_link(_as_written([_event(row)], thing))
+            except LinkError:
+                continue  # a name that only looks like one of ours: nobody can scan it
+            zh, en = names.get(link.gtin or "", ("", ""))
+            found.append(Lot(row.chain, thing, link.canonical.removeprefix(CANONICAL), zh, en, row.when_ms))
         return found
 
     def name_product(self, gtin: str, zh: str, en: str) -> None:
@@ -427,9 +430,12 @@ def _event(row: Stored) -> Event:
 
 
 def _as_written(events: Sequence[Event], name: str) -> str:
-    """How the newest of the events writes the thing of a canonical name: with its lot, where it has one."""
+    """The link by which the newest of the events names a thing: with its lot, where it has one.
+
+    The canonical name itself where no event writes it as a link: EPC URNs name the same things.
+    """
     written = (thing for event in reversed(events) for thing in event.things if canonical_name(thing) == name)
-    return next(written, name)
+    return next((thing for thing in written if thing[:4].lower() == "http"), name)
 
 
 def _recalled(event: Event) -> bool:

@@ -25,6 +25,7 @@ from cloud.who import Role
 from cloud.wiring import build, build_watch, utc_now_ms
 from edge.wire import Pack, Reading, encode_pack
 from traceability.demo import demo_chains
+from traceability.events import EPCIS_CONTEXT
 
 SITE = "http://127.0.0.1:8600"
 
@@ -423,6 +424,30 @@ def test_a_trade_item_alone_leads_to_its_packs(stranger, egg_pack):
     assert page.status_code == 200
     assert told(page, "scan.item")
     assert f'href="{egg_pack}"' in page.text
+
+
+@pytest.mark.parametrize("name", ["urn:epc:id:sgtin:4012345.011111.1", "urn:odd:/01/x/21/y", "http://a/01/4/21/"])
+def test_a_thing_named_by_a_urn_takes_no_page_down(stranger, services, official, name):
+    event = {
+        "@context": [EPCIS_CONTEXT],
+        "type": "ObjectEvent",
+        "eventTime": "2026-11-20T10:00:00.000+08:00",
+        "eventTimeZoneOffset": "+08:00",
+        "action": "OBSERVE",
+        "epcList": [name],
+    }
+    services.provenance.capture(event, chain=None, by="me")
+    item = "/01/04012345111118"
+    for path in ("/", "/api/v1/trace/lots"):
+        assert stranger.get(path).status_code == 200
+    assert official.get("/console/trace").status_code == 200
+    if name.startswith("urn:epc"):
+        assert stranger.get(item).status_code == 200
+        assert stranger.get(f"{item}/21/UNK?linkType=linkset").status_code == 200
+        page = stranger.get(f"{item}/21/1")
+        assert page.status_code == 200
+        assert json.loads(embedded(page, "told"))["subject"] == f"https://id.gs1.org{item}/21/1"
+        assert f"{item}/21/1" in stranger.get("/").text
 
 
 def embedded(page, name):

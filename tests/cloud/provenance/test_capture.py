@@ -83,6 +83,29 @@ def test_a_declaration_of_error_gives_back_what_its_event_used(provenance):
     assert provenance.capture(cut(2, 10), chain=None, by="me")[0].index == 3
 
 
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"bizStep": "shipping"}, "/bizStep"),
+        ({"epcList": ["urn:tianmai:pig:1"]}, "/epcList"),
+        ({"tm:note": "more"}, "/tm:note"),
+        ({"eventTime": "2026-11-01T00:00:00.000+08:00"}, "/eventTime"),
+    ],
+)
+def test_a_declaration_of_error_that_does_not_repeat_its_event_is_refused(provenance, change, pointer):
+    event = harvested(10) | {"eventID": "urn:uuid:00000000-0000-4000-8000-000000000001"}
+    provenance.capture(event, chain=None, by="me")
+    declared = event | {"errorDeclaration": {"declarationTime": "2026-11-22T10:00:00.000+08:00"}}
+    with pytest.raises(Conflict, match="repeats the event") as refused:
+        provenance.capture(declared | change, chain=None, by="me")
+    assert (refused.value.code, refused.value.pointer) == ("declaration_differs", pointer)
+    assert provenance.log_state().size == 1
+    # Another spelling of the same moment says nothing else.
+    same = {"eventTime": event["eventTime"].replace(".000+", "+"), "recordTime": "2026-11-23T00:00:00.000+08:00"}
+    assert same["eventTime"] != event["eventTime"]
+    assert provenance.capture(declared | same, chain=None, by="me")[0].index == 1
+
+
 def test_a_lot_of_unknown_mass_is_not_judged(provenance):
     assert provenance.capture(cut(1, 10), chain=None, by="me")[0].index == 0
 
