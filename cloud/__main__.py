@@ -372,7 +372,9 @@ def _receivers(args: argparse.Namespace, settings: Settings) -> int:
         watched=list,
         covers=lambda *_: True,
         inside=office.regions.codes_under,
+        audit=office.accounts.audit,
     )
+    by = "command line"  # who may run commands on this machine may do this
     if args.action == "add":
         try:
             names = ("kind", "address", "name", "region", "severity", "level", "per_hour")
@@ -382,9 +384,9 @@ def _receivers(args: argparse.Namespace, settings: Settings) -> int:
             raise Invalid(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from why
         if not office.regions.known(new.region):
             raise Invalid(f"no region {new.region!r} here; import a list with `tianmai-cloud import-regions` first")
-        print(alarms.add_receiver(new).model_dump_json())
+        print(alarms.add_receiver(new, by).model_dump_json())
     elif args.action == "remove":
-        alarms.remove_receiver(args.id)
+        alarms.remove_receiver(args.id, by)
     else:
         for one in alarms.receivers():
             print(one.model_dump_json())

@@ -225,6 +225,7 @@ def build(settings: Settings, clock: Clock = utc_now_ms) -> Services:
             watched=lambda: watched(telemetry),
             covers=_covers(office),
             inside=office.regions.codes_under,
+            audit=office.accounts.audit,
         ),
         provenance,
         gathering,

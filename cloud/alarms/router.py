@@ -78,12 +78,12 @@ def _receivers(router: APIRouter, alarms: Alarms) -> None:
     @router.post("/receivers", status_code=201)
     def add_receiver(body: Receiver, who: Administrator) -> ReceiverView:
         """Tell somebody from now on; the same address on the same level again changes its settings."""
-        return alarms.add_receiver(body, who.regions(Role.ADMIN))
+        return alarms.add_receiver(body, who.id, who.regions(Role.ADMIN))
 
     @router.delete("/receivers/{receiver}", status_code=204)
     def remove_receiver(receiver: Number, who: Administrator) -> None:
         """Tell this receiver no more."""
-        alarms.remove_receiver(receiver, who.regions(Role.ADMIN))
+        alarms.remove_receiver(receiver, who.id, who.regions(Role.ADMIN))
 
 
 def _shelves(router: APIRouter, alarms: Alarms) -> None:
@@ -100,7 +100,7 @@ def _shelves(router: APIRouter, alarms: Alarms) -> None:
     @router.delete("/shelves/{gateway}/{rule}", status_code=204)
     def unshelve(gateway: str, rule: str, who: Operator) -> None:
         """Speak again before its time is over."""
-        alarms.unshelve(gateway, rule, _own(who))
+        alarms.unshelve(gateway, rule, who.id, _own(who))
 
 
 def _own(who: Who) -> frozenset[str]:

@@ -1,14 +1,15 @@
 """The alarm board: what is wrong, who has seen it, what may be quiet for a while.
 
-`Alarms` answers and changes; `Watch` (see there) finds out. Both know gateways only through callables that wiring
-passes, so this context stands without telemetry's tables.
+`Alarms` answers and changes, each change with its entry of the audit trail in one transaction; `Watch` finds out. Both
+know gateways only through callables that wiring passes, so this context stands without telemetry's tables.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select
+from sqlalchemy import Connection, Select
 
 from cloud.alarms.addresses import check_address, check_name
 from cloud.alarms.engine import Watched
@@ -26,6 +27,7 @@ from cloud.alarms.schemas import (
 )
 from cloud.alarms.store import AlarmStore
 from cloud.problems import Conflict, Invalid, NotFound
+from cloud.who import Audit
 
 __all__ = ["Alarms"]
 
@@ -50,8 +52,10 @@ class Alarms:
         watched: Callable[[], Sequence[Watched]],
         covers: Callable[[str, frozenset[str]], bool],
         inside: Callable[[frozenset[str]], Select[tuple[str]]],
+        audit: Audit,
     ) -> None:
         self._store = store
+        self._audit = audit
         self._inside = inside
         self._clock = clock
         self._watched = watched
@@ -93,8 +97,16 @@ class Alarms:
 
         Ids outside the scope raise `NotFound`, and then nothing is changed.
         """
-        self._all(ids, scope)
-        return self._store.acknowledge(ids, by, note, self._clock())
+        rows = {row["id"]: row for row in self._all(ids, scope)}
+
+        def noted(db: Connection, fresh: Sequence[int]) -> None:
+            by_gateway: dict[tuple[str, str], list[int]] = defaultdict(list)
+            for one in fresh:
+                by_gateway[rows[one]["gateway"], rows[one]["region"]].append(one)
+            for (gateway, region), alarms in sorted(by_gateway.items()):
+                self._audit(db, by, "alarm.acknowledged", gateway, {"alarms": alarms, "note": note[:500]}, region)
+
+        return self._store.acknowledge(ids, by, note, self._clock(), noted)
 
     def _all(self, ids: Collection[int], scope: Scope) -> list[dict[str, Any]]:
         rows = {row["id"]: row for row in self._store.alarms(ids=ids, limit=len(ids))}
@@ -108,17 +120,30 @@ class Alarms:
 
         Ids outside the scope raise `NotFound`, and then nothing is changed.
         """
-        rules = sorted({(row["gateway"], row["rule"]) for row in self._all(ids, scope)})
-        until = self._clock() + minutes * 60_000
-        for gateway, rule in rules:
-            self._store.shelve(gateway, rule, until, by, reason)
+        rules = {(row["gateway"], row["rule"]): str(row["region"]) for row in self._all(ids, scope)}
+        self._shelve(rules, minutes, by, reason)
         return len(rules)
 
-    def unshelve(self, gateway: str, rule: str, scope: Scope = None) -> None:
+    def _shelve(self, rules: Mapping[tuple[str, str], str], minutes: int, by: str, reason: str) -> int:
+        """Rules with the regions of their gateways; until when (ms UTC)."""
+        until = self._clock() + minutes * 60_000
+
+        def note(db: Connection) -> None:
+            for (gateway, rule), region in sorted(rules.items()):
+                detail = {"rule": rule, "until_ms": until, "reason": reason[:500]}
+                self._audit(db, by, "alarm.shelved", gateway, detail, region)
+
+        self._store.shelve(sorted(rules), until, by, reason, note)
+        return until
+
+    def unshelve(self, gateway: str, rule: str, by: str, scope: Scope = None) -> None:
         """Speak again before the shelf expires. Raises `NotFound`."""
         if (gateway, rule) not in {(one.gateway, one.rule) for one in self.shelves(scope)}:
             raise NotFound(f"nothing is shelved at {gateway[:36]} under {rule[:48]}")
-        self._store.unshelve(gateway, rule)
+        region = self._gateway(gateway, scope).region
+        self._store.unshelve(
+            gateway, rule, lambda db: self._audit(db, by, "alarm.unshelved", gateway, {"rule": rule}, region)
+        )
 
     def receivers(self, scope: Scope = None) -> list[ReceiverView]:
         """Who is told, of the regions in scope, and how telling them goes."""
@@ -141,7 +166,7 @@ class Alarms:
             found.append(ReceiverView(**row, **how))
         return found
 
-    def add_receiver(self, new: Receiver, scope: Scope = None) -> ReceiverView:
+    def add_receiver(self, new: Receiver, by: str, scope: Scope = None) -> ReceiverView:
         """Somebody to be told; the same address on the same level again changes its settings.
 
         Raises `Invalid` for a name or an address that cannot be used, `NotFound` for a region out of scope.
@@ -153,7 +178,10 @@ class Alarms:
         held = self._held(new)
         if held is not None and not self._sees(scope, held.region):
             raise Conflict("this address is already a receiver of another region", pointer="/address")
-        self._store.add_receiver(new.model_dump())
+        row = new.model_dump()
+        self._store.add_receiver(
+            row, lambda db: self._audit(db, by, "receiver.added", new.name, _without_secrets(row), new.region)
+        )
         added = self._held(new)
         assert added is not None  # noqa: S101 - it has just been stored
         return added
@@ -162,9 +190,15 @@ class Alarms:
         key = (new.kind, new.address, new.level)
         return next((one for one in self.receivers() if (one.kind, one.address, one.level) == key), None)
 
-    def remove_receiver(self, one: int, scope: Scope = None) -> None:
+    def remove_receiver(self, one: int, by: str, scope: Scope = None) -> None:
         """Tell this receiver no more. Raises `NotFound`."""
-        if one not in {held.id for held in self.receivers(scope)} or not self._store.remove_receiver(one):
+        held = next((held for held in self.receivers(scope) if held.id == one), None)
+        if held is None:
+            raise NotFound(f"there is no receiver {one}", pointer="/receiver")
+        told, region = _without_secrets(held.model_dump(include=set(Receiver.model_fields))), held.region
+        if not self._store.remove_receiver(
+            one, lambda db: self._audit(db, by, "receiver.removed", held.name, told, region)
+        ):
             raise NotFound(f"there is no receiver {one}", pointer="/receiver")
 
     def shelve(self, gateway: str, rule: str, minutes: int, by: str, reason: str, scope: Scope = None) -> ShelfView:
@@ -174,8 +208,7 @@ class Alarms:
             raise NotFound(f"gateway {gateway} has no rule {rule[:48]}", pointer="/rule")
         if minutes < 1:
             raise Invalid("a shelf needs an end in the future", pointer="/minutes")
-        until = self._clock() + minutes * 60_000
-        self._store.shelve(gateway, rule, until, by, reason)
+        until = self._shelve({(gateway, rule): watched.region}, minutes, by, reason)
         return ShelfView(gateway=gateway, rule=rule, until_ms=until, by=by, reason=reason)
 
     def shelves(self, scope: Scope = None) -> list[ShelfView]:
@@ -198,6 +231,15 @@ class Alarms:
 
     def _shelved(self) -> set[tuple[str, str]]:
         return {(row["gateway"], row["rule"]) for row in self._store.shelves(self._clock())}
+
+
+def _without_secrets(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A receiver for the trail, which auditors read: beyond its host, a chat robot's URL is its password."""
+    if row["kind"] != "webhook":
+        return dict(row)
+    scheme, _, rest = str(row["address"]).partition("://")
+    host = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    return {**row, "address": f"{scheme}://{host}/…"}
 
 
 def storms(alarms: Sequence[AlarmView]) -> list[Storm]:

@@ -1,6 +1,6 @@
 """Alarms as rows: one per raising, found again by (gateway, rule, time of raising), however often it is told."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, and_, delete, exists, func, select, update
@@ -10,7 +10,10 @@ from cloud.alarms.past import Recorded, Verdict, start_ms
 from cloud.alarms.tables import alarm, cursor, insert_or, message, metadata, receiver, shelf, state, step, trouble
 from edge.rules import Rule
 
-__all__ = ["AlarmStore"]
+__all__ = ["AlarmStore", "Note"]
+
+# Writes the audit trail on the connection of what it tells of.
+Note = Callable[[Connection], None]
 
 # Changes noticed later than this after they happened are history: nobody is called about them.
 CALL_WITHIN_MS = 15 * 60_000
@@ -168,8 +171,10 @@ class AlarmStore:
 
     # --- what people do -----------------------------------------------------------------------------
 
-    def acknowledge(self, ids: Collection[int], by: str, note: str, now_ms: int) -> int:
-        """Mark alarms as seen by a person; the number that were not yet."""
+    def acknowledge(
+        self, ids: Collection[int], by: str, note: str, now_ms: int, noted: Callable[[Connection, Sequence[int]], None]
+    ) -> int:
+        """Mark alarms as seen by a person; the number that were not yet, which `noted` writes down in one with it."""
         with self._engine.begin() as connection:
             fresh = connection.execute(
                 select(alarm.c.id).where(alarm.c.id.in_(list(ids)), alarm.c.acknowledged_ms.is_(None))
@@ -179,21 +184,25 @@ class AlarmStore:
                 update(alarm).where(alarm.c.id.in_(todo)).values(acknowledged_ms=now_ms, acknowledged_by=by)
             )
             _note(connection, todo, "acknowledged", by, note, now_ms)
+            noted(connection, todo)
         return len(todo)
 
-    def shelve(self, gateway: str, rule: str, until_ms: int, by: str, reason: str) -> None:
-        """Keep quiet about one rule of a gateway (`*`: all) until a time; a second shelf replaces the first."""
-        row = {"gateway": gateway, "rule": rule, "until_ms": until_ms, "by": by, "reason": reason[:500]}
+    def shelve(self, rules: Collection[tuple[str, str]], until_ms: int, by: str, reason: str, note: Note) -> None:
+        """Keep quiet about rules (gateway, rule or `*`) until a time; a second shelf replaces the first."""
         with self._engine.begin() as connection:
-            insert = insert_or(connection, shelf).values(row)
-            connection.execute(insert.on_conflict_do_update(index_elements=["gateway", "rule"], set_=row))
+            for gateway, rule in rules:
+                row = {"gateway": gateway, "rule": rule, "until_ms": until_ms, "by": by, "reason": reason[:500]}
+                insert = insert_or(connection, shelf).values(row)
+                connection.execute(insert.on_conflict_do_update(index_elements=["gateway", "rule"], set_=row))
+            note(connection)
 
-    def unshelve(self, gateway: str, rule: str) -> None:
+    def unshelve(self, gateway: str, rule: str, note: Note) -> None:
         """Speak again at once."""
         with self._engine.begin() as connection:
             connection.execute(delete(shelf).where(shelf.c.gateway == gateway, shelf.c.rule == rule))
+            note(connection)
 
-    def add_receiver(self, row: Mapping[str, Any]) -> None:
+    def add_receiver(self, row: Mapping[str, Any], note: Note) -> None:
         """Somebody to be told; the same address on the same level again changes its settings and is tried at once."""
         with self._engine.begin() as connection:
             insert = insert_or(connection, receiver).values(dict(row))
@@ -203,6 +212,7 @@ class AlarmStore:
             mine = and_(*(receiver.c[key] == row[key] for key in keys))
             number = connection.execute(select(receiver.c.id).where(mine)).scalar_one()
             connection.execute(delete(trouble).where(trouble.c.receiver == number))
+            note(connection)
 
     def receivers(self) -> list[dict[str, Any]]:
         """Everybody to be told."""
@@ -218,12 +228,15 @@ class AlarmStore:
         query = query.where(message.c.failures >= GIVE_UP_AFTER).group_by(message.c.receiver)
         return {row["receiver"]: int(row["n"]) for row in self._rows(query)}
 
-    def remove_receiver(self, one: int) -> bool:
+    def remove_receiver(self, one: int, note: Note) -> bool:
         """Nobody is told there any more, nor what still waits; whether there was such a receiver."""
         with self._engine.begin() as connection:
             connection.execute(delete(trouble).where(trouble.c.receiver == one))
             connection.execute(delete(message).where(message.c.receiver == one, message.c.sent_ms.is_(None)))
-            return connection.execute(delete(receiver).where(receiver.c.id == one)).rowcount > 0
+            there = connection.execute(delete(receiver).where(receiver.c.id == one)).rowcount > 0
+            if there:
+                note(connection)
+            return there
 
     # --- telling ------------------------------------------------------------------------------------
 

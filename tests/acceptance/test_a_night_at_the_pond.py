@@ -68,7 +68,7 @@ class Cloud:
         self.gathering.registry.add_gateway("pond-1", farm="fish_pond", region="500108", secret=secret)
         self.store = AlarmStore(self.gathering.office.engine)
         someone = {"name": "Li", "kind": "log", "address": "li", "region": "500108", "severity": "warning"}
-        self.store.add_receiver({**someone, "level": 0, "per_hour": 100})
+        self.store.add_receiver({**someone, "level": 0, "per_hour": 100}, lambda _: None)
         self.intake = build_ingest(self.gathering)
         self.intake.start()
 
@@ -84,6 +84,7 @@ class Cloud:
             watched=lambda: watched(self.gathering.telemetry),
             covers=lambda region, granted: region in granted,
             inside=self.gathering.office.regions.codes_under,
+            audit=self.gathering.office.accounts.audit,
         ).board()
         return {one.rule: one for one in board.items}
 

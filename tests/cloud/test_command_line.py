@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 
 import duckdb
@@ -20,8 +21,8 @@ from cloud.migrations import migrate
 from cloud.people import ROLES
 from cloud.provenance import LogBook
 from cloud.settings import Settings
-from cloud.who import Role
-from cloud.wiring import log_place, utc_now_ms
+from cloud.who import Grant, Role, Who
+from cloud.wiring import build_office, log_place, utc_now_ms
 
 
 @pytest.fixture
@@ -146,6 +147,10 @@ def test_receivers_of_alarms_are_added_listed_and_removed(tmp_path, capsys):
     capsys.readouterr()
     assert main(["receivers", "list", *var]) == 0
     assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == [second["id"]]
+    with closing(build_office(Settings(var=tmp_path))) as office:
+        trail = office.accounts.audit_trail(Who("a", "A", frozenset({Grant(Role.AUDITOR, "500108")})))
+    told = [(row["what"], row["who"], row["region"]) for row in reversed(trail) if row["region"]]
+    assert told == [(f"receiver.{done}", "command line", "500108") for done in ("added", "added", "removed")]
 
 
 def test_people_are_made_given_roles_and_locked_out(tmp_path, capsys):

@@ -39,8 +39,14 @@ class World:
         self.engine = open_database(f"sqlite:///{folder / 'cloud.db'}")
         self.store = AlarmStore(self.engine)
         self.store.create()
+        self.trail = []
         self.board = Alarms(
-            self.store, clock=lambda: self.now, watched=lambda: self.gateways, covers=covers, inside=inside
+            self.store,
+            clock=lambda: self.now,
+            watched=lambda: self.gateways,
+            covers=covers,
+            inside=inside,
+            audit=self.audit,
         )
         self.watch = self.new_watch()
 
@@ -90,7 +96,12 @@ class World:
     def receiver(self, level=0, region="500108", severity="warning", per_hour=100, address=None):
         address = address or f"level-{level}"
         row = {"name": "Li", "kind": "log", "address": address, "region": region, "severity": severity}
-        self.store.add_receiver({**row, "level": level, "per_hour": per_hour})
+        self.store.add_receiver({**row, "level": level, "per_hour": per_hour}, lambda _: None)
+
+    def audit(self, connection, who, what, subject, detail=None, region=None):
+        """An entry of the trail; it must come on a connection that is about to commit."""
+        assert connection.in_transaction()
+        self.trail.append((who, what, subject, detail, region))
 
     def alarms(self):
         found = self.board.board().items

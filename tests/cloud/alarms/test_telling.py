@@ -261,7 +261,7 @@ def test_who_is_told_next_and_how_it_went_is_kept_by_both_databases(engine):
     store.happened(row | {"subject": "x", "texts": {}}, "a/1", T0, T0)
     row = {"name": "Li", "kind": "log", "region": "500108", "severity": "warning", "level": 0, "per_hour": 9}
     for address in ("first", "second"):
-        store.add_receiver(row | {"address": address})
+        store.add_receiver(row | {"address": address}, lambda _: None)
     one, two = [held["id"] for held in store.receivers()]
     store.queue([{"receiver": to, "alarm": 1, "kind": "raised"} for to in (one, two)], {1: 1}, T0)
     store.mark_failed(one, [store.waiting(one)[0]["message"]], 3, T0 + 40_000, "no signal" * 99)
@@ -274,6 +274,6 @@ def test_who_is_told_next_and_how_it_went_is_kept_by_both_databases(engine):
     store.mark_sent(one, [store.waiting(one)[0]["message"]], T0)
     assert (store.to_tell(), store.troubles()) == ([], {})
     store.mark_failed(one, [], 1, T0, "again")
-    assert store.remove_receiver(one)
+    assert store.remove_receiver(one, lambda _: None)
     store.mark_failed(one, [], 1, T0, "nobody any more")
     assert store.troubles() == {}

@@ -72,12 +72,13 @@ class County:
             store.apply(
                 [Change(watched[-1], rule, Transition(rule.id, "raised", NOW - n, NOW - n))], [], {}, [], 0, NOW
             )
-            store.shelve(name, rule.id, NOW + 10_000, "li", "testing")
+            store.shelve([(name, rule.id)], NOW + 10_000, "li", "testing", audit)
             store.add_receiver(
                 {"name": name, "kind": "log", "address": name, "region": district, "severity": "warning"}
-                | {"level": 0, "per_hour": 1}
+                | {"level": 0, "per_hour": 1},
+                audit,
             )
-        alarms = Alarms(store, watched=lambda: watched, inside=inside, **tools)
+        alarms = Alarms(store, watched=lambda: watched, inside=inside, audit=audit, **tools)
         exports = TakeAway(
             self.telemetry, readings, registry, jobs.Jobs(self.engine), folder, clock=lambda: NOW, audit=audit
         )
