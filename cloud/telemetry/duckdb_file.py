@@ -38,13 +38,16 @@ SCHEMA = (
     """create table if not exists pack
        (gateway varchar, epoch varchar, first bigint, last bigint, digest ubigint, received bigint,
         position bigint, low bigint, high bigint)""",
-    "create table if not exists loose (gateway varchar, low bigint, high bigint, position bigint)",
+    "create table if not exists loose (gateway varchar, low bigint, high bigint, position bigint, received bigint)",
     "create table if not exists conflict (series integer, t bigint, kept double, refused double, received bigint)",
     "create table if not exists cut (series integer, t bigint)",
     *duckdb_rollups.SCHEMA,
 )
-# A file of before positions were counted: its packs have none.
-GROWN = tuple(f"alter table pack add column if not exists {name} bigint" for name in ("position", "low", "high"))
+# A file of before positions were counted, or receipts of readings without a number: its rows have none.
+GROWN = (
+    *(f"alter table pack add column if not exists {name} bigint" for name in ("position", "low", "high")),
+    "alter table loose add column if not exists received bigint",
+)
 ORDERS = {
     # A day's readings lie together, and in it a series' readings: short questions of either kind read little. Every
     # second series lies backward: where one ends the next begins at nearly the same time, which packs a fifth smaller
@@ -114,10 +117,11 @@ def pack_table(placed: Sequence[tuple[Arrival, int]]) -> Any:
     return pa.table({name: pa.array(cell, kind) for name, kind, cell in zip(names, kinds, cells, strict=True)})
 
 
-def loose_table(rows: Sequence[tuple[str, int, int, int]]) -> Any:
-    """Rows of (sender, first, last time, position) of readings that came without a number."""
+def loose_table(rows: Sequence[tuple[str, int, int, int, int]]) -> Any:
+    """Rows of (sender, first, last time, position, received) of readings that came without a number."""
     gateway, *numbers = zip(*rows, strict=True)
-    return pa.table([pa.array(gateway), *map(pa.array, numbers)], names=["gateway", "low", "high", "position"])
+    names = ["gateway", "low", "high", "position", "received"]
+    return pa.table([pa.array(gateway), *map(pa.array, numbers)], names=names)
 
 
 def record_conflicts(cursor: duckdb.DuckDBPyConnection, points: Points, kept: Any, received: Ints) -> None:

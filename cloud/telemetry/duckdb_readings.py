@@ -55,7 +55,7 @@ from cloud.telemetry.duckdb_rollups import (
 )
 from cloud.telemetry.gate import Gate, sync
 from cloud.telemetry.newest import Cuts, Newest
-from cloud.telemetry.positions import DAY_MS, loose_extents
+from cloud.telemetry.positions import DAY_MS, heard_of, loose_extents
 from cloud.telemetry.spans import Spans
 from cloud.telemetry.store import (
     HOUR_MS,
@@ -141,6 +141,9 @@ class DuckReadings:
         self._newest = Newest()
         self._newest.update(points)
         latest = "select greatest(0, (select max(position) from pack), (select max(position) from loose))"
+        heard = "select gateway, received from pack union all select gateway, received from loose"
+        heard = f"select gateway, max(received) from ({heard}) where received is not null group by gateway"
+        self._heard: dict[str, int] = dict(self._writer.execute(heard).fetchall())
         self._position: int = self._writer.execute(latest).fetchall()[0][0]
         self._cuts = Cuts(self._writer.execute("select series, max(t) from cut group by series").fetchall())
         self._dirty = {mark(*row) for row in self._writer.execute("select series, hour from dirty").fetchall()}
@@ -211,6 +214,8 @@ class DuckReadings:
         with self._numbers:
             for arrival in fresh:
                 self._account(arrival)
+            for name, at in heard_of(fresh).items():
+                self._heard[name] = max(at, self._heard.get(name, 0))
         self._position = max((self._position, *positions))
         shares = _shares(batches, taken, outcome, reused)
         return [replace(share, position=at) for share, at in zip(shares, positions, strict=True)]
@@ -225,10 +230,18 @@ class DuckReadings:
             latest += bool(fresh)
             positions.append(latest if fresh else 0)
             placed.append((latest, fresh))
-        loose = [(*row, at) for at, fresh in placed for row in loose_extents(fresh)]
+        loose: list[tuple[str, int, int, int, int]] = []
+        for at, fresh in placed:
+            heard = heard_of([one for one in fresh if one.key is None])
+            loose += [(*row, at, heard.get(row.gateway, 0)) for row in loose_extents(fresh)]
         numbered = [(arrival, at) for at, fresh in placed for arrival in fresh if arrival.key is not None]
         tables = [("pack", pack_table(numbered))] if numbered else []
         return positions, [*tables, *([("loose", loose_table(loose))] if loose else [])]
+
+    def heard(self) -> Mapping[str, int]:
+        """See `ReadingsStore.heard`."""
+        with self._numbers:
+            return dict(self._heard)
 
     def position(self) -> int:
         """See `ReadingsStore.position`; known without asking the file."""

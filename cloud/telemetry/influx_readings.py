@@ -14,6 +14,7 @@ and nobody learns of it. `capabilities` says so.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 import httpx
@@ -27,7 +28,7 @@ from urllib3.exceptions import HTTPError
 
 from cloud.telemetry import tables
 from cloud.telemetry.newest import Cuts
-from cloud.telemetry.positions import DAY_MS, extents, loose_extents
+from cloud.telemetry.positions import DAY_MS, extents, heard_of, loose_extents
 from cloud.telemetry.spans import Spans
 from cloud.telemetry.store import (
     HOUR_MS,
@@ -53,6 +54,8 @@ from cloud.telemetry.tables import insert_or
 __all__ = ["InfluxReadings"]
 
 _pack, _folded, _cut = tables.pack, tables.pack_folded, tables.cut
+# So many appends back a process looks that has not asked yet: half an hour and more of a busy county.
+_HEARD_BACK = 20_000
 _loose, _position = tables.loose, tables.position
 
 _LINES = 5000
@@ -80,6 +83,9 @@ class InfluxReadings:
         self._write_api = self._writer.write_api(write_options=SYNCHRONOUS)
         headers = {"Authorization": f"Token {token}"} if token else {}
         self._http = httpx.Client(base_url=url, timeout=60, headers=headers)
+        self._heard: dict[str, int] = {}
+        self._heard_at: int | None = None  # up to this position the ledger has been asked
+        self._hearing = Lock()
         self._made = False
 
     # --- writing ------------------------------------------------------------------------------------
@@ -194,6 +200,8 @@ class InfluxReadings:
                 rows.append({**place, "seq": -one.skips[0], "last": one.skips[1], "digest": None})
         if not rows and not loose:
             return 0
+        with self._hearing:
+            self._hear(heard_of([one for one in arrivals if one.key is None]))
         with self._ledger.begin() as connection:
             position = _next_position(connection)
             if rows:
@@ -202,6 +210,24 @@ class InfluxReadings:
             if loose:
                 connection.execute(_loose.insert(), [{**row, "position": position} for row in loose])
         return position
+
+    def heard(self) -> Mapping[str, int]:
+        """See `ReadingsStore.heard`; readings without a number are known to the process that took them."""
+        with self._hearing:
+            upto = self.position()
+            after = max(0, upto - _HEARD_BACK) if self._heard_at is None else self._heard_at
+            if upto > after:
+                query = select(_pack.c.gateway, func.max(_pack.c.received_ms)).group_by(_pack.c.gateway)
+                query = query.where(_pack.c.position > after, _pack.c.position <= upto)
+                with self._ledger.connect().execution_options(reading=True) as connection:
+                    found = {row[0]: row[1] for row in connection.execute(query)}
+                self._hear(found)
+            self._heard_at = upto
+            return dict(self._heard)
+
+    def _hear(self, found: Mapping[str, int]) -> None:
+        for name, at in found.items():
+            self._heard[name] = max(at, self._heard.get(name, 0))
 
     def position(self) -> int:
         """See `ReadingsStore.position`."""

@@ -11,7 +11,7 @@ from threading import RLock
 
 import numpy as np
 
-from cloud.telemetry.positions import extents, loose_extents
+from cloud.telemetry.positions import extents, heard_of, loose_extents
 from cloud.telemetry.spans import Spans
 from cloud.telemetry.store import (
     HOUR_MS,
@@ -46,6 +46,7 @@ class MemoryReadings:
         self._spans: dict[str, dict[str, Spans]] = defaultdict(dict)
         self._cuts: dict[int, int] = {}
         self._conflicts: dict[tuple[int, int, float | None], Conflicting] = {}
+        self._heard: dict[str, int] = {}
         self._journal: list[list[Stored]] = []  # what was stored at each position, from 1 on
 
     def append(self, arrivals: Sequence[Arrival]) -> Appended:
@@ -70,6 +71,8 @@ class MemoryReadings:
         return Appended(stored, absorbed, conflicts, frozenset(known), frozenset(reused), position=position)
 
     def _note(self, fresh: Sequence[Arrival]) -> int:
+        for name, at in heard_of(fresh).items():
+            self._heard[name] = max(at, self._heard.get(name, 0))
         if not any(arrival.key is not None or len(arrival.points) for arrival in fresh):
             return 0
         found = loose_extents(fresh)
@@ -204,6 +207,11 @@ class MemoryReadings:
         """See `ReadingsStore.ledger`."""
         with self._lock:
             return {epoch: spans.copy() for epoch, spans in self._spans.get(gateway, {}).items()}
+
+    def heard(self) -> Mapping[str, int]:
+        """See `ReadingsStore.heard`."""
+        with self._lock:
+            return dict(self._heard)
 
     def position(self) -> int:
         """See `ReadingsStore.position`."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from cloud.telemetry.store import Arrival, Stored
 
-__all__ = ["DAY_MS", "extents", "loose_extents"]
+__all__ = ["DAY_MS", "extents", "heard_of", "loose_extents"]
 
 DAY_MS = 86_400_000
 
@@ -27,6 +27,16 @@ def extents(arrivals: Sequence[Arrival]) -> list[tuple[int, int] | tuple[None, N
     for nth, low, high in zip(full, lows.tolist(), highs.tolist(), strict=True):
         found[nth] = (low, high)
     return found
+
+
+def heard_of(arrivals: Sequence[Arrival]) -> dict[str, int]:
+    """When the latest of each gateway's arrivals was received (ms UTC)."""
+    held: dict[str, int] = {}
+    for arrival in arrivals:
+        name = arrival.key.gateway if arrival.key is not None else arrival.sender
+        if name:
+            held[name] = max(held.get(name, 0), arrival.received_ms)
+    return held
 
 
 def loose_extents(arrivals: Sequence[Arrival]) -> list[Stored]:

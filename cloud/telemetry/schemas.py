@@ -51,8 +51,10 @@ class GatewayView(_View):
     region: str
     disabled: bool
     max_series: int = Field(description="new series beyond this number are refused")
-    state: Literal["online", "degraded", "offline", "unheard"]
-    heard_ms: int | None = Field(description="when anything of it last arrived")
+    state: Literal["online", "degraded", "offline", "data", "unheard"] = Field(
+        description="as it last said; data: it sends readings and no status; unheard: nothing"
+    )
+    heard_ms: int | None = Field(description="when anything of it last arrived; null: never, or not lately")
     data_ms: int | None = Field(description="time of its newest reading")
     data_series: str | None = Field(description="the series that reading belongs to")
     version: str

@@ -93,14 +93,15 @@ class Telemetry:
 
     def gateways(self, scope: Scope = None) -> list[GatewayView]:
         """All gateways in scope, by id."""
-        statuses, visible = self._registry.statuses(), self._visible(scope)
+        statuses, visible, heard = self._registry.statuses(), self._visible(scope), self._readings.heard()
         pulses = self._pulses([one.id for one in visible])
-        return [self._gateway_view(one, statuses.get(one.id), pulses[one.id]) for one in visible]
+        return [self._gateway_view(one, statuses.get(one.id), pulses[one.id], heard) for one in visible]
 
     def gateway(self, gateway: str, scope: Scope = None) -> GatewayView:
         """One gateway. Raises `NotFound`."""
         one = self._own(gateway, scope)
-        return self._gateway_view(one, self._registry.status(one.id), self._pulses([one.id])[one.id])
+        pulse = self._pulses([one.id])[one.id]
+        return self._gateway_view(one, self._registry.status(one.id), pulse, self._readings.heard())
 
     def change_gateway(self, gateway: str, wish: GatewayChange, by: str, scope: Scope = None) -> GatewayView:
         """Rename it, change its quota, disable it or let it send again; audited. Raises `NotFound`."""
@@ -133,10 +134,13 @@ class Telemetry:
             raise NotFound(f"there is no gateway {gateway[:36]}", pointer="/gateway")
         return one
 
-    def _gateway_view(self, one: Gateway, status: Mapping[str, Any] | None, pulse: "_Pulse") -> GatewayView:
+    def _gateway_view(
+        self, one: Gateway, status: Mapping[str, Any] | None, pulse: "_Pulse", heard: Mapping[str, int]
+    ) -> GatewayView:
         ledger = self._readings.ledger(one.id)
         body = dict(status["body"]) if status else {}
-        heard = max(pulse.time_ms or 0, status["received_ms"] if status else 0) or None
+        heard_ms = max(heard.get(one.id, 0), status["received_ms"] if status else 0) or None
+        silent = heard_ms is None and pulse.time_ms is None
         return GatewayView(
             id=one.id,
             name=one.name,
@@ -144,8 +148,8 @@ class Telemetry:
             region=one.region,
             disabled=one.disabled_ms is not None,
             max_series=one.max_series,
-            state=status["state"] if status else "unheard",
-            heard_ms=heard,
+            state=status["state"] if status else "unheard" if silent else "data",
+            heard_ms=heard_ms,
             data_ms=pulse.time_ms,
             data_series=pulse.name,
             version=status["version"] if status else "",

@@ -240,6 +240,12 @@ class ReadingsStore(Protocol):
     def ledger(self, gateway: str) -> Mapping[str, Spans]:
         """Per epoch of this gateway the numbers accounted for, the epoch last heard of at the end; a copy."""
 
+    def heard(self) -> Mapping[str, int]:
+        """When something of each gateway last arrived (received ms UTC); a copy.
+
+        A gateway that was not heard of lately may be absent, where a store shares its ledger between processes.
+        """
+
     def position(self) -> int:
         """The position of the latest append that stored something, 0 before the first; positions rise by one each.
 

@@ -263,6 +263,13 @@ class ReadingsContract:
                 assert any(name == owner and low <= at <= high for name, low, high in told)
         assert {name for name, _, _ in told} == {one.key.gateway if one.key else one.sender for one in past}
 
+    def test_a_gateway_was_heard_when_its_latest_message_arrived(self, store):
+        store.append([pack(1, (1, 999, 1.0), received=T0 + 5), pack(2, received=T0 + 3)])
+        assert store.heard()["gw"] == T0 + 5
+        store.append([pack(None, (1, 1, 2.0), received=T0 + 9, sender="by-http")])
+        store.append([pack(3, (1, 2, 2.0), received=T0 + 8)])
+        assert {name: store.heard()[name] for name in ("gw", "by-http")} == {"gw": T0 + 8, "by-http": T0 + 9}
+
     def test_epochs_are_counted_apart(self, store):
         store.append([pack(1, (1, 0, 1.0)), pack(1, (1, 1, 2.0), epoch="bbbbbbbb")])
         assert {epoch: spans.watermark for epoch, spans in store.ledger("gw").items()} == {
@@ -513,13 +520,18 @@ class TestDuckReadings(ReadingsContract):
         store.append([pack(1, (1, 0, 1.0))])
         for name in ("position", "low", "high"):
             store._writer.execute(f"alter table pack drop column {name}").fetchall()
+        store._writer.execute("alter table loose drop column received").fetchall()
         store.close()
         again = self.open(tmp_path)
         assert (again.position(), again.ledger("gw")["aaaaaaaa"].watermark) == (0, 1)
         assert again.append([pack(2, (1, 1, 2.0))]).position == 1
+        again.append([pack(None, (1, 2, 3.0), received=T0 + 7, sender="by-http")])
         again.compact()
-        assert (again.position(), covered(again, 0, 1)) == (1, [("gw", 1.0, 1.0)])
+        assert (again.position(), covered(again, 0, 1)) == (2, [("gw", 1.0, 1.0)])
         again.close()
+        last = self.open(tmp_path)
+        assert last.heard() == {"gw": T0, "by-http": T0 + 7}
+        last.close()
 
     def test_everything_is_there_after_opening_again(self, tmp_path):
         store = self.open(tmp_path)

@@ -163,7 +163,17 @@ def test_a_gateway_shows_its_state_its_backlog_and_what_is_missing(cloud):
     assert (found.state, found.backlog, found.series, found.heard_ms) == ("degraded", 17, 1, NOW)
     (epoch,) = found.epochs
     assert (epoch.watermark, epoch.highest, epoch.missing) == (1, 4, [(2, 3)])
-    assert cloud.telemetry.gateway("barn").state == "unheard"
+    barn = cloud.telemetry.gateway("barn")
+    assert (barn.state, barn.heard_ms) == ("unheard", None)
+
+
+def test_heard_is_the_time_of_arrival_whatever_time_a_reading_names(cloud):
+    cloud.send("pond", (NOW + 290_000, 21.5))
+    cloud.send("barn", (1_000_000_000_000, 21.5))
+    for name in ("pond", "barn"):
+        found = cloud.telemetry.gateway(name)
+        assert (found.state, found.heard_ms) == ("data", NOW)
+    assert {one.heard_ms for one in cloud.telemetry.gateways()} == {NOW}
 
 
 def test_what_the_real_agent_says_of_itself_is_understood(cloud, tmp_path):
