@@ -10,7 +10,7 @@ from typing import Final
 
 from traceability.events import STEP
 from traceability.packs import Proven, ProvenEvent
-from traceability.story import STEP_WORDS
+from traceability.story import COMPLETENESS, STEP_WORDS
 
 _CHINA: Final = timezone(timedelta(hours=8))
 TEXTS: Final = {
@@ -35,6 +35,7 @@ TEXTS: Final = {
         "withheld": "未出示（有承诺，不可改）：{names}",
         "proven": "已证明：上述记录当时就在日志中，顺序与内容此后一字未改；出示的字段与当时承诺一致。",
         "claimed": "仅为申报：记录内容是否属实由登记者负责，日志只证明没有事后改动。",
+        "complete": COMPLETENESS.zh,
     },
     "en": {
         "good": "Verified: {count} events about {subject}",
@@ -59,6 +60,7 @@ TEXTS: Final = {
         "what is shown is what was committed to.",
         "claimed": "Only claimed: whether what was recorded is true is on whoever recorded it; "
         "the log proves that nothing was changed afterwards.",
+        "complete": COMPLETENESS.en,
     },
 }
 _LONGEST: Final = 160
@@ -78,7 +80,7 @@ def report_lines(proven: Proven, lang: str) -> list[str]:
     for event in proven.events:
         log = words["of_log" if len(proven.heads) == 1 else "of_shard"].format(origin=event.origin)
         lines += _event_lines(event, log, words)
-    return [*lines, words["proven"], words["claimed"]]
+    return [*lines, words["proven"], words["claimed"], words["complete"]]
 
 
 def _event_lines(event: ProvenEvent, log: str, words: dict[str, str]) -> list[str]:

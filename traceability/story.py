@@ -19,7 +19,7 @@ from traceability.epc_uris import canonical_name
 from traceability.events import STEP, Event, parse_event
 from traceability.own_fields import own
 
-__all__ = ["STEP_WORDS", "Claim", "Part", "Said", "Signer", "Step", "Story", "tell"]
+__all__ = ["COMPLETENESS", "STEP_WORDS", "Claim", "Part", "Said", "Signer", "Step", "Story", "tell"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +125,16 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "pig": ("头猪", "pigs"),
     "lot": ("个批次", "lots"),
 }
+COMPLETENESS: Final = Said(
+    "不能证明记录齐全：漏掉的、没有拿出来的记录，核验发现不了。",
+    "That the records are complete is not proven: no check can find one that was left out or not written down.",
+)
 _LIMITS: Final = (
     Said(
         "证明只说明：这些记录自写入后没有被改动；不能证明写入时所填内容属实。",
         "The proof says that these records are unchanged since they were written; not that they were true then.",
     ),
+    COMPLETENESS,
     Said(
         "二维码可以被复印；同一编码出现在两件商品上时，请以包装完好和购买渠道为准。",
         "A code can be photocopied; if one appears on two packs, trust the intact pack and the shop.",

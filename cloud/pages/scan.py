@@ -46,6 +46,7 @@ LINKSET = "application/linkset+json"
 # Who speaks for others' goods rather than for his own.
 INDEPENDENT = frozenset({"vet", "official", "lab", "device"})
 _STEPS_IN_LARGE_TYPE = 4
+_SLASHES_OF_ITEM = 2
 _FRESH = Reply(cache="no-store", remember_language=False)
 
 
@@ -60,8 +61,9 @@ def build_scan(services: "Services", renderer: Renderer, route: type[APIRoute]) 
         return renderer.page(request, template, {"large": large, "keep": _kept(request), **content}, reply=reply)
 
     def unknown(request: Request, path: str, error: Exception) -> Response:
-        status = 404 if isinstance(error, NotFound) else 422
-        return show(request, "unknown.html", {"code": path, "detail": str(error)}, status=status)
+        asks_for_page = isinstance(error, NotFound) and not request.query_params.get("linkType")
+        template, page = _without_events(provenance, renderer, request, path) if asks_for_page else ("", None)
+        return show(request, template, page) if page is not None else _refused(show, request, path, error)
 
     @router.get("/")
     def home(request: Request) -> Response:
@@ -81,14 +83,12 @@ def build_scan(services: "Services", renderer: Renderer, route: type[APIRoute]) 
         """What is this pack, who says so, and can it be checked?"""
         path = _path(request)
         try:
-            asked = _resolved(provenance, request, path)
+            asked = _without_slash(request, path) or _resolved(provenance, request, path)
             if asked is not None:
                 return asked
             found = provenance.consumer(path)
         except (NotFound, TraceError) as error:
-            asks_for_page = isinstance(error, NotFound) and "linkType" not in request.query_params
-            page = _item(provenance, renderer, request, path) if asks_for_page else None
-            return show(request, "item.html", page) if page is not None else unknown(request, path, error)
+            return unknown(request, path, error)
         content = _content(found, renderer.speech(request).words)
         folded = request.query_params.get("size") == "large"
         content["first_steps"] = _STEPS_IN_LARGE_TYPE if folded else len(found.story.journey)
@@ -130,12 +130,27 @@ def _doors_beside(router: APIRouter, services: "Services", show: Show) -> None:
         return show(request, "scratch.html", told | asdict(judged) | {"outcome": outcome})
 
 
+def _refused(show: Show, request: Request, path: str, error: Exception) -> Response:
+    """The page of a code that is none of ours, or that lacks the kind of link asked for."""
+    status = 404 if isinstance(error, NotFound) else 422
+    template = "link_type.html" if getattr(error, "code", "") == "unknown_link_type" else "unknown.html"
+    return show(request, template, {"code": path, "detail": str(error)}, status=status)
+
+
+def _without_slash(request: Request, path: str) -> Response | None:
+    """The way to the same code without a slash at its end, which programs add that pass addresses on."""
+    if not path.endswith("/") or path.count("/") <= _SLASHES_OF_ITEM:
+        return None
+    query = request.url.query
+    return RedirectResponse(path.rstrip("/") + (f"?{query}" if query else ""), status_code=308)
+
+
 def _resolved(provenance: "Provenance", request: Request, path: str) -> Response | None:
     """The answer to who asks for links instead of the page; None for who does not."""
     wanted = request.query_params.get("linkType")
     if wanted in {"linkset", "all"} or LINKSET in request.headers.get("accept", ""):
         return JSONResponse(provenance.linkset(path), media_type=LINKSET, headers=_OPEN)
-    if wanted is None:
+    if not wanted:
         return None
     more = {"Link": f'<{request.url.path}?linkType=linkset>; rel="linkset"; type="{LINKSET}"'}
     return RedirectResponse(provenance.link(path, wanted), status_code=307, headers=_OPEN | more)
@@ -152,6 +167,19 @@ def _describe(site: str) -> dict[str, Any]:
         ],
         "supportedContextValuesEnumerated": [{"lang": ["zh", "en"]}],
     }
+
+
+def _without_events(
+    provenance: "Provenance", renderer: Renderer, request: Request, path: str
+) -> tuple[str, dict[str, Any] | None]:
+    """Template and content for what is known of a code that no event names: a registered code, a trade item; or None.
+
+    To call a code that was issued here a forgery, only because its lot has no event yet, would be a slander.
+    """
+    state = provenance.codes.at(path)
+    if state is None:
+        return "item.html", _item(provenance, renderer, request, path)
+    return "code.html", {"state": state, "code": path, "lot": path.split("/")[4] if "/10/" in path else ""}
 
 
 def _item(provenance: "Provenance", renderer: Renderer, request: Request, path: str) -> dict[str, Any] | None:

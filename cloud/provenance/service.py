@@ -47,7 +47,6 @@ LONGEST_REPORT = 1_000
 _LOT = ("01", "10")
 _NOBODY = Neighbours()
 VOCABULARY = "https://gs1.org/voc/"
-_PARTS_OF_ITEM = 2  # slashes in the path of a trade item
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class _LinkType:
     target: str
     title: str
     media: str
-    of_items: bool = True  # whether a product without lot and serial has it
+    of_items: bool = True  # whether a product has it, or a code of which no event tells yet
 
 
 LINK_TYPES = {
@@ -275,14 +274,14 @@ class Provenance:
 
         Raises `NotFound` where none of them is.
         """
-        known = self._known_as(path)
+        known, told = self._known_as(path)
         links = {
             VOCABULARY + name.removeprefix("gs1:"): [
                 {"href": self._site + link.target.format(path=known), "title": link.title, "type": link.media}
                 | {"hreflang": ["zh", "en"]}
             ]
             for name, link in LINK_TYPES.items()
-            if link.of_items or known.count("/") > _PARTS_OF_ITEM
+            if link.of_items or told
         }
         return {"linkset": [{"anchor": CANONICAL + known, "itemDescription": self._described(known), **links}]}
 
@@ -291,24 +290,26 @@ class Provenance:
 
         Found as `linkset` finds them.
         """
-        known = self._known_as(path)
+        known, told = self._known_as(path)
         name = "gs1:" + link_type.removeprefix("gs1:").rpartition("/voc/")[2]
         link = LINK_TYPES.get(name)
-        if link is None or not (link.of_items or known.count("/") > _PARTS_OF_ITEM):
-            raise NotFound(f"no link of type {link_type[:80]}; there are: {', '.join(LINK_TYPES)}, linkset, all")
+        if link is None or not (link.of_items or told):
+            there = [each for each, kind in LINK_TYPES.items() if kind.of_items or told]
+            known_types = ", ".join((*there, "linkset", "all"))
+            raise NotFound(f"no link of type {link_type[:80]}; there are: {known_types}", code="unknown_link_type")
         return self._site + link.target.format(path=known)
 
-    def _known_as(self, path: str) -> str:
-        """The path itself, or that of its lot or its product: the finest of which anything is known."""
+    def _known_as(self, path: str) -> tuple[str, bool]:
+        """The path itself, or that of its lot or its product: the finest of which anything is known; has it events?"""
         asked = self._link(path)
         subject, rows = self._finest(asked, exactly=False)
         if rows:
-            return path if subject == canonical_name(asked.canonical) else path.partition("/21/")[0]
+            return path if subject == canonical_name(asked.canonical) else path.partition("/21/")[0], True
         if self.codes.look(canonical_name(asked.canonical)) is not None:
-            return path
+            return path, False
         item = f"/01/{asked.gtin or ''}"
         self.item(item)
-        return item
+        return item, False
 
     def _described(self, path: str) -> str:
         zh, en = self._store.product_names().get(self._link(path).gtin or "", ("", ""))
@@ -320,8 +321,8 @@ class Provenance:
         Raises `NotFound` for a code nobody issued, `TraceError` where the printer cannot draw three dots a module.
         """
         subject = self._subject(path)
-        if not self._store.history([subject]):
-            raise NotFound(f"no event is known for the code {path}", code="unknown_code")
+        if self.codes.look(subject) is None and not self._store.history([subject]):
+            raise NotFound(f"no event is known for the code {path}, and it was not issued", code="unknown_code")
         drawn = symbol(self._site + path)
         caption = (path.rsplit("/", 1)[-1], f"key {self._log.fingerprint}")
         if kind == "svg":

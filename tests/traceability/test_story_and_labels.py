@@ -10,7 +10,8 @@ from traceability.demo import demo_chains
 from traceability.events import object_event
 from traceability.hashing import event_id
 from traceability.labels import LabelError, check_printable, png, svg, symbol
-from traceability.story import Signer, tell
+from traceability.report import TEXTS
+from traceability.story import COMPLETENESS, Signer, tell
 
 NOW = 1_795_400_000_000
 CHAINS = demo_chains(NOW)
@@ -31,6 +32,12 @@ def test_a_story_tells_the_journey_in_order_to_the_village(chain):
     assert story.lot in chain.subject
     assert story.demonstration
     assert {part.key: part.state for part in story.verdict}["records"] == "amber"
+
+
+def test_report_and_story_say_in_the_same_words_that_completeness_is_not_proven():
+    story = tell([], subject="https://id.gs1.org/01/02000011700010/10/A", now_ms=0)
+    assert COMPLETENESS in story.limits
+    assert (TEXTS["zh"]["complete"], TEXTS["en"]["complete"]) == (COMPLETENESS.zh, COMPLETENESS.en)
 
 
 def test_a_pork_pack_says_how_fine_the_trace_is():

@@ -15,6 +15,7 @@ from traceability.ledger import Ledger, open_ledger
 from traceability.notes import Note
 from traceability.packs import assemble, commit
 from traceability.policy import Policy, Trusted, TrustedLog
+from traceability.report import TEXTS
 from traceability.stores import MemoryEntries, MemoryHead, MemoryTiles
 from traceability.witness import WitnessClient, cosign, post_to
 
@@ -71,6 +72,7 @@ def test_the_report_is_given_in_english_and_as_json(pack, policy, capsys):
     assert main(["verify", str(pack), "--policy", str(policy), "--lang", "en"]) == 0
     said = capsys.readouterr().out
     assert "Only claimed" in said
+    assert TEXTS["en"]["complete"] in said
     assert "not shown (committed to, cannot change): tel" in said
     assert main(["verify", str(pack), "--policy", str(policy), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -470,6 +470,39 @@ def test_the_page_of_a_code_tells_its_state_and_a_void_one_stands_above_every_pr
     assert "印坏&lt;b&gt;" in page.text
 
 
+def test_a_code_without_events_is_told_by_its_state_and_never_called_a_forgery(stranger, services):
+    codes = services.provenance.codes
+    paths = [code.path for code in codes.issue("02000011700010", "L9", 3, by="me")]
+    codes.move([paths[0]], "activate", by="me")
+    codes.move([paths[1]], "void", by="me", reason="印坏")
+    codes.move([paths[2]], "activate", by="me")
+    codes.move([paths[2]], "retire", by="me", reason="破损")
+    for path, said in zip(paths, ("已启用", "印坏", "破损"), strict=True):
+        page = stranger.get(path)
+        assert page.status_code == 200
+        assert told(page, "verdict.no_events")
+        assert said in page.text
+        assert "当心仿冒" not in page.text.partition('id="scratch"')[0]
+        assert stranger.get("/api/v1/trace/label.svg", params={"path": path}).status_code == 200
+        link = stranger.get(path, params={"linkType": "gs1:pip"}, follow_redirects=False)
+        assert stranger.get(link.headers["location"]).status_code == 200
+        (links,) = stranger.get(path, params={"linkType": "linkset"}).json()["linkset"]
+        targets = [each[0]["href"] for name, each in links.items() if name.startswith("https://")]
+        assert [stranger.get(target).status_code for target in targets] == [200, 200]
+    assert 'data-state="void"' in stranger.get(paths[1]).text
+    assert stranger.get(paths[0].rpartition("/")[0] + "/NOBODY").status_code == 404
+
+
+def test_a_slash_too_much_or_a_link_type_nobody_knows_makes_no_forgery(stranger, egg_pack):
+    assert stranger.get(egg_pack + "/?lang=en", follow_redirects=False).headers["location"] == egg_pack + "?lang=en"
+    assert stranger.get(egg_pack + "/").status_code == 200
+    assert stranger.get(egg_pack + "?linkType=").status_code == 200
+    page = stranger.get(egg_pack + "?linkType=foo")
+    assert page.status_code == 404
+    assert told(page, "scan.link_type_line")
+    assert "仿冒" not in page.text
+
+
 def test_the_scratch_code_is_judged_on_a_page_that_says_whether_it_is_the_first_time(stranger, services):
     (code,) = services.provenance.codes.issue("02000011700010", "S1", 1, by="me")
     form = {"code": code.path, "characters": code.scratch}
