@@ -16,7 +16,7 @@ from typing import Final
 from traceability.codes import check_digit
 from traceability.digital_link import CANONICAL_DOMAIN
 
-__all__ = ["canonical_name"]
+__all__ = ["canonical_event_id", "canonical_name"]
 
 _EPC = re.compile(r"urn:epc:(id|class|idpat):([a-z]+):(\d{6,12})\.(.*)")
 _LINK = re.compile(r"https?://[^/?#]+(/[^?#]*)?", re.IGNORECASE)
@@ -63,6 +63,19 @@ def canonical_name(text: str) -> str:
     if text[:4].lower() == "http":
         return _from_link(text) or text
     return text
+
+
+def canonical_event_id(text: str) -> str:
+    """An event's id in the one spelling by which two are compared; what is no URN comes back unchanged.
+
+    The word ``urn`` and the namespace of a URN are of no case (RFC 8141 §3.1), a UUID of none at all (RFC 9562 §4).
+    """
+    scheme, _, rest = text.partition(":")
+    if scheme.lower() != "urn":
+        return text
+    namespace, mark, name = rest.partition(":")
+    namespace = namespace.lower()
+    return f"urn:{namespace}{mark}{name.lower() if namespace == 'uuid' else name}"
 
 
 def _escape(text: str) -> str:

@@ -9,12 +9,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from math import isfinite
 from typing import Any, Final, Literal
 
 __all__ = [
     "CBV_PREFIXES",
+    "LONGEST_NUMBER",
     "VOC_PREFIXES",
     "Check",
     "Found",
@@ -25,6 +27,7 @@ __all__ = [
     "list_of",
     "matching",
     "number",
+    "prints_back",
     "read_ms",
     "read_time",
     "record",
@@ -34,6 +37,19 @@ __all__ = [
     "uri",
     "word",
 ]
+
+
+def prints_back(text: str, number: float) -> bool:
+    """Whether a double prints back to the decimal `text` that it was read from, in whatever spelling.
+
+    If not, it would be stored as another number, and nobody would be told.
+    """
+    if len(text) <= _SURE and "e" not in text and "E" not in text:
+        return True
+    try:
+        return isfinite(number) and Decimal(text) == Decimal(repr(number))
+    except InvalidOperation:  # an exponent that even a decimal has no room for
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +88,8 @@ _SHORT: Final = 100  # characters of a key that is remembered
 # No calendar of the computer holds a moment of these in every zone.
 _EDGE_YEARS: Final = frozenset({"0000", "0001", "9999"})
 
+LONGEST_NUMBER: Final = 40  # characters of a number in a document
+_SURE: Final = 15  # digits that every double keeps
 CBV_PREFIXES: Final = ("urn:epcglobal:cbv", "http://ns.gs1.org/cbv/", "https://ns.gs1.org/cbv/")
 VOC_PREFIXES: Final = tuple(f"{s}://{h}gs1.org/voc/" for s in ("http", "https") for h in ("", "www."))
 

@@ -10,11 +10,13 @@ Of the header only the master data is read.
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Final
 from xml.parsers import expat
 
 from traceability import TraceError
 from traceability import epcis_vocabulary as words
+from traceability.epcis_checks import LONGEST_NUMBER, prints_back
 from traceability.events import EPCIS_CONTEXT
 
 __all__ = ["XmlError", "read_xml"]
@@ -347,6 +349,15 @@ def _bare(text: str, known: frozenset[str]) -> str:
     return text
 
 
+def _exactly(text: str) -> int | float:
+    if len(text) <= LONGEST_NUMBER:
+        if _WHOLE(text):
+            return int(text)
+        if prints_back(text, number := float(text)) or not isfinite(number):  # the check that follows says where
+            return number
+    raise XmlError(f"the number {text[:LONGEST_NUMBER]} cannot be kept exactly", code="not_a_number")
+
+
 def _typed_text(name: str, text: str) -> Any:
     text = text.strip()
     if name in _WORDS:
@@ -354,5 +365,5 @@ def _typed_text(name: str, text: str) -> Any:
     if name == "booleanValue":
         return {"true": True, "1": True, "false": False, "0": False}.get(text, text)
     if name in _NUMBERS and _NUMBER(text):
-        return int(text) if _WHOLE(text) else float(text)
+        return _exactly(text)
     return text  # the check that follows names what is no number

@@ -31,6 +31,7 @@ __all__ = [
     "check_document",
     "object_event",
     "parse_document",
+    "parse_each",
     "parse_event",
     "transformation_event",
     "unchecked_document",
@@ -241,6 +242,29 @@ def parse_document(value: Any) -> Document:
     return unchecked_document(value)
 
 
+def parse_each(value: Any) -> tuple[Document, dict[int, EventError]]:
+    """As `parse_document`, but an event of a wrong form costs only itself.
+
+    Returns the document with the events of a right form, and what is wrong with each of the others, by its number in
+    the list (from 0). Raises `EventError` where the document around the events is wrong.
+    """
+    problems = check_document(value)
+    if not problems:
+        return unchecked_document(value), {}
+    wrong: dict[int, EventError] = {}
+    try:
+        events = _events_of(value)
+        for number, event in enumerate(events):
+            if found := check_event_shape(event):
+                wrong[number] = EventError(found)
+        whole = _holding(value, [event for number, event in enumerate(events) if number not in wrong])
+    except (AttributeError, KeyError, TypeError):
+        whole = None
+    if whole is None or check_document(whole):
+        raise EventError(problems)
+    return unchecked_document(whole), wrong
+
+
 def unchecked_document(value: Any) -> Document:
     """The events of a document whose form somebody else vouches for: for naming or reading them, never for capture.
 
@@ -268,6 +292,18 @@ def _events_of(value: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     if value["type"] == "EPCISQueryDocument" and body is not None:
         return list(body["queryResults"]["resultsBody"]["eventList"])
     return [value]
+
+
+def _holding(value: Mapping[str, Any], events: list[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The document with these events instead of its own; None for an event that stands alone."""
+    body = value.get("epcisBody")
+    if value["type"] == "EPCISDocument" and body is not None:
+        return {**value, "epcisBody": {**body, "eventList": events}}
+    if value["type"] == "EPCISQueryDocument" and body is not None:
+        results = body["queryResults"]
+        listed = {**results["resultsBody"], "eventList": events}
+        return {**value, "epcisBody": {**body, "queryResults": {**results, "resultsBody": listed}}}
+    return None
 
 
 def _context(value: Any) -> tuple[Any, ...]:

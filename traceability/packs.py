@@ -87,6 +87,12 @@ class BadPack(TraceError):
         self.event = event
 
 
+class EntryTooLarge(BadPack):
+    """What stands in clear about an event is more than one entry of the log can hold."""
+
+    default_code = "event_too_large"
+
+
 class Opening(NamedTuple):
     """What opens a commitment: delete it, and the value is gone while every proof still holds."""
 
@@ -181,7 +187,7 @@ def entry_of(fields_public: Mapping[str, object], commitments: Mapping[str, str]
     plain = set(map(type, (*others, *commitments.values()))) <= _TEXT
     entry = encode_checked(fields) if plain else encode(fields)
     if len(entry) > MAX_ENTRY_BYTES:
-        raise BadPack(f"a log entry of {len(entry)} bytes; {MAX_ENTRY_BYTES} are allowed")
+        raise EntryTooLarge(f"a log entry of {len(entry)} bytes; {MAX_ENTRY_BYTES} are allowed")
     return entry
 
 

@@ -20,6 +20,8 @@ __all__ = ["LEVELS", "QUIET", "LabelError", "Symbol", "check_printable", "symbol
 QUIET: Final = 4  # modules
 LEAST_DOTS: Final = 3  # printer dots a module
 MM_PER_INCH: Final = 25.4
+WIDEST_MM: Final = 300  # the longer side of an office sheet; a picture of it still fits into memory
+FINEST_DPI: Final = 2_400
 LEVELS: Final = {"L": ERROR_CORRECT_L, "M": ERROR_CORRECT_M, "Q": ERROR_CORRECT_Q, "H": ERROR_CORRECT_H}
 
 
@@ -58,8 +60,13 @@ def symbol(link: str, level: str = "M") -> Symbol:
 def check_printable(size: int, width_mm: float, dpi: int) -> int:
     """Whole printer dots a module gets when a symbol of ``size`` modules and its quiet zone are ``width_mm`` wide.
 
-    Raises `LabelError` below three, and says which width would do.
+    Raises `LabelError` below three, and says which width would do; and for a width or a printer that there is not.
     """
+    if not (0 < width_mm <= WIDEST_MM and 0 < dpi <= FINEST_DPI):  # not-a-number lies in no range
+        raise LabelError(
+            f"{width_mm:g} mm at {dpi} dpi: a symbol is more than 0 and at most {WIDEST_MM} mm wide, "
+            f"a printer has at most {FINEST_DPI} dots per inch"
+        )
     modules = size + 2 * QUIET
     dots = int(width_mm / MM_PER_INCH * dpi / modules + 1e-9)
     if dots < LEAST_DOTS:

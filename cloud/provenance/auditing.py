@@ -25,6 +25,7 @@ from cloud.provenance.years import SqlYears
 from traceability import TraceError
 from traceability.audit import Finding, audit
 from traceability.chain_rules import CHAINS
+from traceability.epc_uris import canonical_event_id
 from traceability.events import Event
 from traceability.notes import Checkpoint
 from traceability.packs import is_leaf
@@ -173,8 +174,8 @@ class _Auditor:
         if not leaf.commits_to(captured(row.captured_by, row.recorded_ms, row.context)):
             return "who sent it, when it was written down or its context is not what was committed to"
         columns = {
-            "event_id": str(event.id),
-            "id_key": id_key(str(event.id)),
+            "event_id": canonical_event_id(str(event.id)),
+            "id_key": id_key(canonical_event_id(str(event.id))),
             "declares": int("errorDeclaration" in body),
             "kind": event.kind,
             "step": event.step or "",

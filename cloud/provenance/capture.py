@@ -21,8 +21,8 @@ from cloud.provenance.store import EventStore, id_key
 from traceability import TraceError
 from traceability.chain_rules import CHAINS, Facts, Verdict, judge
 from traceability.custody import CyclicCustody, Genealogy
-from traceability.epc_uris import canonical_name
-from traceability.events import CONTEXT, Document, Event
+from traceability.epc_uris import canonical_event_id, canonical_name
+from traceability.events import CONTEXT, Document, Event, EventError
 from traceability.hashing import event_id
 from traceability.ledger import Receipt
 from traceability.renaming import with_names
@@ -85,11 +85,11 @@ class Pending:
 
     job: CaptureJob
     places: Future[tuple[Receipt, ...]]
-    rows: tuple[EventRow, ...]
+    events: tuple[Event, ...]
 
     def receipts(self, places: tuple[Receipt, ...]) -> list[Captured]:
         """What the caller gets, of the answer that `places` gave."""
-        return _receipts(self.rows, places)
+        return _receipts(self.events, places)
 
 
 @dataclass(slots=True)
@@ -126,8 +126,7 @@ class Intake:
         events = _with_ids(document)
         if self._simple(events, terms):
             with contextlib.suppress(Known, Ruled):
-                rows, places = self._submit(events, terms, job)
-                return _receipts(rows, places.result())
+                return _receipts(events, self._submit(events, terms, job).result())
         for _ in range(_TRIES):
             with contextlib.suppress(Known, Stale):  # somebody was faster: look again
                 return self._look_and_take(events, terms, job)
@@ -143,8 +142,7 @@ class Intake:
         if not self._simple(events, terms):
             return None
         job = self._job()
-        rows, places = self._submit(events, terms, job)
-        return Pending(job, places, rows)
+        return Pending(job, self._submit(events, terms, job), tuple(events))
 
     def _simple(self, events: Sequence[Event], terms: Terms) -> bool:
         """Whether nothing needs to be looked up for these events, as far as can be seen from them alone."""
@@ -154,11 +152,9 @@ class Intake:
             _declares(each) or _packs(each) or self._codes.concerned(each) or lots_taken(each) for each in events
         )
 
-    def _submit(
-        self, events: Sequence[Event], terms: Terms, job: CaptureJob | None
-    ) -> tuple[tuple[EventRow, ...], Future[tuple[Receipt, ...]]]:
+    def _submit(self, events: Sequence[Event], terms: Terms, job: CaptureJob | None) -> Future[tuple[Receipt, ...]]:
         rows, entries = self._sealed([(event, _NO_CHAIN) for event in events], terms.by)
-        return rows, self._log.submit(entries, Companion(rows, job))
+        return self._log.submit(entries, Companion(rows, job))
 
     def _look_and_take(self, events: Sequence[Event], terms: Terms, job: CaptureJob | None) -> list[Captured]:
         """Look at what is stored, judge, and append what is new.
@@ -210,27 +206,36 @@ class Intake:
         job = self._job()
         return job, self.take(document, terms, job)
 
-    def take_each(self, document: Document, terms: Terms) -> tuple[CaptureJob, list[Captured]]:
-        """Every event that can be taken, as a job that lists the others."""
+    def take_each(
+        self, document: Document, wrong: Mapping[int, EventError], terms: Terms
+    ) -> tuple[CaptureJob, list[Captured]]:
+        """Every event that can be taken, as a job that lists the others: also those of a wrong form, by their number.
+
+        `document` holds the events of a right form, in the order of the list that they came in.
+        """
         started = self._clock()
         receipts: list[Captured] = []
         errors: list[dict[str, Any]] = []
-        for number, event in enumerate(document.events):
+        at, good = _list_at(document), iter(document.events)
+        for number in range(len(document.events) + len(wrong)):
             try:
-                receipts += self.take(replace(document, events=(event,)), terms)
+                if number in wrong:
+                    raise wrong[number]
+                receipts += self.take(replace(document, events=(next(good),)), terms)
+            except EventError as why:
+                errors.append(_error(f"{at}/{number}{why.problems[0].pointer}", why))
             except (CloudError, TraceError) as why:
-                code = getattr(why, "code", "invalid")
-                errors.append({"pointer": f"/epcisBody/eventList/{number}", "code": code, "detail": str(why)})
+                errors.append(_error(f"{at}/{number}{getattr(why, 'pointer', None) or ''}", why))
         job = CaptureJob(secrets.token_hex(16), started, self._clock(), not errors, "proceed", errors)
         self._store.keep_job(job)
         return job, receipts
 
     def _known(self, events: Sequence[Event]) -> dict[Key, int]:
         """Places of those events that are already stored. Raises `Conflict` where an id stands for other content."""
-        stored = {(row.event_id, row.declares): row for row in self._store.by_ids([str(event.id) for event in events])}
+        stored = {(row.event_id, row.declares): row for row in self._store.by_ids([_key(event)[0] for event in events])}
         for event in events:
             row = stored.get(_key(event))
-            if row is not None and _content(json.loads(row.body)) != _content(event.body):
+            if row is not None and not _same(_content(json.loads(row.body)), _content(event.body)):
                 raise Conflict(
                     f"the event {event.id} is stored with other content: correct it by an error declaration",
                     code="event_differs",
@@ -241,9 +246,9 @@ class Intake:
         """A declaration must be of an event that is there, and repeat it (EPCIS 2.0 §7.4.1.2)."""
         if not _declares(event):
             return
-        rows = self._store.by_ids([str(event.id)])
+        rows = self._store.by_ids([_key(event)[0]])
         stored = [Event(json.loads(row.body), tuple(json.loads(row.context))) for row in rows]
-        declared = next((each for each in (*earlier, *stored) if each.id == event.id and not _declares(each)), None)
+        declared = next((each for each in (*earlier, *stored) if _key(each) == (_key(event)[0], 0)), None)
         if declared is None:
             raise Invalid(
                 f"{event.id} is declared wrong, and no such event was captured",
@@ -339,6 +344,16 @@ class Intake:
         return replace(facts, daily_water_celsius={**facts.daily_water_celsius, place: measured}) if measured else facts
 
 
+def _list_at(document: Document) -> str:
+    """JSON pointer of the document's list of events."""
+    inside = "queryResults/resultsBody/" if document.kind == "EPCISQueryDocument" else ""
+    return f"/epcisBody/{inside}eventList"
+
+
+def _error(pointer: str, why: CloudError | TraceError) -> dict[str, Any]:
+    return {"pointer": pointer, "code": why.code, "detail": str(why)}
+
+
 def _with_ids(document: Document) -> list[Event]:
     """The events, each with an id: its own, or the hash of its content."""
     return [
@@ -354,13 +369,13 @@ def _each_once(events: Sequence[Event]) -> list[Event]:
     found: dict[Key, Event] = {}
     for event in events:
         first = found.setdefault(_key(event), event)
-        if first is not event and _content(first.body) != _content(event.body):
+        if first is not event and not _same(_content(first.body), _content(event.body)):
             raise Conflict(f"two different events of this document have the id {event.id}", code="event_differs")
     return list(found.values())
 
 
-def _receipts(rows: Sequence[EventRow], places: Sequence[Receipt]) -> list[Captured]:
-    return [Captured(row.event_id, receipt.place) for row, receipt in zip(rows, places, strict=True)]
+def _receipts(events: Sequence[Event], places: Sequence[Receipt]) -> list[Captured]:
+    return [Captured(str(event.id), receipt.place) for event, receipt in zip(events, places, strict=True)]
 
 
 def _by_person(ruling: Ruling | None) -> bool:
@@ -380,7 +395,7 @@ def _packs(event: Event) -> bool:
 
 
 def _key(event: Event) -> tuple[str, int]:
-    return str(event.id), int(_declares(event))
+    return canonical_event_id(str(event.id)), int(_declares(event))
 
 
 def _content(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -391,7 +406,7 @@ def _content(body: Mapping[str, Any]) -> dict[str, Any]:
 def _difference(one: Event, other: Event) -> str | None:
     """The first field in which two events differ, beside the declaration; None where only their spelling does."""
     first, second = ({**_content(each.body), "errorDeclaration": None} for each in (one, other))
-    names = sorted(name for name in first | second if first.get(name) != second.get(name))
+    names = sorted(name for name in first | second if not _same(first.get(name), second.get(name)))
     if not names or _hash_of(one) == _hash_of(other):
         return None
     return names[0]
@@ -400,6 +415,15 @@ def _difference(one: Event, other: Event) -> str | None:
 def _hash_of(event: Event) -> str:
     """The hash of an event, which says nothing of its kind, with its kind."""
     return f"{event.kind} {event_id(event.body, event.context or CONTEXT)}"
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are one in canonical JSON (RFC 8785): 1 and 1.0 are, 1 and true are not."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
 
 
 def _row(event: Event, leaf: LeafOf, chain: str, now_ms: int, by: str, context: str) -> EventRow:

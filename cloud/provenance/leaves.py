@@ -22,7 +22,7 @@ from traceability.canon import encode, from_base64
 from traceability.codes import gtin
 from traceability.epc_uris import canonical_name
 from traceability.events import Event
-from traceability.packs import SALT_BYTES, Leaf, Opening, check_openings, commitment, entry_of
+from traceability.packs import SALT_BYTES, EntryTooLarge, Leaf, Opening, check_openings, commitment, entry_of
 
 __all__ = ["LeafOf", "captured", "committed", "flow", "fresh_salts", "json_text", "said", "seal"]
 
@@ -139,7 +139,22 @@ def seal(
         commitments[_CAPTURE] = commitment(drawn, capture)
         opened.append(b'"capture":{"salt":"%b"}' % b2a_base64(drawn, newline=False))
     secrets_text = (b"{%b}" % b",".join(opened)).decode()
-    return LeafOf(entry_of(public, commitments), secrets_text, uses, makes, LeafOf.carrier_of(event))
+    try:
+        entry = entry_of(public, commitments)
+    except EntryTooLarge as why:
+        raise _too_large(event, len(uses) + len(makes), why) from why
+    return LeafOf(entry, secrets_text, uses, makes, LeafOf.carrier_of(event))
+
+
+def _too_large(event: Event, things: int, why: EntryTooLarge) -> Invalid:
+    """Says it to who sends events; points at the longest of the event's lists."""
+    lists = {name: len(str(value)) for name, value in event.body.items() if isinstance(value, list)}
+    return Invalid(
+        f"the event {str(event.id)[:120]} is too large: the names of its {things} things do not fit into one entry of "
+        f"the log ({why}); split it into several events with fewer things each, a thousand usually fit",
+        code=why.code,
+        pointer=f"/{max(lists, key=lambda name: lists[name])}" if lists else "",
+    )
 
 
 def said(event: Event, chain: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from cloud.problems import Invalid
-from traceability.epc_uris import canonical_name
+from traceability.epc_uris import canonical_event_id, canonical_name
 from traceability.epcis_checks import read_time
 from traceability.epcis_shape import check_query
 
@@ -38,6 +38,7 @@ _SPELLINGS: Final = {f"{c}_errorDeclarationTime": f"{c}_errorDeclaration_Time" f
 _WHOLE: Final = re.compile(r"-?\d+", re.ASCII)
 _NUMBER: Final = re.compile(r"[+-]?(?:\d{1,40}\.?\d{0,40}|\.\d{1,40})(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _LONGEST: Final = 18  # digits of a number that every database holds
+_SCALARS: Final = (str, int, float)
 _TIMES: Final = {
     "GE_eventTime": ("when_ms", 1),
     "LT_eventTime": ("when_ms", -1),
@@ -101,7 +102,7 @@ class EventQuery:
             when_ms=_span(asked, "when_ms"),
             recorded_ms=_earlier(_span(asked, "recorded_ms"), known_before),
             kinds=tuple(asked.get("eventType", ())),
-            ids=tuple(asked.get("EQ_eventID", ())),
+            ids=tuple(map(canonical_event_id, asked.get("EQ_eventID", ()))),
             things=_indexed(asked),
             predicates=tuple(_predicate(name, value) for name, value in asked.items() if name not in _BY_STORE),
             by=_order(own.get("orderBy", "recordTime")),
@@ -252,7 +253,8 @@ def _predicate(name: str, value: Any) -> Predicate:
     if comparison == "WD":
         return lambda body: any(_below(found, value) for found in find(body))
     wanted = frozenset(form for each in (value if isinstance(value, list) else [value]) for form in _forms(each))
-    return lambda body: any(_plain(found) in wanted for found in find(body))
+    # An own field may hold an object or a list: that equals no text and no number.
+    return lambda body: any(isinstance(found, _SCALARS) and _plain(found) in wanted for found in find(body))
 
 
 def _forms(asked: Any) -> Iterator[Any]:

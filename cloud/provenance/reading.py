@@ -1,6 +1,7 @@
 """The strict door for captured documents: what two readers could understand in two ways is refused.
 
-Events keep their fractions, so this is wider than the log's own canonical JSON. A key that stands twice, NaN, half a
+Events keep their fractions, so this is wider than the log's own canonical JSON; but a fraction that no double holds
+would be stored as another one, and is refused. A key that stands twice, NaN, half a
 surrogate pair, or nesting that no honest document has would let a signature, a rule and a reader see different events.
 """
 
@@ -11,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from cloud.problems import Invalid, Unsupported
+from traceability.epcis_checks import LONGEST_NUMBER, prints_back
 from traceability.epcis_xml import read_xml
 
 __all__ = ["read_document"]
@@ -18,7 +20,6 @@ __all__ = ["read_document"]
 JSON = ("", "application/json", "application/ld+json")
 XML = ("application/xml", "text/xml")
 DEEPEST = 40
-LONGEST_NUMBER = 40
 _TOO_DEEP: Final = b"\n" + b"  " * (DEEPEST + 1)
 
 
@@ -76,7 +77,7 @@ def _refuse(text: str) -> Any:
 
 def _float(text: str) -> float:
     number = float(text)
-    if len(text) > LONGEST_NUMBER or number in {float("inf"), float("-inf")}:
+    if len(text) > LONGEST_NUMBER or not prints_back(text, number):
         raise Invalid(f"the number {text[:LONGEST_NUMBER]} cannot be kept exactly", code="not_a_number")
     return number
 

@@ -19,8 +19,9 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from typing_extensions import override
 
-from cloud.problems import Invalid, NotAcceptable, NotFound, TooLarge
+from cloud.problems import CloudError, Invalid, NotAcceptable, NotFound, TooLarge
 from cloud.provenance.journal import Known, Ruled
+from cloud.provenance.leaves import json_text
 from cloud.provenance.query import EventQuery
 from cloud.provenance.reading import read_document
 from cloud.provenance.resources import BEHAVIOUR, LARGEST_DOCUMENT, RESOURCES, VERSIONS, next_link, resource_routes
@@ -36,6 +37,7 @@ Tracer = Annotated[Who, Depends(having(Role.TRACER))]
 Reader = Annotated[Who, Depends(having(*Role))]
 ROOT = "/epcis/v2"
 CAPTURE = f"{ROOT}/capture"
+LONGEST_NAME = 60  # of a query
 SMALL_DOCUMENT = 16 * 1024  # read and sealed in about a millisecond
 
 
@@ -141,9 +143,13 @@ def _named_routes(router: APIRouter, provenance: Provenance) -> None:
         name, query = body.get("name"), body.get("query")
         if not isinstance(name, str) or not name.isidentifier() or not isinstance(query, dict):
             raise Invalid("a named query has a name of letters, digits and _ and a query object", pointer="/body")
+        if len(name) > LONGEST_NAME:
+            told = f"a query's name has at most {LONGEST_NAME} characters, not {len(name)}"
+            raise Invalid(told, code="bad_name", pointer="/name")
         texts = {str(key): _as_parameter(value) for key, value in query.items()}
+        json_text(texts)  # half a surrogate pair could be kept and never be shown again
         provenance.keep_query(name, texts)
-        return JSONResponse({"name": name}, 201, {"Location": f"{ROOT}/queries/{name}"})
+        return JSONResponse({"name": name}, 201, {"Location": f"{ROOT}/queries/{quote(name)}"})
 
     @router.get("/queries")
     def queries(who: Reader) -> dict[str, Any]:  # noqa: ARG001 - as above
@@ -189,6 +195,11 @@ async def _document(request: Request) -> dict[str, Any]:
 
 
 async def _body(request: Request) -> bytes:
+    """The body as it came. Raises `TooLarge`, and `CloudError` for one said to be packed: nothing unpacks it."""
+    packed = request.headers.get("content-encoding", "identity").strip().lower()
+    if packed not in {"", "identity"}:
+        told = f"a body in the encoding {packed[:40]} is not read here: send it as it is, without Content-Encoding"
+        raise CloudError(told, code="bad_encoding", pointer="/headers")
     data = bytearray()
     async for part in request.stream():
         data += part

@@ -30,7 +30,7 @@ from traceability.chain_rules import CHAINS, Facts
 from traceability.codes import gtin
 from traceability.digital_link import DigitalLink, LinkError, parse_link
 from traceability.epc_uris import canonical_name
-from traceability.events import Event, parse_document
+from traceability.events import Event, parse_document, parse_each
 from traceability.labels import png, svg, symbol
 from traceability.packs import Pack
 from traceability.story import tell
@@ -119,8 +119,10 @@ class Provenance:
         `proceed` takes every event that can be taken and lists the others; otherwise it is all or nothing, and what
         refuses an event is raised.
         """
-        parsed, terms = parse_document(document), Terms(chain, by)
-        return self._intake.take_each(parsed, terms) if proceed else self._intake.take_whole(parsed, terms)
+        terms = Terms(chain, by)
+        if proceed:
+            return self._intake.take_each(*parse_each(document), terms)
+        return self._intake.take_whole(parse_document(document), terms)
 
     def hand_in(self, document: Mapping[str, Any], *, chain: str | None, by: str) -> Pending | None:
         """As `capture_job`, for who must not wait.
@@ -238,7 +240,7 @@ class Provenance:
             story=tell(
                 events,
                 subject=_as_written(events, subject),
-                proven=frozenset(row.event_id for row in rows),
+                proven=frozenset(str(event.id) for event in events),
                 now_ms=now,
             ),
             pack=self._pack(subject, rows).encode().decode(),

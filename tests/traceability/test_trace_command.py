@@ -280,3 +280,15 @@ def test_a_witness_without_a_port_or_with_a_log_s_key_is_wrong_use(tmp_path, log
         asked = ["witness", "--key", str(tmp_path / key), "--policy", str(log[1]), "--state", str(tmp_path / "heads")]
         assert main([*asked, "--listen", listen]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("width", ["nan", "inf", "-inf", "-5", "0", "1e9"])
+def test_a_label_of_an_impossible_width_is_refused_in_one_line(tmp_path, capsys, width):
+    (tmp_path / "serials").write_text("ABCDEF\n", encoding="ascii")
+    given = ["--gtin", "02011700010006", "--lot", "L1", "--serials", str(tmp_path / "serials")]
+    out = tmp_path / "labels"
+    assert main(["labels", *given, str(out), "--format", "png", f"--width={width}"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1
+    assert not out.exists()

@@ -466,3 +466,148 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(client):
     body = b'{"a":"' + b"x" * (8 * 1024 * 1024) + b'"}'
     answer = client.post("/epcis/v2/capture", content=body, headers={"x-who": "tracer"})
     assert answer.status_code == 413
+
+
+OWN = {"@context": EGGS.events[0]["@context"], "eventID": "urn:uuid:00000000-0000-4000-8000-00000000000A"}
+
+
+def capture(client, event, **headers):
+    return client.post("/epcis/v2/capture", json=event, headers={"x-who": "tracer", **headers})
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [[1], {"x": 1}], [None, {"tm:x": [[2]]}]])
+def test_an_own_field_that_holds_objects_or_lists_disturbs_no_query(client, value):
+    capture(client, {**EGGS.events[0], "tm:own": value})
+    capture(client, {**EGGS.events[0], "tm:own": 1, "eventTime": "2026-11-01T10:00:00.000+08:00"})
+    assert len(found(client, "events?EQ_tm:own=1")) == 1
+    assert len(found(client, "events?EQ_INNER_tm:own=1")) == 1
+    assert found(client, "events?EQ_INNER_tm:x=1") == []
+
+
+def test_a_named_query_may_have_a_chinese_name_and_its_location_leads_to_it(client):
+    kept = client.post("/epcis/v2/queries", json={"name": "数", "query": {}}, headers={"x-who": "tracer"})
+    assert (kept.status_code, kept.headers["location"]) == (201, "/epcis/v2/queries/%E6%95%B0")
+    assert client.get(kept.headers["location"], headers={"x-who": "viewer"}).json()["name"] == "数"
+
+
+@pytest.mark.parametrize("name", ["q" * 61, "数" * 500, "a/b", "a\nb", "", "\u0000"])
+def test_a_name_that_no_query_can_have_is_refused_and_nothing_is_kept(client, name):
+    told = client.post("/epcis/v2/queries", json={"name": name, "query": {}}, headers={"x-who": "tracer"})
+    assert told.status_code == 422
+    assert client.get("/epcis/v2/queries", headers={"x-who": "viewer"}).json() == {"queries": []}
+
+
+def test_a_query_with_half_a_surrogate_pair_is_refused_and_the_others_can_still_be_listed(client):
+    body = b'{"name":"q","query":{"EQ_bizStep":"\\ud800"}}'
+    told = client.post(
+        "/epcis/v2/queries", content=body, headers={"x-who": "tracer", "content-type": "application/json"}
+    )
+    assert (told.status_code, told.json()["code"]) == (422, "surrogate")
+    assert client.get("/epcis/v2/queries", headers={"x-who": "viewer"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        (1, True, False),
+        ([0], [False], False),
+        ({"a": True}, {"a": 1}, False),
+        (1, 1.0, True),
+        (100, 1e2, True),
+        ([1, 2], [2, 1], False),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}, True),
+        ("1", 1, False),
+    ],
+)
+def test_content_is_the_same_by_canonical_json(client, first, second, same):
+    assert capture(client, {**EGGS.events[0], **OWN, "tm:x": first}).status_code == 202
+    again = capture(client, {**EGGS.events[0], **OWN, "tm:x": second})
+    assert again.status_code == (202 if same else 409)
+    assert same or again.json()["code"] == "event_differs"
+
+
+@pytest.mark.parametrize("spelling", [str.upper, str.lower, lambda text: text.replace("urn:uuid", "Urn:Uuid")])
+def test_an_id_in_another_spelling_is_the_same_event(client, spelling):
+    other = spelling(OWN["eventID"])
+    first = capture(client, {**EGGS.events[0], **OWN}).json()["events"][0]
+    again = capture(client, {**EGGS.events[0], **OWN, "eventID": other})
+    assert again.json()["events"] == [{"eventID": other, "index": first["index"]}]
+    clash = capture(client, {**EGGS.events[0], **OWN, "eventID": other, "disposition": "damaged"})
+    assert (clash.status_code, clash.json()["code"]) == (409, "event_differs")
+    for asked in (other, OWN["eventID"]):
+        assert found(client, f"events/{quote(asked, safe='')}") == [OWN["eventID"]]
+
+
+def test_an_event_is_declared_wrong_under_any_spelling_of_its_id(client):
+    capture(client, {**EGGS.events[0], **OWN})
+    declared = {"declarationTime": "2026-11-02T00:00:00Z", "reason": "incorrect_data"}
+    wrong = {**EGGS.events[0], **OWN, "eventID": OWN["eventID"].upper(), "errorDeclaration": declared}
+    assert capture(client, wrong).status_code == 202
+    assert found(client, "events") == []
+
+
+def test_proceed_takes_the_good_events_beside_malformed_ones_and_points_at_those(client):
+    good = dict(EGGS.events[0])
+    bad = {**good, "eventTime": "foo"}
+    job = capture(
+        client, document(bad, good, {"type": "ObjectEvent"}, {}), **{"GS1-Capture-Error-Behaviour": "proceed"}
+    ).json()
+    assert [event["index"] for event in job["events"]] == [0]
+    assert job["success"] is False
+    pointers = [error["pointer"] for error in job["errors"]]
+    assert pointers[0] == "/epcisBody/eventList/0/eventTime"
+    assert [pointer.split("/")[3] for pointer in pointers] == ["0", "2", "3"]
+    assert len(found(client, "events")) == 1
+    kept = client.get(f"/epcis/v2/capture/{job['captureID']}", headers={"x-who": "viewer"}).json()
+    assert kept["errors"] == job["errors"]
+
+
+def test_proceed_refuses_a_document_that_is_wrong_around_its_events(client):
+    wrong = document(EGGS.events[0]) | {"creationDate": "yesterday"}
+    told = capture(client, wrong, **{"GS1-Capture-Error-Behaviour": "proceed"})
+    assert (told.status_code, "/creationDate" in told.json()["detail"]) == (422, True)
+    assert found(client, "events") == []
+
+
+def test_an_event_that_is_too_large_is_told_how_large_it_may_be_and_to_split_it(client):
+    children = [f"https://id.gs1.org/01/02011700010006/21/{number:07d}" for number in range(1_500)]
+    event = {key: value for key, value in EGGS.events[0].items() if key not in {"epcList", "quantityList", "ilmd"}}
+    large = {**event, "type": "ObjectEvent", "action": "OBSERVE", "epcList": children}
+    told = capture(client, large)
+    assert (told.status_code, told.json()["code"]) == (422, "event_too_large")
+    assert told.json()["errors"][0]["pointer"] == "/epcList"
+    assert all(word in told.json()["detail"] for word in ("1500 things", "65535", "split it"))
+    assert capture(client, {**large, "epcList": children[:1_000]}).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("0.123456789012345678901234567890", 422),
+        ("0.12345678901234567", 422),
+        ("1e-400", 422),
+        ("1e-999999999999999999999999999999", 422),
+        ("9007199254740993.0", 422),
+        ("0.30000000000000004", 202),
+        ("0.1000000000000000000000", 202),
+        ("36.5", 202),
+        ("1.5e300", 202),
+        ("0e-999", 202),
+    ],
+)
+def test_a_decimal_that_would_be_stored_as_another_is_refused(client, text, status):
+    body = '{"tm:x":' + text + "," + client.build_request("POST", "/", json=dict(EGGS.events[0])).content.decode()[1:]
+    told = client.post(
+        "/epcis/v2/capture", content=body, headers={"x-who": "tracer", "content-type": "application/json"}
+    )
+    assert told.status_code == status
+    assert status == 202 or "cannot be kept exactly" in told.json()["detail"]
+
+
+@pytest.mark.parametrize("door", ["capture", "events"])
+def test_a_body_that_is_said_to_be_packed_is_refused(client, door):
+    told = client.post(
+        f"/epcis/v2/{door}", json=dict(EGGS.events[0]), headers={"x-who": "tracer", "content-encoding": "gzip"}
+    )
+    assert (told.status_code, told.json()["code"]) == (400, "bad_encoding")
+    assert found(client, "events") == []
