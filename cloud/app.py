@@ -1,11 +1,12 @@
 """The HTTP face: routers of the contexts, the pages, the error table. No logic of its own."""
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud import accounts, alarms, catalogue, land, problems, provenance, regions, steering, telemetry
 from cloud.pages import build_pages, build_problem_page
+from cloud.readiness import Readiness, Ready
 from cloud.wiring import Services
 from edge import EdgeError
 from traceability import TraceError
@@ -51,6 +52,17 @@ def create_app(services: Services) -> FastAPI:
     def healthz() -> dict[str, str]:
         """Whether the process answers at all."""
         return {"status": "ok"}
+
+    settings = services.settings
+    broker = (settings.mqtt_host, settings.mqtt_port)
+    readiness = Readiness(services.engine, services.readings, broker, settings.var, services.clock)
+
+    @app.get("/readyz", responses={503: {"model": Ready}})
+    def readyz(response: Response) -> Ready:
+        """Whether database, readings store, broker and disk answer; 503 where one of them does not."""
+        found = readiness.look()
+        response.status_code = 200 if found.ok else 503
+        return found
 
     return app
 
