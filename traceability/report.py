@@ -10,7 +10,7 @@ from typing import Final
 
 from traceability.events import STEP
 from traceability.packs import Proven, ProvenEvent
-from traceability.story import COMPLETENESS, STEP_WORDS
+from traceability.story import COMPLETENESS, STEP_WORDS, Said, declared_wrong
 
 _CHINA: Final = timezone(timedelta(hours=8))
 TEXTS: Final = {
@@ -21,6 +21,7 @@ TEXTS: Final = {
         "seen": "见证人 {name} 于 {time} 签认",
         "unseen": "没有见证人签认：日志所有者一人即可另立一本",
         "line": "{number}. {time}  {what}（{log}第 {index} 条）",
+        "declaration": "{line} — 这是对该事件的错误声明",
         "of_log": "日志",
         "of_shard": "日志 {origin} ",
         "who": "登记者",
@@ -44,6 +45,7 @@ TEXTS: Final = {
         "seen": "Witness {name} cosigned at {time}",
         "unseen": "No witness cosigned: the owner of the log alone could keep a second one",
         "line": "{number}. {time}  {what} ({log}entry {index})",
+        "declaration": "{line}: a declaration that this event is wrong",
         "of_log": "log ",
         "of_shard": "{origin}, ",
         "who": "recorded by",
@@ -77,10 +79,25 @@ def report_lines(proven: Proven, lang: str) -> list[str]:
         lines += [words["seen"].format(name=name, time=shown_time(seen)) for name, seen in head.witnesses]
         if not head.witnesses:
             lines.append(words["unseen"])
+    wrong = {event.get("event"): said for event in proven.events if (said := _declaration(event)) is not None}
     for event in proven.events:
         log = words["of_log" if len(proven.heads) == 1 else "of_shard"].format(origin=event.origin)
-        lines += _event_lines(event, log, words)
+        first, *rest = _event_lines(event, log, words)
+        said = wrong.get(event.get("event"))
+        marked = [] if said is None else [f"   {_plain(said.zh if words is TEXTS['zh'] else said.en)}"]
+        named = words["declaration"].format(line=first) if _declaration(event) is not None else first
+        lines += [named, *marked, *rest]
     return [*lines, words["proven"], words["claimed"], words["complete"]]
+
+
+def _declaration(event: ProvenEvent) -> Said | None:
+    """What a declaration of error says; None for every other event, or where its view is not shown."""
+    try:
+        view = json.loads(str(event.get("view")))
+    except ValueError:
+        return None
+    declaration = view.get("errorDeclaration") if isinstance(view, dict) else None
+    return None if declaration is None else declared_wrong(declaration)
 
 
 def _event_lines(event: ProvenEvent, log: str, words: dict[str, str]) -> list[str]:

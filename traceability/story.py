@@ -19,7 +19,7 @@ from traceability.epc_uris import canonical_name
 from traceability.events import STEP, Event, parse_event
 from traceability.own_fields import own
 
-__all__ = ["COMPLETENESS", "STEP_WORDS", "Claim", "Part", "Said", "Signer", "Step", "Story", "tell"]
+__all__ = ["COMPLETENESS", "STEP_WORDS", "Claim", "Part", "Said", "Signer", "Step", "Story", "declared_wrong", "tell"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One stage of the journey; ``village`` is as fine as places get."""
+    """One stage of the journey; ``village`` is as fine as places get. ``wrong``: that its event was declared wrong."""
 
     key: str
     text: Said
@@ -61,7 +61,7 @@ class Step:
     signer: Signer | None
     event_id: str | None
     proven_unchanged: bool
-    corrected: bool
+    wrong: Said | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +150,25 @@ _ON_THE_PACK: Final = Said(
 )
 
 
+_NOTHING_STANDS: Final = Said(
+    "没有一条有效的记录：都已被声明有误，无法追溯。",
+    "No record stands: all were declared wrong, so nothing can be traced.",
+)
+_REASONS: Final[Mapping[str, tuple[str, str]]] = {
+    "did_not_occur": ("并未发生", "it did not happen"),
+    "incorrect_data": ("数据有误", "its data are wrong"),
+}
+
+
+def declared_wrong(declaration: Any) -> Said:
+    """An `errorDeclaration` in words: when, as it is written there, and why."""
+    said = declaration if isinstance(declaration, dict) else {}
+    when, reason = str(said.get("declarationTime", "?")), str(said.get("reason") or "")
+    plain = reason.rpartition(":")[2].rpartition("ER-")[2]
+    zh, en = _REASONS.get(plain, (reason or "未说明", reason or "not given"))
+    return Said(f"已于 {when} 声明有误，原因：{zh}", f"declared wrong at {when}, reason: {en}")
+
+
 def tell(
     events: Iterable[Event | Mapping[str, Any]],
     *,
@@ -165,12 +184,16 @@ def tell(
     ``tm:signer`` is shown as a claim). ``now_ms`` (ms UTC) only decides what already lies in the past.
     """
     known = [e if isinstance(e, Event) else parse_event(e) for e in events]
-    declared = {e.id for e in known if e.body.get("errorDeclaration")}
+    declared = {e.id: declared_wrong(e.body["errorDeclaration"]) for e in known if e.body.get("errorDeclaration")}
     genealogy = Genealogy((e for e in known if e.id is None or e.id not in declared), same=canonical_name)
     name = canonical_name(subject)
     names = (name, *genealogy.back(name))
     told = [e for e in genealogy.events_of(names) if e.time_ms <= now_ms]
-    journey = tuple(_step(e, proven, signers or {}, declared) for e in told)
+    wrong = [e for e in known if e.id in declared and not e.body.get("errorDeclaration") and e.time_ms <= now_ms]
+    withdrawn = [e for e in wrong if not {canonical_name(thing) for thing in e.things}.isdisjoint(names)]
+    shown = sorted([*told, *withdrawn], key=lambda each: each.time_ms)
+    journey = tuple(_step(e, proven, signers or {}, declared) for e in shown)
+    standing = tuple(step for step in journey if step.wrong is None)
     gtin, lot, serial = _numbers(subject)
     promise = next((p for e in reversed(told) if (p := own(e, "tm:conformityPromise"))), None)
     return Story(
@@ -180,11 +203,11 @@ def tell(
         serial=serial,
         product=_product(promise),
         date=china_day(told[-1].time_ms).isoformat() if told else None,
-        place=next((step.village for step in journey if step.village), None),
-        verdict=_verdict(told, journey, promise, whole_lot=lot is not None and serial is None),
+        place=next((step.village for step in standing if step.village), None),
+        verdict=_verdict(told, standing, promise, whole_lot=lot is not None and serial is None),
         claims=tuple(_claims(told, proven, signers or {})),
         journey=journey,
-        resolution=_resolution(genealogy, name),
+        resolution=_resolution(genealogy, name) if told or not withdrawn else _NOTHING_STANDS,
         limits=_LIMITS,
         demonstration=any(own(e, "tm:demonstration") for e in told),
     )
@@ -214,7 +237,7 @@ def _signer(event: Event, signers: Mapping[str, Signer]) -> Signer | None:
 
 
 def _step(
-    event: Event, proven: Collection[str], signers: Mapping[str, Signer], declared: Collection[str | None]
+    event: Event, proven: Collection[str], signers: Mapping[str, Signer], declared: Mapping[str | None, Said]
 ) -> Step:
     word = event.step or "sensor_reporting"
     zh, en = STEP_WORDS.get(word, (word.removeprefix(STEP), word.removeprefix(STEP)))
@@ -228,7 +251,7 @@ def _step(
         signer=_signer(event, signers),
         event_id=event.id,
         proven_unchanged=event.id in proven,
-        corrected=event.id is not None and event.id in declared,
+        wrong=declared.get(event.id) if event.id is not None else None,
     )
 
 

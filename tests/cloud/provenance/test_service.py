@@ -13,6 +13,7 @@ from traceability.epc_uris import canonical_name
 from traceability.events import STEP, object_event, transformation_event
 from traceability.packs import Pack
 from traceability.policy import Policy
+from traceability.report import report_lines
 
 NOW = 1_795_300_000_000
 CHAINS = {chain.chain: chain for chain in demo_chains(NOW, domain="https://id.gs1.org")}
@@ -220,6 +221,25 @@ def test_a_serial_nobody_knows_is_answered_with_its_lot_and_says_so_unless_asked
     with pytest.raises(NotFound):
         provenance.consumer(LOT + "/21/NOBODY", exactly=True)
     assert provenance.consumer(UNIT).level == "unit"
+
+
+def test_page_and_report_tell_that_an_event_was_declared_wrong(provenance):
+    thing = "https://id.gs1.org/01/02000011700010/10/W/21/1"
+    event = object_event("ADD", "storing", NOW - 9_000_000, epcs=[thing], place="urn:p")
+    event["eventID"] = "urn:uuid:00000000-0000-4000-8000-000000000001"
+    provenance.capture(event, chain=None, by="me")
+    declaration = {"declarationTime": "2026-11-22T10:00:00.000+08:00", "reason": "did_not_occur"}
+    provenance.capture(event | {"errorDeclaration": declaration}, chain=None, by="me")
+    seen = provenance.consumer(thing.removeprefix("https://id.gs1.org"))
+    (step,) = seen.story.journey
+    told = "declared wrong at 2026-11-22T10:00:00.000+08:00, reason: it did not happen"
+    assert step.wrong.en == told
+    assert "No record stands" in seen.story.resolution.en
+    assert seen.story.verdict[0].state == "unknown"
+    proven = Pack.parse(seen.pack.encode()).verify(Policy.parse(provenance.policy_text.encode()), now_ms=NOW + 1000)
+    report = report_lines(proven, "en")
+    assert [line.strip() for line in report].count(told) == 2
+    assert sum("a declaration that this event is wrong" in line for line in report) == 1
 
 
 def test_a_trade_item_alone_is_answered_with_its_newest_packs(provenance):
