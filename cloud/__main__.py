@@ -102,7 +102,9 @@ def _parser() -> argparse.ArgumentParser:
             f"the {word} day for which list and changes together are declared complete (default: the day of the list)"
         )
         regions.add_argument(f"--complete-{end}", type=date.fromisoformat, metavar="YYYY-MM-DD", help=about)
-    command("fsck", _fsck, "read the whole log again and name the first event that is not as it was signed")
+    fsck = command("fsck", _fsck, "read the whole log again and name the first event that is not as it was signed")
+    again = "first write public files again that are gone or differ, where the journal leads to the signed head"
+    fsck.add_argument("--restore", action="store_true", help=f"{again}; the service must be stopped")
     roll = command("roll-key", _roll_key, "announce the key that signs the log's heads next, and from when")
     roll.add_argument(
         "--in-days", type=float, default=30.0, metavar="N", help="0: the old key was stolen (default: 30)"
@@ -313,9 +315,9 @@ def _import_regions(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _fsck(_args: argparse.Namespace, settings: Settings) -> int:
+def _fsck(args: argparse.Namespace, settings: Settings) -> int:
     from cloud.database import database, database_file  # noqa: PLC0415
-    from cloud.provenance import audit_log  # noqa: PLC0415
+    from cloud.provenance import audit_log, restore_log  # noqa: PLC0415
     from cloud.wiring import log_place  # noqa: PLC0415
 
     place = log_place(settings)
@@ -325,6 +327,8 @@ def _fsck(_args: argparse.Namespace, settings: Settings) -> int:
             raise NotFound(f"the log in {place.folder} has lost its journal: restore {file}")
         raise NotFound(f"there is no log here: {file} does not exist; name its folder with --var")
     with database(settings.database) as engine:
+        for name in restore_log(engine, place) if args.restore else ():
+            print(f"restored: {name}")
         findings = audit_log(engine, place)
     for finding in findings:
         where = "" if finding.index is None else f"event {finding.index}: "

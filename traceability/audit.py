@@ -68,6 +68,36 @@ def audit(
     return tuple(findings)
 
 
+def restore(
+    entries: EntryStore, tiles: TileStore, head: str | None, key: VerifierKey, former: Sequence[VerifierKey] = ()
+) -> tuple[str, ...]:
+    """Write again every tile and bundle that is gone or differs, from the journal; returns their names.
+
+    Only where the journal leads to the root that was signed: else nothing is written. The log must not be growing.
+    """
+    found = audit(entries, tiles, head, key, former=former)
+    signed, _ = _signed(head, (key, *former))
+    if signed is None or not {finding.code for finding in found} <= {"tile", "bundle"}:
+        return ()
+    written = []
+    for name, data in _files(entries, signed.size) if found else ():
+        if tiles.read(name) != data:
+            tiles.write(name, data)
+            written.append(name)
+    return tuple(written)
+
+
+def _files(entries: EntryStore, size: int) -> Iterator[tuple[str, bytes]]:
+    growth = Growth()
+    for first in range(0, size, WIDTH):
+        held = entries.read(first, min(size, first + WIDTH))
+        yield tile_name("entries", first // WIDTH, len(held)), pack_bundle(held)
+        growth, finished = growth.grown([leaf_hash(entry) for entry in held])
+        yield from ((tile_name(level, number), tile) for level, number, tile in finished)
+    for level, number, tile in growth.partial_tiles():
+        yield tile_name(level, number, len(tile) // _HASH), tile
+
+
 def _signed(head: str | None, keys: Sequence[VerifierKey]) -> tuple[Checkpoint | None, list[Finding]]:
     if head is None:
         return None, [Finding("head", None, "the log has no signed head")]

@@ -1,6 +1,6 @@
 """The chain's side of the cloud: capture and query of events, refusals, codes, scans; it hosts the log."""
 
-from cloud.provenance.auditing import audit_log
+from cloud.provenance.auditing import audit_log, restore_log
 from cloud.provenance.capture import Neighbours
 from cloud.provenance.codes import serial_key
 from cloud.provenance.door import CaptureDoor
@@ -23,5 +23,6 @@ __all__ = [
     "open_key",
     "read_witnesses",
     "record_keeper",
+    "restore_log",
     "serial_key",
 ]

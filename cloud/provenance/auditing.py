@@ -18,12 +18,12 @@ from sqlalchemy import Engine, select
 from cloud.problems import CloudError
 from cloud.provenance.journal import SqlJournal, entry_bytes
 from cloud.provenance.leaves import LeafOf, captured, committed, flow, said
-from cloud.provenance.log import LogPlace
+from cloud.provenance.log import LogPlace, own_log
 from cloud.provenance.log_keys import LogKeys
 from cloud.provenance.store import CARRIES, ENTRY, EVENT, LEFT, RULED, THING, USED, id_key
 from cloud.provenance.years import SqlYears
 from traceability import TraceError
-from traceability.audit import Finding, audit
+from traceability.audit import Finding, audit, restore
 from traceability.chain_rules import CHAINS
 from traceability.epc_uris import canonical_event_id
 from traceability.events import Event
@@ -32,7 +32,7 @@ from traceability.packs import is_leaf
 from traceability.shards import TITLE, Span, previous_head, shard_origin, spans_of
 from traceability.stores import DirectoryTiles, FileHead
 
-__all__ = ["audit_log"]
+__all__ = ["audit_log", "restore_log"]
 
 _CHUNK: Final = 500
 _MANY: Final = 20
@@ -58,6 +58,22 @@ def audit_log(engine: Engine, place: LogPlace) -> tuple[Finding, ...]:
         signed = audit(span.of(journal), files, head, listed[0], former=listed[1:], kept=filter(None, kept))
         found += [_placed(finding, place.origin, span) for finding in signed]
     return (*found, *joints.findings, *islice(_audit_rows(engine), _MANY))
+
+
+def restore_log(engine: Engine, place: LogPlace) -> tuple[str, ...]:
+    """Write the public files again that are gone or differ, of every year whose journal leads to its signed head.
+
+    Returns their names under the log's public folder. Raises `Unavailable` while another process owns the log.
+    """
+    journal, spans = SqlJournal(engine), spans_of(SqlYears(engine).begun()) or (Span(0, 0),)
+    listed, written = LogKeys.seen(place.key_file), list[str]()
+    with own_log(place.folder):
+        for span in spans:
+            public = place.public / span.name
+            head = FileHead(public / "checkpoint").read()
+            names = restore(span.of(journal), DirectoryTiles(public), head, listed[0], listed[1:])
+            written += [f"{span.name}/{name}".lstrip("/") for name in names]
+    return tuple(written)
 
 
 def _placed(finding: Finding, log: str, span: Span) -> Finding:

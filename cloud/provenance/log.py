@@ -33,7 +33,7 @@ from traceability.shards import Shard, Span, YearlyLedgers, shard_origin, spans_
 from traceability.stores import DirectoryTiles, EntryStore, FileHead, replace_file
 from traceability.witness import Cosigned, WitnessClient, post_to
 
-__all__ = ["LogBook", "LogPlace", "log_key", "log_policy", "open_key", "read_witnesses"]
+__all__ = ["LogBook", "LogPlace", "log_key", "log_policy", "open_key", "own_log", "read_witnesses"]
 
 _LOG = logging.getLogger(__name__)
 # The files can be made again from the journal, so callers need not wait for them; readers see them this much later.
@@ -75,7 +75,7 @@ class LogBook:
         self._place = place
         self._clock = clock
         log_key(engine, place)
-        self._owned = _own(place.folder)
+        self._owned = own_log(place.folder)
         self._turn = threading.Lock()
         self._looked_ms, self._list_ns = clock(), _changed_ns(place.key_list)
         self._heads: defaultdict[str, Heads] = defaultdict(lambda: Heads(place.witnesses, clock))
@@ -244,7 +244,7 @@ def _changed_ns(file: Path) -> int:
         return 0
 
 
-def _own(folder: Path) -> IO[str]:
+def own_log(folder: Path) -> IO[str]:
     """Hold the log for this process. Raises `Unavailable` where another one holds it: a log has one writer."""
     folder.mkdir(parents=True, exist_ok=True)
     file = (folder / "owner").open("a+", encoding="utf-8")

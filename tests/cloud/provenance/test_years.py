@@ -13,8 +13,10 @@ from datetime import datetime
 
 import pytest
 from sqlalchemy import event as sql_event
+from sqlalchemy import text
 
 from cloud.database import open_database
+from cloud.problems import Unavailable
 from cloud.provenance import (
     LogBook,
     LogPlace,
@@ -23,9 +25,11 @@ from cloud.provenance import (
     audit_log,
     log_policy,
     read_witnesses,
+    restore_log,
 )
 from cloud.provenance.journal import SqlJournal
 from cloud.provenance.store import metadata
+from cloud.provenance.years import SqlYears
 from traceability import TraceError
 from traceability.__main__ import main
 from traceability.demo import demo_chains
@@ -452,6 +456,39 @@ def three_years(engine, place, clock):
     policy = Policy.parse(service.policy_text.encode())
     service.close()
     return policy, first
+
+
+def test_public_files_that_are_gone_or_damaged_are_restored_from_the_journal(engine, place, three_years):
+    files = [file for file in place.public.rglob("*") if file.is_file() and "tile" in file.parts]
+    before = {file: file.read_bytes() for file in files}
+    assert restore_log(engine, place) == ()
+    files[0].write_bytes(b"damaged")
+    for file in files[1:]:
+        file.unlink()
+    assert {finding.code for finding in audit_log(engine, place)} == {"tile", "bundle"}
+    restored = restore_log(engine, place)
+    assert {name.partition("tile/")[0] for name in restored} == {"", "2027/", "2028/"}
+    for name in restored:  # partial files of smaller trees are needed by nobody
+        assert (place.public / name).read_bytes() == before[place.public / name]
+    assert audit_log(engine, place) == ()
+
+
+def test_nothing_is_restored_from_a_journal_that_was_changed(engine, place, three_years):
+    files = [file for file in (place.public / "2027").rglob("*") if file.is_file() and "tile" in file.parts]
+    first = SqlYears(engine).begun()[1][1]
+    with engine.begin() as db:
+        db.execute(text("update chain_entry set entry = :entry where place = :place"), {"entry": b"x", "place": first})
+    for file in files:
+        file.unlink()
+    assert restore_log(engine, place) == ()
+    assert not any(file.exists() for file in files)
+
+
+def test_files_are_not_restored_under_a_service_that_writes_them(engine, place, clock):
+    _, service = opened(engine, place, clock)
+    with pytest.raises(Unavailable):
+        restore_log(engine, place)
+    service.close()
 
 
 def test_a_monitor_follows_from_year_to_year(place, three_years):
