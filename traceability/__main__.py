@@ -17,6 +17,7 @@ from traceability.canon import to_base64
 from traceability.key_lists import follow_log
 from traceability.keys import KeyKind, SigningKey, load_key, save_key
 from traceability.monitor import Contradiction, LogAway, files_at
+from traceability.notes import Checkpoint, Note
 from traceability.packs import BadPack, Pack
 from traceability.policy import Policy
 from traceability.report import TEXTS, report_lines, report_table, shown_time
@@ -125,15 +126,23 @@ def _verify(arguments: argparse.Namespace) -> int:
         if not any(mark in data for mark in _PACK_MARKS):
             raise BadInput(f"{arguments.file} holds no proof pack: {why}") from why
         if arguments.json:
-            print(json.dumps({"verified": False, "event": why.event, "reason": str(why)}, ensure_ascii=False))
+            _say(json.dumps({"verified": False, "event": why.event, "reason": str(why)}, ensure_ascii=False))
         else:
-            print(TEXTS[arguments.lang]["bad"].format(why=why))
+            _say(TEXTS[arguments.lang]["bad"].format(why=why))
         return _NOT_VERIFIED
     if arguments.json:
-        print(json.dumps(report_table(proven), ensure_ascii=False))
+        _say(json.dumps(report_table(proven), ensure_ascii=False))
     else:
-        print("\n".join(report_lines(proven, arguments.lang)))
+        _say(*report_lines(proven, arguments.lang))
     return _GOOD
+
+
+def _say(*lines: str) -> None:
+    """Print a verdict. Who reads only its first line (`| head -1`) does not change it, nor how the command ends."""
+    try:
+        print(*lines, sep="\n", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _now_ms() -> int:
@@ -166,23 +175,36 @@ def _monitor(arguments: argparse.Namespace) -> int:
     state: Path = arguments.state
 
     def head_of(name: str) -> FileHead:
-        return FileHead(state.with_name(f"{state.name}.{name}") if name else state, durable=True)
+        path = state.with_name(f"{state.name}.{name}") if name else state
+        head = FileHead(path, durable=True)
+        _check_head(path, head.read())
+        return head
 
     monitor = YearlyMonitor(files_at(arguments.log), Policy.load(arguments.policy), head_of)
     try:
         _look(monitor, arguments.find, once=arguments.once)
         if arguments.against is not None:
-            other = monitor.compare(_read(arguments.against).decode(errors="replace"), now_ms=_now_ms())
+            shown = _read(arguments.against).decode(errors="replace")
+            _check_head(arguments.against, shown)
+            other = monitor.compare(shown, now_ms=_now_ms())
             print(f"the head of {other.size} entries in {arguments.against} is of this log: {other.origin}")
         while not arguments.once:
             time.sleep(arguments.every)
             _look(monitor, arguments.find)
     except Contradiction as why:
-        print(f"CONTRADICTION ({why.code}): {why}", "--- kept ---", why.kept, "--- shown ---", why.shown, sep="\n")
+        _say(f"CONTRADICTION ({why.code}): {why}", "--- kept ---", why.kept, "--- shown ---", why.shown)
         return _NOT_VERIFIED
     except KeyboardInterrupt:
         return _GOOD
     return _GOOD
+
+
+def _check_head(path: Path, text: str | None) -> None:
+    try:
+        if text is not None:
+            Checkpoint.parse(Note.parse(text).text)
+    except TraceError as why:
+        raise BadInput(f"{path} holds no head of a log: {why}") from why
 
 
 def _look(monitor: YearlyMonitor, wanted: str | None, *, once: bool = False) -> None:

@@ -1,6 +1,7 @@
 """A stranger's check: a separate process, keys from the policy only, no network, one clear answer."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -292,3 +293,26 @@ def test_a_label_of_an_impossible_width_is_refused_in_one_line(tmp_path, capsys,
     assert told.startswith("error: ")
     assert told.count("\n") == 1
     assert not out.exists()
+
+
+def test_who_reads_only_the_beginning_of_a_verdict_does_not_change_it(pack, policy):
+    run = [sys.executable, "-m", "traceability", "verify", str(pack), "--policy", str(policy)]
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(run, stdout=writer, stderr=subprocess.PIPE, check=False, timeout=60)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_file_that_holds_no_head_is_named(tmp_path, log, capsys):
+    folder, policy = log
+    junk = tmp_path / "junk"
+    junk.write_text("hello")
+    asked = ["monitor", str(folder / "public"), "--policy", str(policy), "--once"]
+    assert main([*asked, "--state", str(junk)]) == 2
+    assert f"{junk} holds no head" in capsys.readouterr().err
+    assert main([*asked, "--state", str(tmp_path / "head"), "--against", str(junk)]) == 2
+    assert f"{junk} holds no head" in capsys.readouterr().err
+    assert junk.read_text() == "hello"
