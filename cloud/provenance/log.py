@@ -22,7 +22,7 @@ from cloud.provenance.heads import Heads
 from cloud.provenance.journal import Companion, SqlJournal
 from cloud.provenance.log_keys import LogKeys
 from cloud.provenance.schemas import LogState, ShardState
-from cloud.provenance.years import SqlYears, origins_of, policy_of
+from cloud.provenance.years import SqlYears, check_years, origins_of, policy_of
 from traceability import TraceError
 from traceability.keys import KeyKind, SigningKey, VerifierKey, load_key, save_key
 from traceability.ledger import Ledger, Receipt
@@ -82,6 +82,7 @@ class LogBook:
         self._settled_for: tuple[object, ...] = ()
         try:
             self._keys = LogKeys.read(place.key_file, clock())
+            check_years(engine)
             self._years = YearlyLedgers(SqlJournal(engine), SqlYears(engine), self._opened, now_ms=clock())
             self._current()
         except BaseException:

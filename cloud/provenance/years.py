@@ -5,13 +5,15 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import Engine, func, insert, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from cloud.provenance.journal import entry_bytes
 from cloud.provenance.store import ENTRY, SHARD
+from traceability.ledger import BadLedger
 from traceability.merkle import leaf_hash
 from traceability.policy import Trusted
-from traceability.shards import Span, shard_origin
+from traceability.shards import TITLE, Span, shard_origin
 from traceability.stores import Conflict, StoreError
 
-__all__ = ["SqlYears", "origins_of", "policy_of"]
+__all__ = ["SqlYears", "check_years", "origins_of", "policy_of"]
 
 
 class SqlYears:
@@ -41,6 +43,27 @@ class SqlYears:
                 db.execute(insert(SHARD).values(year=year, first_place=first))
         except SQLAlchemyError as why:
             raise StoreError(f"the journal could not begin the year {year}: {type(why).__name__}") from why
+
+
+def check_years(engine: Engine) -> None:
+    """Every year that the journal's entries begin is a year of the list, and the other way round.
+
+    To be asked before a log is opened: a year that the list lost would be signed on as a part of the one before it.
+    Raises `BadLedger`. Only entries that are no events are read, and those are few.
+    """
+    if not inspect(engine).has_table(ENTRY.name):
+        return
+    with engine.connect().execution_options(reading=True) as db:
+        bare = db.execute(select(ENTRY.c.place, ENTRY.c.entry).where(ENTRY.c.leaf.is_not(None)))
+        held = {int(row.place) for row in bare if entry_bytes(row.entry).startswith(f"{TITLE}\n".encode())}
+    listed = {first for _, first in SqlYears(engine).begun()}
+    if held != listed - {0} or (listed and 0 not in listed):
+        place = min(held ^ (listed | {0}) - {0}, default=0)
+        raise BadLedger(
+            f"place {place} of the journal begins a year, and the list of years (chain_shard) does not agree: nothing "
+            "was written; restore the database",
+            code="year_missing",
+        )
 
 
 def origins_of(log: str, spans: Sequence[Span], year: int) -> list[str]:

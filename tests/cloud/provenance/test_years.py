@@ -484,6 +484,21 @@ def test_nothing_is_restored_from_a_journal_that_was_changed(engine, place, thre
     assert not any(file.exists() for file in files)
 
 
+@pytest.mark.parametrize("lost", [["2028"], ["2027"], ["2027", "2028"], ["2026"], ["2026", "2027", "2028"]])
+def test_a_log_that_lost_the_row_of_a_year_is_refused_before_anything_is_written(
+    engine, place, clock, three_years, lost
+):
+    with engine.begin() as db:
+        for year in lost:
+            assert db.execute(text("delete from chain_shard where year = :year"), {"year": int(year)}).rowcount == 1
+    before = SqlYears(engine).begun(), SqlJournal(engine).count()
+    heads = {file: file.read_bytes() for file in place.public.rglob("checkpoint")}
+    with pytest.raises(TraceError, match="year"):
+        opened(engine, place, clock)
+    assert (SqlYears(engine).begun(), SqlJournal(engine).count()) == before
+    assert {file: file.read_bytes() for file in place.public.rglob("checkpoint")} == heads
+
+
 def test_files_are_not_restored_under_a_service_that_writes_them(engine, place, clock):
     _, service = opened(engine, place, clock)
     with pytest.raises(Unavailable):
