@@ -8,6 +8,7 @@ import logging
 import smtplib
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from email.message import EmailMessage
@@ -47,7 +48,9 @@ def webhook(address: str, text: str, within_s: float = SEND_WITHIN_S) -> None:
     What the answer says beyond its status is not read.
     """
     try:
-        status = asyncio.run(_post(address, text, within_s))
+        # In a thread of its own: whoever calls may have a loop running.
+        with ThreadPoolExecutor(max_workers=1) as alone:
+            status = alone.submit(lambda: asyncio.run(_post(address, text, within_s))).result()
     except TimeoutError as why:
         raise NotSent(f"no answer within {within_s:g} s") from why
     except (httpx.HTTPError, httpx.InvalidURL) as why:
@@ -66,15 +69,17 @@ async def _post(address: str, text: str, within_s: float) -> int:
         return answer.status_code
 
 
-def email(host: str, port: int, sender: str, within_s: float = SEND_WITHIN_S) -> Callable[[str, str], None]:
-    """A notifier that hands mails to one SMTP server."""
+def email(
+    host: str, port: int, sender: str, within_s: float = SEND_WITHIN_S, *, own_name: str | None = None
+) -> Callable[[str, str], None]:
+    """A notifier that hands mails to one SMTP server; `own_name` is how it greets (None: this machine's name)."""
 
     def send(address: str, text: str) -> None:
         mail = EmailMessage()
         mail["From"], mail["To"], mail["Subject"] = sender, address, text
         mail.set_content(text)
         try:
-            server = smtplib.SMTP(timeout=within_s)
+            server = smtplib.SMTP(local_hostname=own_name, timeout=within_s)
             with _cut_after(server, within_s), server:
                 code, said = server.connect(host, port)
                 if code != 220:  # noqa: PLR2004 - RFC 5321: ready

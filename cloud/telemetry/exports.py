@@ -20,7 +20,7 @@ __all__ = ["FORMATS", "Step", "write_readings"]
 
 _DAY_MS = 86_400_000
 _SERIES_AT_ONCE = 500
-_READINGS_AT_ONCE = 200_000
+READINGS_AT_ONCE = 200_000
 _SCHEMA = pa.schema(
     [
         ("gateway", pa.dictionary(pa.int32(), pa.string())),
@@ -52,18 +52,25 @@ class _Writer(Protocol):
 
 
 def write_readings(
-    readings: ReadingsStore, series: Mapping[int, Series], span: tuple[int, int], path: Path, step: Step
+    readings: ReadingsStore,
+    series: Mapping[int, Series],
+    span: tuple[int, int],
+    path: Path,
+    step: Step,
+    *,
+    at_once: int = READINGS_AT_ONCE,
 ) -> int:
     """Readings of these series over `[start, end)` into `path`, whose ending says the format; how many there were.
 
-    Day by day, within a day by series and time. Values exactly as stored; a missing one is null, in CSV an empty cell.
+    Day by day, within a day by series and time, some `at_once` in memory. Values exactly as stored; a missing one is
+    null, in CSV an empty cell.
     """
     parquet = path.suffix == ".parquet"
     writer: _Writer
     writer = pq.ParquetWriter(path, _SCHEMA, compression="zstd") if parquet else csv.CSVWriter(path, _CSV_SCHEMA)
     count = 0
     with writer:
-        for share, points in _pieces(readings, series, *span):
+        for share, points in _pieces(readings, series, span, at_once):
             if len(points):
                 writer.write_table((_parquet if parquet else _csv)(points, series))
                 count += len(points)
@@ -98,17 +105,18 @@ def _csv(points: Points, series: Mapping[int, Series]) -> pa.Table:
 
 
 def _pieces(
-    readings: ReadingsStore, series: Mapping[int, Series], start_ms: int, end_ms: int
+    readings: ReadingsStore, series: Mapping[int, Series], asked: tuple[int, int], at_once: int
 ) -> Iterator[tuple[float, Points]]:
     """(share done after it, piece), by day, series and time; only a day of a few hundred series may be larger."""
+    start_ms, end_ms = asked
     ids = np.array(sorted(series), dtype=np.int64)
     groups = [ids[at : at + _SERIES_AT_ONCE] for at in range(0, len(ids), _SERIES_AT_ONCE)]
     days, counts = _days(readings, ids, start_ms, end_ms)
     done, whole = 0, max(1, int(counts.sum()))
-    for first, stop in _stretches(counts):
+    for first, stop in _stretches(counts, at_once):
         some = int(counts[first:stop].sum())
         span = max(start_ms, int(days[first]) * _DAY_MS), min(end_ms, (int(days[stop - 1]) + 1) * _DAY_MS)
-        parts = [ids] if some <= _READINGS_AT_ONCE else groups
+        parts = [ids] if some <= at_once else groups
         for nth, part in enumerate(parts, 1):
             found = readings.range(part, *span)
             order = np.lexsort((found.time_ms, found.series, found.time_ms // _DAY_MS))
@@ -124,11 +132,11 @@ def _days(readings: ReadingsStore, ids: Ints, start_ms: int, end_ms: int) -> tup
     return days, np.bincount(index, weights=counts[asked], minlength=len(days)).astype(np.int64)
 
 
-def _stretches(counts: Ints) -> Iterator[tuple[int, int]]:
+def _stretches(counts: Ints, at_once: int) -> Iterator[tuple[int, int]]:
     """Half-open ranges of days that are read at once: as many as fit, one at least."""
     first, held = 0, 0
     for at, count in enumerate(counts.tolist()):
-        if held and held + count > _READINGS_AT_ONCE:
+        if held and held + count > at_once:
             yield first, at
             first, held = at, 0
         held += count

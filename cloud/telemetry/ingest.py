@@ -94,6 +94,7 @@ class Ingest:
         refusals: tuple[type[Exception], ...] = (CloudError,),
         share: str | None = None,
         keep: Keep | None = None,
+        away_s: float = _AWAY_S,
     ) -> None:
         self._pipeline = Pipeline(
             readings,
@@ -110,6 +111,7 @@ class Ingest:
         self._clock = clock
         self._share = share
         self._keep = keep
+        self._patience_s = away_s
         self._inbox: Inbox[_Pending] = Inbox(2 * _RECEIVE_MAXIMUM, _BATCH_MESSAGES)
         self._stop = Event()
         self._gone = Event()  # the present connection has ended
@@ -182,7 +184,7 @@ class Ingest:
         """Say once that the broker cannot be reached, after some seconds in which it might have been starting."""
         now = time.monotonic()
         self._away_s = self._away_s or now
-        if not self._told_away and now - self._away_s >= _AWAY_S:
+        if not self._told_away and now - self._away_s >= self._patience_s:
             self._told_away = True
             _LOG.warning("no broker at %s:%d (%s); trying again", self._broker.host, self._broker.port, why)
 

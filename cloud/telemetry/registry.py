@@ -70,8 +70,11 @@ class Series:
 class Registry:
     """Gateways, series, and what gateways say about themselves."""
 
-    def __init__(self, engine: Engine, *, clock: Callable[[], int] = _now_ms) -> None:
+    def __init__(
+        self, engine: Engine, *, clock: Callable[[], int] = _now_ms, remembered_s: float = REMEMBERED_S
+    ) -> None:
         self.engine = engine
+        self._remembered_s = remembered_s
         self._clock = clock
         self._lock = Lock()
         self._gateways: dict[str, Gateway] = {}
@@ -144,8 +147,8 @@ class Registry:
         return found
 
     def known(self, id: str) -> Gateway | None:  # noqa: A002 - as above
-        """One gateway or None; from memory for `REMEMBERED_S` once it was seen."""
-        if time.monotonic() - self._read_s > REMEMBERED_S:
+        """One gateway or None; from memory for `remembered_s` once it was seen."""
+        if time.monotonic() - self._read_s > self._remembered_s:
             self._read_anew()
         found = self._gateways.get(id)
         if found is None:

@@ -44,12 +44,12 @@ Before = Annotated[int | None, Query(ge=0, le=2**53)]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the page before")]
 _STREAM_S = 2.0
 _LOOKS = 10  # between two of them, whether the service stops
-_ASK_AGAIN_S = 10.0
+ASK_AGAIN_S = 10.0
 _MEDIA = {".csv": "text/csv; charset=utf-8", ".parquet": "application/vnd.apache.parquet"}
 Operator = Annotated[Who, Depends(having(Role.OPERATOR))]
 
 
-def build_router(telemetry: Telemetry, exports: TakeAway) -> APIRouter:
+def build_router(telemetry: Telemetry, exports: TakeAway, *, ask_again_s: float = ASK_AGAIN_S) -> APIRouter:
     """The routes over one `Telemetry` and its exports.
 
     Handlers are plain functions: they wait for a disk, so they run in threads.
@@ -57,7 +57,7 @@ def build_router(telemetry: Telemetry, exports: TakeAway) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["telemetry"])
     _questions(router, telemetry)
     _troubles(router, telemetry)
-    _traffic(router, telemetry)
+    _traffic(router, telemetry, ask_again_s)
     _exports(router, exports)
     return router
 
@@ -164,7 +164,7 @@ def _troubles(router: APIRouter, telemetry: Telemetry) -> None:
         telemetry.replay(digest, who.regions(Role.ADMIN))
 
 
-def _traffic(router: APIRouter, telemetry: Telemetry) -> None:
+def _traffic(router: APIRouter, telemetry: Telemetry, ask_again_s: float) -> None:
     @router.post("/gateways/{gateway}/readings")
     async def receive(
         gateway: str, request: Request, precision: str = "ns", x_tianmai_signature: Annotated[str, Header()] = ""
@@ -194,7 +194,7 @@ def _traffic(router: APIRouter, telemetry: Telemetry) -> None:
             seen: dict[int, int] = {}
             allowed, asked_s = scope, time.monotonic()
             while telemetry.streaming():
-                if time.monotonic() - asked_s >= _ASK_AGAIN_S:
+                if time.monotonic() - asked_s >= ask_again_s:
                     present = await run_in_threadpool(still, request)
                     if present is None:
                         return

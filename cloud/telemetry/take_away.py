@@ -16,7 +16,7 @@ from typing import Any
 
 from cloud.jobs import Interrupted, Job, Jobs, work
 from cloud.problems import CloudError, Conflict, NotFound, TooLarge, TooMany
-from cloud.telemetry.exports import write_readings
+from cloud.telemetry.exports import READINGS_AT_ONCE, write_readings
 from cloud.telemetry.registry import Registry, Series
 from cloud.telemetry.schemas import ExportView, ExportWish
 from cloud.telemetry.service import Scope, Telemetry
@@ -52,6 +52,7 @@ class TakeAway:
         clock: Callable[[], int],
         audit: Audit,
         max_readings: int = MAX_READINGS,
+        at_once: int = READINGS_AT_ONCE,
     ) -> None:
         self._telemetry = telemetry
         self._readings = readings
@@ -61,6 +62,7 @@ class TakeAway:
         self._clock = clock
         self._audit = audit
         self._max_readings = max_readings
+        self._at_once = at_once
         self._stop = threading.Event()
         self._turn = threading.Lock()
 
@@ -190,7 +192,7 @@ class TakeAway:
         span = body["start_ms"], body["end_ms"]
         try:
             with self._turn:
-                count = write_readings(self._readings, self._series(body), span, draft, step)
+                count = write_readings(self._readings, self._series(body), span, draft, step, at_once=self._at_once)
         except CloudError as why:
             draft.unlink(missing_ok=True)
             if self._stop.is_set():

@@ -10,7 +10,7 @@ from processes import wait_until
 from cloud import jobs
 from cloud.database import open_database
 from cloud.jobs import Jobs
-from cloud.telemetry import Registry, TakeAway, Telemetry, exports, take_away
+from cloud.telemetry import Registry, TakeAway, Telemetry, take_away
 from cloud.telemetry.duckdb_readings import DuckReadings
 from cloud.telemetry.exports import write_readings
 from cloud.telemetry.schemas import ExportWish
@@ -37,7 +37,13 @@ class House:
         points = Points(*columns([self.series.id] * days, at.tolist(), [7.0] * days, [0] * days))
         self.readings.append([Arrival(None, points, sender="pond")])
         self.audited = []
-        telemetry = Telemetry(self.readings, registry, clock=lambda: NOW, covers=lambda one, granted: one in granted)
+        telemetry = Telemetry(
+            self.readings,
+            registry,
+            clock=lambda: NOW,
+            covers=lambda one, granted: one in granted,
+            audit=lambda *_: None,
+        )
         self.jobs = Jobs(self.engine)
         self.exports = TakeAway(
             telemetry,
@@ -47,6 +53,7 @@ class House:
             folder / "exports",
             clock=lambda: NOW,
             audit=lambda _db, *what: self.audited.append(what),
+            at_once=1,  # many pieces without many readings
         )
 
     def ask(self, who="u", days=1000, **more):
@@ -74,8 +81,7 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path, monkeypatch):
-    monkeypatch.setattr(exports, "_READINGS_AT_ONCE", 1)  # many pieces without many readings
+def house(tmp_path):
     house = House(tmp_path)
     yield house
     house.close()
@@ -128,20 +134,19 @@ def test_years_without_readings_are_not_looked_through(house, tmp_path):
     one = {1: house.series}
     shares = []
     step = lambda share, count: shares.append((share, count))  # noqa: E731
-    assert write_readings(readings, one, (3 * DAY + 6, 7305 * DAY), tmp_path / "a.csv", step) == 2
+    assert write_readings(readings, one, (3 * DAY + 6, 7305 * DAY), tmp_path / "a.csv", step, at_once=1) == 2
     assert len(asked) == 2
     assert shares[-1] == (1.0, 2)
     readings.close()
 
 
-def test_days_that_come_together_stand_by_day_series_and_time(house, tmp_path, monkeypatch):
-    monkeypatch.setattr(exports, "_READINGS_AT_ONCE", 100)
+def test_days_that_come_together_stand_by_day_series_and_time(house, tmp_path):
     readings = DuckReadings(None)
     rows = [(series, day * DAY + at) for series in (1, 2) for day in range(3) for at in (4, 5)]
     some, times = zip(*rows, strict=True)
     readings.append([Arrival(None, Points(*columns(some, times, [1.0] * 12, [0] * 12)))])
     names = {1: house.series, 2: house.series}
-    write_readings(readings, names, (0, 9 * DAY), tmp_path / "a.csv", lambda *_: None)
+    write_readings(readings, names, (0, 9 * DAY), tmp_path / "a.csv", lambda *_: None, at_once=100)
     found = [int(line.split(",")[4]) for line in (tmp_path / "a.csv").read_text().splitlines()[1:]]
     assert found == [day * DAY + at for day in range(3) for _ in (1, 2) for at in (4, 5)]
     readings.close()

@@ -13,7 +13,6 @@ from sqlalchemy.exc import OperationalError
 
 from cloud.broker import broker_command
 from cloud.database import open_database
-from cloud.telemetry import ingest as ingest_module
 from cloud.telemetry.ingest import Broker, Ingest
 from cloud.telemetry.memory_readings import MemoryReadings
 from cloud.telemetry.registry import Registry
@@ -68,9 +67,9 @@ def cloud(tmp_path):
     registry.add_gateway("pond", farm="fish_pond", region="500108")
     readings = Fickle()
 
-    def ingest(port, kind=Registry):
+    def ingest(port, kind=Registry, **more):
         broker = Broker("127.0.0.1", port)
-        return Ingest(readings, kind(engine), broker, clock=lambda: time.time_ns() // 1_000_000)
+        return Ingest(readings, kind(engine), broker, clock=lambda: time.time_ns() // 1_000_000, **more)
 
     yield readings, ingest
     engine.dispose()
@@ -179,12 +178,11 @@ def test_an_outage_of_the_store_loses_nothing(broker, cloud, gateway):
     assert count(readings) == 30
 
 
-def test_ingest_waits_for_a_broker_that_comes_later_and_says_so(cloud, tmp_path, need_program, monkeypatch, caplog):
-    monkeypatch.setattr(ingest_module, "_AWAY_S", 0.6)
+def test_ingest_waits_for_a_broker_that_comes_later_and_says_so(cloud, tmp_path, need_program, caplog):
     need_program("mosquitto")
     _, new_ingest = cloud
     port = free_port()
-    ingest = new_ingest(port)
+    ingest = new_ingest(port, away_s=0.6)
     ingest.start()
     said = lambda: [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]  # noqa: E731
     wait_until(said, "nobody was told", within_s=15)

@@ -18,7 +18,7 @@ from cloud import jobs, problems
 from cloud.database import open_database
 from cloud.jobs import Jobs
 from cloud.problems import Invalid, NotFound, TooLarge
-from cloud.telemetry import Registry, TakeAway, Telemetry, build_router, router, take_away
+from cloud.telemetry import Registry, TakeAway, Telemetry, build_router, take_away
 from cloud.telemetry.dead_letters import Message
 from cloud.telemetry.duckdb_readings import DuckReadings
 from cloud.telemetry.pipeline import Pipeline
@@ -266,13 +266,14 @@ class TestRoutes:
     def client(self, cloud):
         app = FastAPI()
         problems.install(app)
-        app.include_router(build_router(cloud.telemetry, cloud.exports))
+        app.include_router(build_router(cloud.telemetry, cloud.exports, ask_again_s=0.2))
         self.who = Who("u", "Li", frozenset({Grant(Role.ADMIN, "500108")}))
 
         @app.middleware("http")
         async def somebody(request, call_next):
             if self.who is not None:
                 request.state.who = self.who
+                request.state.again = lambda: self.who
             return await call_next(request)
 
         cloud.send("pond", (NOW - 1000, 20.0), (NOW, 21.0))
@@ -570,11 +571,11 @@ class TestRoutes:
         server.should_exit = True
         thread.join(10)
 
-    def test_a_stream_ends_soon_after_its_session(self, client, monkeypatch):
-        monkeypatch.setattr(router, "_ASK_AGAIN_S", 0.0)
-        monkeypatch.setattr(router, "still", lambda _request: None)
+    def test_a_stream_ends_soon_after_its_session(self, client):
+        signs_out = threading.Timer(0.5, lambda: setattr(self, "who", None))
+        signs_out.start()
         began = time.monotonic()
-        assert client.get("/api/v1/stream?gateway=pond").text == ""
+        assert "21.0" in client.get("/api/v1/stream?gateway=pond").text
         assert time.monotonic() - began < 5
 
     def test_problems_are_problem_documents(self, client):
