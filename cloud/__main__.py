@@ -269,8 +269,7 @@ def _add_gateway(args: argparse.Namespace, settings: Settings) -> int:
         migrate(engine)
         regions = Regions(engine, utc_now_ms)
         regions.prepare()
-        if not regions.known(args.region):
-            raise Invalid(f"no region {args.region!r} here; import a list with `tianmai-cloud import-regions` first")
+        regions.expect(args.region)
         registry = Registry(engine)
         secret = secrets.token_hex(32).encode()
         # The file first: a gateway whose secret nobody could keep must not be there. Its old content stays if this
@@ -386,8 +385,7 @@ def _receivers(args: argparse.Namespace, settings: Settings) -> int:
         except ValidationError as why:
             first = why.errors()[0]
             raise Invalid(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from why
-        if not office.regions.known(new.region):
-            raise Invalid(f"no region {new.region!r} here; import a list with `tianmai-cloud import-regions` first")
+        office.regions.expect(new.region)
         print(alarms.add_receiver(new, by).model_dump_json())
     elif args.action == "remove":
         alarms.remove_receiver(args.id, by)

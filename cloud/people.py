@@ -10,12 +10,10 @@ from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
-from cloud.problems import Invalid
 from cloud.settings import Settings
 
 if TYPE_CHECKING:
     from cloud.accounts import Accounts
-    from cloud.wiring import Office
 
 __all__ = ["ROLES", "arguments", "people"]
 
@@ -34,12 +32,12 @@ def people(args: argparse.Namespace, settings: Settings) -> list[dict[str, Any]]
         if args.action == "list":
             return accounts.people()
         if args.action == "add":
-            _known(office, args.region)
+            office.regions.expect(args.region)
             person = accounts.newcomer(args.name, args.id, by=_BY)
             accounts.grant(person, Role(args.role), args.region, by=_BY, until_ms=_end_ms(args.until, settings))
             return [_link(accounts, person, settings)]
         if args.action == "grant":
-            _known(office, args.region)
+            office.regions.expect(args.region)
             accounts.grant(args.id, Role(args.role), args.region, by=_BY, until_ms=_end_ms(args.until, settings))
         elif args.action == "revoke":
             accounts.revoke(args.id, Role(args.role), args.region, by=_BY)
@@ -48,11 +46,6 @@ def people(args: argparse.Namespace, settings: Settings) -> list[dict[str, Any]]
         else:
             return [_link(accounts, args.id, settings)]
     return []
-
-
-def _known(office: "Office", region: str) -> None:
-    if not office.regions.known(region):
-        raise Invalid(f"no region {region!r} here; import a list with `tianmai-cloud import-regions` first")
 
 
 def _end_ms(day: datetime | None, settings: Settings) -> int | None:

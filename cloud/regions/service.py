@@ -113,6 +113,11 @@ class Regions:
         with self._reading() as db:
             return bool(db.execute(select(exists().where(regions_table.c.code == code))).scalar_one())
 
+    def expect(self, code: str) -> None:
+        """Raise `Invalid` where this code was never valid, with what an operator does about it."""
+        if not self.known(code):
+            raise Invalid(f"no region {code!r} here; import a list with `tianmai-cloud import-regions` first")
+
     def county_known(self, code: str, at: date | None = None) -> bool | None:
         """Whether a county of GB/T 2260 existed on a day; None where this register cannot tell.
 
