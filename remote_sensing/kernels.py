@@ -97,6 +97,38 @@ def keep_clear(layers: F32, clear: NDArray[np.bool_]) -> None:
                 row[n] = row[n] if known[n] else _NAN
 
 
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def less_median(values: F32, fewest: int, out: NDArray[np.int16]) -> None:
+    """Values (N,), NaN = missing, less the median of them all, packed in steps of 1e-4 into ``out`` (N,).
+
+    The median is that of the packed values, counted, not sorted: within half a step of the exact one. All is missing
+    where fewer than ``fewest`` values are there, and so is what does not fit.
+    """
+    counts = np.zeros(1 << 16, np.int32)
+    packed, many = np.empty(values.shape[0], np.int32), np.float32(10000)
+    least, most = np.float32(-32767), np.float32(32767)
+    for n in range(values.shape[0]):
+        known = values[n] == values[n]
+        step = np.rint((values[n] if known else _ZERO) * many)
+        packed[n] = np.int32(min(max(step, least), most)) if known else np.int32(NOTHING)
+    for n in range(values.shape[0]):
+        counts[packed[n] - NOTHING] += 1
+    seen = values.shape[0] - counts[0]
+    below, place = 0, 0
+    lower = upper = 0
+    while seen and below < seen // 2 + 1:
+        place += 1
+        if below < (seen + 1) // 2 <= below + counts[place]:
+            lower = place
+        below += counts[place]
+        upper = place
+    middle = _HALF * np.float32(lower + upper + 2 * NOTHING)
+    for n in range(values.shape[0]):
+        step = np.rint(values[n] * many - middle)
+        fits = (seen >= fewest) & (step >= least) & (step <= most)
+        out[n] = np.int16(step if fits else _ZERO) if fits else np.int16(NOTHING)
+
+
 _lowered: Any = intrinsic  # typed as what it is called with inside numba, not as what kernels call
 _building: Any = cgutils
 

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from remote_sensing.cubes import Stack, pack_values
+from remote_sensing.cubes import Stack
 from remote_sensing.indices import layers_of
+from remote_sensing.kernels import less_median
 
 CONTRAST = "contrast"
 """Layer: NDVI minus the median NDVI of all clear pixels of the cube on that date, -2..2."""
@@ -27,8 +28,5 @@ def beside_neighbours(stack: Stack, layers: tuple[str, ...]) -> Stack:
         return stack
     contrast = np.empty(stack.clear.shape, np.int16)
     for date in range(stack.days.size):
-        green = layers_of(stack.dates(date, date + 1), ("ndvi",))[0, 0]
-        seen = green[np.isfinite(green)]
-        green -= np.median(seen) if seen.size >= FEWEST else np.float32(np.nan)
-        contrast[date] = pack_values(green)
+        less_median(layers_of(stack.dates(date, date + 1), ("ndvi",))[0, 0], FEWEST, contrast[date])
     return replace(stack, bands={**stack.bands, CONTRAST: contrast})

@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as some
 
 from remote_sensing import Calendar
 from remote_sensing import states as st
 from remote_sensing.classifier import Recipe
-from remote_sensing.cubes import LandError, pack_values, stack_of
+from remote_sensing.cubes import MISSING, SCALE, LandError, pack_values, stack_of
 from remote_sensing.detection import judge_pixels
 from remote_sensing.evidence import FAINT
 from remote_sensing.indices import layers_of
+from remote_sensing.kernels import less_median
 from remote_sensing.neighbours import beside_neighbours
 from remote_sensing.synthetic import phenology as ph
 from remote_sensing.teaching import Lesson, Skies, rows_of, teach
@@ -71,6 +74,25 @@ def test_a_dry_year_changes_no_contrast():
     )
     np.testing.assert_allclose(wet, dry, atol=2e-4)
     assert abs(float(np.nanmedian(wet))) < 1e-3
+
+
+@given(some.lists(some.one_of(some.just(np.nan), some.floats(-1, 1, width=32)), min_size=1, max_size=60))
+def test_the_counted_median_is_the_sorted_one(values):
+    green = np.array(values, np.float32)
+    out = np.empty(green.size, np.int16)
+    less_median(green, 3, out)
+    seen = green[np.isfinite(green)].astype(float)
+    if seen.size < 3:
+        assert (out == MISSING).all()
+        return
+    assert ((out == MISSING) == np.isnan(green)).all()
+    np.testing.assert_allclose(out[out != MISSING] * SCALE, seen - np.median(seen), atol=1.05 * SCALE)
+
+
+def test_a_contrast_that_does_not_fit_is_missing():
+    out = np.empty(5, np.int16)
+    less_median(np.array([-3.2, -3.2, -3.2, 3.2, -3.1], np.float32), 3, out)
+    assert out.tolist() == [0, 0, 0, MISSING, 1000]
 
 
 def test_a_field_without_neighbours_has_no_contrast():
