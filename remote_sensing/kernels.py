@@ -6,7 +6,6 @@ Branches are written as selects. Each kernel has a plain numpy oracle in ``tests
 
 Pixels go in blocks of ``LANES``; what a block carries lies in flat scratch arrays of rows ``ROW`` apart. ``ROW`` is
 not a power of two: rows a multiple of 4096 bytes apart would stall every load behind a store (measured: 3 x).
-Dates are taken ``STEP`` at a time, so that a sum is loaded and stored once for four of them.
 """
 
 # ruff: noqa: C901, PLR0912, PLR0915 - a loop nest is one kernel; cutting it costs the SIMD or the cache
@@ -41,7 +40,6 @@ SHARED = 4
 LANES = 256
 """Pixels of a block: wide enough for memory to be read in long runs, narrow enough for the sums to stay near."""
 ROW = LANES + 16
-STEP = 4
 MOMENTS = 13
 """Sums that the whole Gram matrix of a year is made of: looks, and cosine and sine of 1..6 cycles over them."""
 NOTHING = -32768
@@ -293,16 +291,57 @@ def _spread_group(_: Any, layer: Any, span: Any, left: Any, spread: Any) -> Any:
     return types.void(layer, span, left, spread), generate
 
 
+def _median_group(keep: int) -> Any:
+    """A group's median over the dates ``span`` of a layer, which hold at most 2 ``keep`` - 1: NaN where there is none.
+
+    The lower half of the looks stays in registers, ascending; a new one goes down the row of them.
+    """
+
+    def lowered(_: Any, layer: Any, span: Any, left: Any, out: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            v = _Vectors(GROUP, context, builder, signature, args)
+            begin, end = (builder.extract_value(args[1], n) for n in (0, 1))
+            nothing, one, half = (v.same(number, v.reals) for number in (0.0, 1.0, 0.5))
+            held = [v.same(float("inf"), v.reals)] * keep + [nothing]
+            with v.dates(begin, end, held) as (date, now):
+                look, known = _looks_of(v, date, args[2])
+                moving = builder.select(known, look, v.same(float("inf"), v.reals))
+                for k in range(keep):
+                    less = builder.fcmp_ordered("<", moving, now[k])
+                    now[k], moving = builder.select(less, moving, now[k]), builder.select(less, now[k], moving)
+                now[-1] = builder.select(known, builder.fadd(now[-1], one), now[-1])
+            looks = held[-1]
+            middle = builder.select(builder.fcmp_ordered(">", looks, nothing), nothing, v.same(float("nan"), v.reals))
+            for k in range(keep):
+                # of c looks the two middle ones are those of rank (c - 1) // 2 and c // 2, often the same
+                twice = builder.fcmp_ordered("==", looks, v.same(float(2 * k + 1), v.reals))
+                for even in (2 * k, 2 * k + 2):
+                    part = builder.fcmp_ordered("==", looks, v.same(float(even), v.reals))
+                    share = builder.select(builder.or_(part, twice), builder.fmul(half, held[k]), nothing)
+                    middle = builder.fadd(middle, share)
+            builder.store(middle, v.at(v.data[3], v.pair(0), v.reals), align=4)
+            return context.get_dummy_value()
+
+        return types.void(layer, span, left, out), generate
+
+    return _lowered(lowered)
+
+
+KEPT = (4, 8, 16)
+"""Looks kept of a window: the median of a month of a look a day, 31 of them, is the sixteenth."""
+_median_few, _median_some, _median_most = (_median_group(keep) for keep in KEPT)
+
+
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def _laid_near(layers: F32, at: tuple[int, int, int, int], near: F32) -> None:
-    """A block's dates one after the other, read in long runs; NaN up to the end of its last group."""
+    """A block's dates one after the other, read in long runs; a short block ends in NaN."""
     begin, end, left, stop = at
     for layer in range(layers.shape[0]):
         for t in range(begin, end):
             row, to = layers[layer, t, left:stop], near[layer, t]
             for n in range(stop - left):
                 to[n] = row[n]
-            for n in range(stop - left, (stop - left + GROUP - 1) // GROUP * GROUP):
+            for n in range(stop - left, LANES):
                 to[n] = _NAN
 
 
@@ -341,30 +380,6 @@ def _moments_of(design: F32) -> F32:
         out[t, 9], out[t, 10] = c2 * c3 - s2 * s3, s2 * c3 + c2 * s3
         out[t, 11], out[t, 12] = c3 * c3 - s3 * s3, c3 * s3 + s3 * c3
     return out
-
-
-@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _fetch(layers: F32, layer: int, t: int, at: tuple[int, int, int, int], known: F32, value: F32) -> None:
-    """``STEP`` dates of one block and layer: 1 where known, and the value there, else 0; short blocks end in zeros.
-
-    ``at`` = (first date, end date, first pixel, end pixel); ``value`` holds ``STEP`` rows a layer.
-    """
-    _, end, left, stop = at
-    width = stop - left
-    for r in range(STEP):
-        here = known[r * ROW : r * ROW + LANES]
-        held = value[(layer * STEP + r) * ROW : (layer * STEP + r) * ROW + LANES]
-        if t + r < end:
-            row = layers[layer, t + r, left:stop]
-            for n in range(width):
-                look = row[n]
-                here[n] = _ONE if look == look else _ZERO  # noqa: PLR0124 - NaN test
-                held[n] = look if look == look else _ZERO  # noqa: PLR0124 - NaN test
-        else:
-            width = 0
-        for n in range(width, LANES):
-            here[n] = _ZERO
-            held[n] = _ZERO
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
@@ -626,117 +641,57 @@ def _spread_year(spread: F32, looks: F32, base: int, width: int, into: Into) -> 
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _window_date(known: F32, value: F32, windows: F32, keep: int, state: NDArray[np.int64]) -> None:
-    """One date of all layers into the window that is open: its looks counted, its values put in their order.
-
-    ``windows``: looks, one row on its way, then ``keep`` rows a layer, ascending, infinite where nothing is;
-    ``value``: the layers' rows, ``STEP`` rows apart. ``state``: the open window and its filled rows. Insertion over
-    pixels side by side costs less than any sorting of one pixel, for a window holds a handful of dates.
-    """
-    looks, moving = windows[:ROW], windows[ROW : 2 * ROW]
-    some = _ZERO
-    for n in range(LANES):
-        looks[n] += known[n]
-        some += known[n]
-    if some == _ZERO:
-        return
-    filled = min(state[1], keep)
-    for layer in range((windows.shape[0] // ROW - 2) // keep):
-        mine = windows[(2 + layer * keep) * ROW : (2 + (layer + 1) * keep) * ROW]
-        held = value[layer * STEP * ROW : layer * STEP * ROW + LANES]
-        for n in range(LANES):
-            moving[n] = held[n] if known[n] > _ZERO else _MOST
-        for k in range(filled):
-            row = mine[k * ROW : k * ROW + LANES]
-            for n in range(LANES):
-                here, new = row[n], moving[n]
-                row[n] = new if new < here else here  # noqa: FURB136 - min() breaks the SIMD
-                moving[n] = here if new < here else new  # noqa: FURB136 - as above
-        if filled < keep:
-            row = mine[filled * ROW : filled * ROW + LANES]
-            for n in range(LANES):
-                row[n] = moving[n]
-    state[1] += 1
+def _median_any(layer: F32, span: tuple[int, int], width: int, out: F32) -> None:
+    """Medians of more dates than ``_median_group`` keeps, pixel by pixel: several looks a day, which is rare."""
+    seen = np.empty(span[1] - span[0], np.float32)
+    for n in range(width):
+        looks = 0
+        for t in range(span[0], span[1]):
+            if layer[t, n] == layer[t, n]:
+                seen[looks] = layer[t, n]
+                looks += 1
+        out[n] = np.median(seen[:looks]) if looks else _NAN
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _window_end(windows: F32, keep: int, state: NDArray[np.int64], at: tuple[int, int, int, int], out: F32) -> None:
-    """Medians of the clear looks of the open window into ``out``; NaN where it saw nothing. Closes the window."""
-    _, _, left, stop = at
-    looks, middle, slot, filled = windows[:ROW], windows[ROW : 2 * ROW], state[0], min(state[1], keep)
-    for layer in range((windows.shape[0] // ROW - 2) // keep):
-        mine = windows[(2 + layer * keep) * ROW : (2 + (layer + 1) * keep) * ROW]
-        for n in range(LANES):
-            middle[n] = _ZERO if looks[n] > _ZERO else _NAN
-        for k in range(filled):
-            held, place = mine[k * ROW : (k + 1) * ROW], np.float32(2 * k)
-            for n in range(LANES):
-                # of c looks the two middle ones are those of rank (c - 1) // 2 and c // 2, often the same
-                low = (place == looks[n] - _ONE) | (place == looks[n] - np.float32(2))
-                high = (place == looks[n]) | (place == looks[n] - _ONE)
-                middle[n] += (_HALF * held[n] if low else _ZERO) + (_HALF * held[n] if high else _ZERO)
-        row = out[SHARED + (layer + 1) * PER_LAYER - WINDOWS + slot, left:stop]
-        for n in range(stop - left):
+def _window_block(near: F32, span: tuple[int, int], slot: int, width: int, middle: F32, into: Into) -> None:
+    """Medians of a block's looks on the dates ``span``, one window's, of all layers; ``middle``: a row of scratch."""
+    out, year, left = into
+    dates = span[1] - span[0]
+    for layer in range(near.shape[0]):
+        here = near[layer]
+        if dates >= 2 * KEPT[2]:
+            _median_any(here, span, width, middle)
+        else:
+            for n in range(0, width, GROUP):
+                if dates < 2 * KEPT[0]:
+                    _median_few(here, span, n, middle[n:])
+                elif dates < 2 * KEPT[1]:
+                    _median_some(here, span, n, middle[n:])
+                else:
+                    _median_most(here, span, n, middle[n:])
+        row = out[SHARED + (layer + 1) * PER_LAYER - WINDOWS + slot, year, left : left + width]
+        for n in range(width):
             row[n] = middle[n]
-    looks[:] = _ZERO
-    state[1] = 0
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _count_date(known: F32, green: F32, water: F32, wet: bool, marks: F32, tally: F32) -> None:  # noqa: FBT001 - a kernel
+def _count_date(green: F32, water: F32, wet: bool, marks: F32, tally: F32) -> None:  # noqa: FBT001 - a kernel
     """One date into the crop cycles (by hysteresis), soil-exposed and flooded looks; rows of ``tally`` in this order.
 
     ``marks`` = (low, high, soil): a cycle is complete when greenness, after ``high``, falls under ``low``; the last
-    row says whether it has been up.
+    row says whether it has been up. No look is under or over anything, for it is NaN.
     """
     low, high, soil = marks[0], marks[1], marks[2]
     for n in range(LANES):
-        seen = known[n] > _ZERO
-        bare = seen & (green[n] < soil)
+        bare = green[n] < soil
         flooded = bare & wet & (water[n] > green[n])
-        ended = seen & (tally[3 * ROW + n] > _ZERO) & (green[n] < low)
+        ended = (tally[3 * ROW + n] > _ZERO) & (green[n] < low)
         tally[n] += _ONE if ended else _ZERO
         tally[ROW + n] += _ONE if bare & (not flooded) else _ZERO
         tally[2 * ROW + n] += _ONE if flooded else _ZERO
         stays = _ZERO if ended else tally[3 * ROW + n]
-        tally[3 * ROW + n] = _ONE if seen & (green[n] > high) else stays
-
-
-@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _look_dates(
-    looked: tuple[F32, F32],
-    slots: NDArray[np.int64],
-    wet: int,
-    marks: F32,
-    scratch: tuple[F32, int, NDArray[np.int64], F32],
-    at: tuple[int, int, int, int],
-    out: F32,
-) -> None:
-    """Up to ``STEP`` dates, one by one, into windows and counts.
-
-    ``looked``: what ``_fetch`` made of them; ``slots``: the window of each, ascending.
-    """
-    (known, value), (windows, keep, state, tally) = looked, scratch
-    for r in range(slots.shape[0]):
-        here, green = known[r * ROW : (r + 1) * ROW], value[r * ROW : (r + 1) * ROW]
-        if slots[r] != state[0]:
-            _window_end(windows, keep, state, at, out)
-            state[0] = slots[r]
-        _window_date(here, value[r * ROW :], windows, keep, state)
-        place = max(wet, 0) * STEP + r
-        _count_date(here, green, value[place * ROW : (place + 1) * ROW], wet >= 0, marks, tally)
-
-
-@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _fullest(window: NDArray[np.int64], borders: NDArray[np.int64]) -> int:
-    """Most dates that any window of any year holds, at least 1."""
-    most = 1
-    for year in range(borders.shape[0] - 1):
-        count = np.zeros(WINDOWS, np.int64)
-        for t in range(borders[year], borders[year + 1]):
-            count[window[t]] += 1
-            most = max(most, count[window[t]])
-    return most
+        tally[3 * ROW + n] = _ONE if green[n] > high else stays
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
@@ -760,35 +715,30 @@ def annual_evidence(
     out, year_0, left_0 = into
     years, pixels, count = borders.shape[0] - 1, layers.shape[2], layers.shape[0]
     table = _moments_of(design)
-    known = np.zeros(STEP * ROW, np.float32)
-    value = np.zeros(count * STEP * ROW, np.float32)
     acc = np.zeros((MOMENTS + count * (TERMS + 1)) * ROW, np.float32)
     near = np.empty((count, layers.shape[1], ROW), np.float32)
     spread = np.zeros(count * SPREAD * ROW, np.float32)
-    # the middle of a window's looks lies in the lower half of its dates, so no more of them are kept in order
-    keep = _fullest(window, borders) // 2 + 1
-    windows, state = np.zeros((2 + count * keep) * ROW, np.float32), np.zeros(2, np.int64)
+    middle = np.zeros(ROW, np.float32)
     tally = np.zeros(SHARED * ROW, np.float32)
     scratch = (np.zeros(28 * ROW, np.float32), np.zeros((TERMS + 1) * ROW, np.float32))
     for left in range(0, pixels, LANES):
         stop = min(left + LANES, pixels)
         for year in range(years):
             at = (borders[year], borders[year + 1], left, stop)
-            to, goes = (out, year_0 + year, left_0 + left), (0, 0, left_0 + left, left_0 + stop)
-            here = out[:, to[1], :]
-            tally[:], state[0], state[1] = _ZERO, window[at[0]] if at[0] < at[1] else 0, 0
+            to = (out, year_0 + year, left_0 + left)
+            tally[:] = _ZERO
             for layer in range(count):
                 end = SHARED + (layer + 1) * PER_LAYER
-                here[end - WINDOWS : end, to[2] : to[2] + stop - left] = _NAN
+                out[end - WINDOWS : end, to[1], to[2] : to[2] + stop - left] = _NAN
             _laid_near(layers, at, near)
             _fit_block(near, table, at, left, acc)
             _spread_block(near, at, left, spread)
-            for t in range(at[0], at[1], STEP):
-                for layer in range(count):
-                    _fetch(layers, layer, t, at, known, value)
-                slots = window[t : min(t + STEP, at[1])]
-                _look_dates((known, value), slots, wet, marks, (windows, keep, state, tally), goes, here)
-            _window_end(windows, keep, state, goes, here)
+            opened = at[0]
+            for t in range(at[0], at[1]):
+                _count_date(near[0, t], near[max(wet, 0), t], wet >= 0, marks, tally)
+                if t + 1 == at[1] or window[t + 1] != window[t]:
+                    _window_block(near, (opened, t + 1), window[t], stop - left, middle, to)
+                    opened = t + 1
             _fit_year(acc, ridge, scratch, stop - left, to)
             for layer in range(count):
                 base = SHARED + layer * PER_LAYER
