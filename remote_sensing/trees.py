@@ -21,6 +21,8 @@ Children = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]
 UNSEEN = -6.0
 """What a tree is told where nothing was seen: outside all that can be seen."""
 LEAST_SHARE = 0.004
+LEAST_ROWS = 5
+"""Rows in a leaf of an extremely randomised tree: with 2 it has twice as many nodes and ranks no better."""
 RAREST = 0.02
 """With a look rarer than this the trees beside the nets are extremely randomised and learn kinds, as the nets do.
 
@@ -189,7 +191,7 @@ def by_kinds(x: Float, looks: NDArray[np.int64], kinds: NDArray[np.int64], trees
     """
     _, first, target = np.unique(kinds, return_index=True, return_inverse=True)
     together = together_of(tuple(int(look) for look in looks[first]))
-    forest = ExtraTreesClassifier(trees, min_samples_leaf=2, max_features=0.3, random_state=seed, n_jobs=1)
+    forest = ExtraTreesClassifier(trees, min_samples_leaf=LEAST_ROWS, max_features=0.3, random_state=seed, n_jobs=1)
     grown = []
     for tree in (one.tree_ for one in forest.fit(x, target).estimators_):
         held = tree.value[:, 0, :] @ together

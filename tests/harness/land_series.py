@@ -19,7 +19,7 @@ from remote_sensing.teaching import Lesson, Skies, teach
 MODIS_LAYERS = ("ndvi", "evi", "wetness", "red", "nir", "blue", "swir2")
 MODIS_BANDS = ("ndvi", "evi", "red", "nir", "blue", "mir")
 BLOCK_DEGREES = 0.25
-STEADY = Recipe(boosts=120, shake=0.3)
+STEADY = Recipe(boosts=60, step=0.12, shake=0.3)
 
 
 def first(folder: Path, pattern: str) -> Path | None:

@@ -10,7 +10,7 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 from remote_sensing.classifier import Labelled, Recipe, Trained, train
 from remote_sensing.cubes import LandError
 from remote_sensing.evidence import Evidence
-from remote_sensing.trees import LEAST_SHARE, RAREST, boosted, by_kinds
+from remote_sensing.trees import LEAST_ROWS, LEAST_SHARE, RAREST, boosted, by_kinds
 
 NAMES = ("looks", "a", "b")
 QUICK = Recipe(nets=2, hidden=8, steps=150, batch=64)
@@ -86,7 +86,7 @@ def test_where_a_look_is_rare_trees_by_kinds_say_flat_what_scikit_learn_says():
     looks = np.where(kinds == 0, 1, 0)
     assert looks.mean() < RAREST
     flat = by_kinds(x, looks, kinds, 15, seed=3)
-    trees = ExtraTreesClassifier(15, min_samples_leaf=2, max_features=0.3, random_state=3).fit(x, kinds)
+    trees = ExtraTreesClassifier(15, min_samples_leaf=LEAST_ROWS, max_features=0.3, random_state=3).fit(x, kinds)
     said = trees.predict_proba(x)
     wanted = np.stack([said[:, 1:].sum(axis=1), said[:, 0]], axis=1)
     np.testing.assert_allclose(
