@@ -37,9 +37,9 @@ PEER_HOME = ROOT / "var" / "peers" / "land"
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 """CPU-seconds count every thread, also one that only waits: our peers get one as we do."""
 BANDS = ("red", "nir", "swir1")
-MODIS_BANDS = ("red", "nir", "swir2", "blue", "ndvi", "evi")
-MODIS_LAYERS = ("ndvi", "evi", "wetness", "red", "nir", "blue", "swir2")
-"""Seven layers, as the labelled MODIS series of conform have them (tests/harness/land_series.py)."""
+MODIS_BANDS = ("red", "nir", "swir2", "blue", "ndvi")
+MODIS_LAYERS = ("ndvi", "wetness", "red", "nir", "blue", "swir2")
+"""Six layers, as the labelled MODIS series of conform have them (tests/harness/land_series.py)."""
 
 NRT = """
 import datetime, sys, time, json
@@ -78,11 +78,20 @@ dates = np.array(json.loads(sys.argv[1]))
 season = np.sin((dates % 365.2425) / 365.2425 * 2 * np.pi)
 pixels = 40
 bands = [400, 600, 500, 2500, 2000, 1200]
-begin = time.process_time()
-for _ in range(pixels):
-    values = np.stack([level * (1 + 0.2 * season) + rng.normal(0, 60, dates.size) for level in bands]).round()
-    run_ccdc(dates, values, np.where(rng.random(dates.size) < 0.25, 0, 4))
-print(json.dumps({"pd": pixels * dates.size / (time.process_time() - begin)}))
+series = [
+    (
+        np.stack([level * (1 + 0.2 * season) + rng.normal(0, 60, dates.size) for level in bands]).round(),
+        np.where(rng.random(dates.size) < 0.25, 0, 4),
+    )
+    for _ in range(pixels)
+]
+least = 1e9
+for _ in range(6):
+    begin = time.process_time()
+    for values, quality in series:
+        run_ccdc(dates, values, quality)
+    least = min(least, time.process_time() - begin)
+print(json.dumps({"pd": pixels * dates.size / least}))
 """
 
 
@@ -141,7 +150,7 @@ def chain_seconds(stack, model, years, block=4000):
             found = st.infer(model.loglik(evidence), st.decided_years(evidence), years, st.Chain())
             found.abandoned(CN_ADMIN)
 
-    return cpu(run, 2)
+    return cpu(run, 5)
 
 
 def fit_figures(report):
@@ -194,7 +203,7 @@ def monitor_figures(report):
 def chain_figures(report):
     """The chain as the issue names it, 200 x 200 pixels, 10 years, 73 dates a year, with every classifier of conform.
 
-    ``scenes``: nets, two layers (Sentinel-2 and the synthetic county). ``labels``: MODIS's seven layers, boosted trees
+    ``scenes``: nets, two layers (Sentinel-2 and the synthetic county). ``labels``: MODIS's six layers, boosted trees
     beside the nets. ``rare``: Central Asia, contrast to all neighbours, extremely randomised trees by kinds (there
     1,010 nodes a tree, here some more). The slowest of them is the figure.
     """
@@ -204,7 +213,7 @@ def chain_figures(report):
         (
             "labels",
             MODIS_BANDS,
-            {"layers": MODIS_LAYERS, "rows": 3000, "shares": (6, 3, 2, 2), "boosts": 60, "apart": 0.2},
+            {"layers": MODIS_LAYERS, "rows": 3000, "shares": (6, 3, 2, 2), "kinds": 6, "boosts": 60, "apart": 0.2},
         ),
         (
             "rare",
