@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from remote_sensing.cubes import MISSING, RADAR_SCALE, Calendar, Float, Stack
-from remote_sensing.indices import available, layers_of
+from remote_sensing.indices import available, bands_of, layers_of
 from remote_sensing.kernels import PER_LAYER, SHARED, TERMS, WINDOWS, annual_evidence
 
 LOW, HIGH, SOIL = 0.35, 0.55, 0.25
@@ -114,18 +114,19 @@ def _optical_evidence(stack: Stack, calendar: Calendar, years: tuple[int, ...], 
     wet = names.index("wetness") if "wetness" in names and "swir1" in stack.bands else -1
     pixels = stack.clear.shape[1]
     values = np.empty((SHARED + PER_LAYER * len(names), len(years), pixels), np.float32)
+    used = bands_of(names, stack.bands)
     for left in range(0, pixels, PIXELS):
         for year, (begin, end) in enumerate(itertools.pairwise(borders)):
             cut = (slice(begin, end), slice(left, min(left + PIXELS, pixels)))
-            cube = layers_of(_part(stack, cut), names)
+            cube = layers_of(_part(stack, used, cut), names)
             dates = (design[begin:end], window[begin:end], np.array([0, end - begin], np.int64))
             annual_evidence(cube, dates, RIDGE, _MARKS, wet, (values, year, left))
     return values
 
 
-def _part(stack: Stack, cut: tuple[slice, slice]) -> Stack:
-    """Some dates and pixels of the optical side, contiguous."""
-    bands = {name: np.ascontiguousarray(band[cut]) for name, band in stack.bands.items()}
+def _part(stack: Stack, used: frozenset[str], cut: tuple[slice, slice]) -> Stack:
+    """Some dates and pixels of some optical bands, contiguous."""
+    bands = {name: np.ascontiguousarray(stack.bands[name][cut]) for name in sorted(used)}
     clear = np.ascontiguousarray(stack.clear[cut])
     return Stack(stack.days[cut[0]], bands, clear, (1, clear.shape[1]), stack.radar_days[:0], {})
 

@@ -62,21 +62,32 @@ LAYERS: Mapping[str, tuple[tuple[frozenset[str], ...], Callable[[Bands, Float], 
 
 def available(bands: Bands) -> tuple[str, ...]:
     """Names of the layers that can be computed from these bands, in table order."""
-    return tuple(name for name in LAYERS if _made_of(name, bands))
+    return tuple(name for name in LAYERS if _made_of(name, bands) is not None)
 
 
-def _made_of(name: str, bands: Bands) -> bool:
-    return name in LAYERS and any(need <= bands.keys() for need in LAYERS[name][0])
+def _made_of(name: str, bands: Bands) -> frozenset[str] | None:
+    """The bands that fill a layer, the first set of the table that is there; None where there is none."""
+    return next((need for need in LAYERS[name][0] if need <= bands.keys()), None) if name in LAYERS else None
+
+
+def bands_of(names: tuple[str, ...], bands: Bands) -> frozenset[str]:
+    """Names of the bands that these layers are computed from.
+
+    Raises ``LandError("missing_band")`` when a layer cannot be computed from the bands there are.
+    """
+    needs = {name: _made_of(name, bands) for name in names}
+    lacking = [name for name, need in needs.items() if need is None]
+    if lacking:
+        raise LandError("missing_band", f"layers {lacking} cannot be made of bands {sorted(bands)}")
+    return frozenset().union(*(need for need in needs.values() if need is not None))
 
 
 def layers_of(stack: Stack, names: tuple[str, ...]) -> Float:
     """The layers (L, T, N) of a stack, float32, NaN where unclear; missing in one layer is missing in all.
 
-    Raises ``LandError("missing_band")`` when a layer cannot be computed from the bands there are.
+    Raises as ``bands_of``.
     """
-    lacking = [name for name in names if not _made_of(name, stack.bands)]
-    if lacking:
-        raise LandError("missing_band", f"layers {lacking} cannot be made of bands {sorted(stack.bands)}")
+    bands_of(names, stack.bands)
     out = np.empty((len(names), *stack.clear.shape), np.float32)
     for place, name in enumerate(names):
         LAYERS[name][1](stack.bands, out[place])

@@ -6,6 +6,7 @@ import pytest
 from remote_sensing import Calendar
 from remote_sensing.cubes import MISSING, Stack
 from remote_sensing.evidence import gather
+from remote_sensing.indices import bands_of
 
 YEARS = (2018, 2019, 2020)
 
@@ -52,3 +53,16 @@ def test_the_first_day_of_a_crop_year_lies_in_its_first_window_leap_years_or_not
     seen = gather(one, Calendar(), (year,), ("ndvi",))
     assert seen.get("ndvi.window01")[0, 0] == pytest.approx(0.5)
     assert np.isnan(seen.get("ndvi.window12")[0, 0])
+
+
+def test_only_the_bands_that_the_layers_are_made_of_are_looked_at():
+    rng = np.random.default_rng(1)
+    days = (Calendar().start(2011) + 8 * np.arange(45)).astype(np.int32)
+    bands = {name: rng.integers(300, 4000, (45, 30), dtype=np.int16) for name in ("red", "nir", "swir1", "swir2")}
+    clear = rng.random((45, 30)) < 0.5
+    small = Stack(days, bands, clear, (1, 30), np.zeros(0, np.int32), {})
+    more = Stack(days, {**bands, "green": np.full((45, 30), MISSING, np.int16)}, clear, (1, 30), small.radar_days, {})
+    assert bands_of(("ndvi", "wetness"), more.bands) == {"red", "nir", "swir1"}
+    assert bands_of(("ndvi",), {**bands, "ndvi": bands["red"]}) == {"ndvi"}
+    few, many = (gather(stack, Calendar(), (2011,), ("ndvi", "wetness")).values for stack in (small, more))
+    np.testing.assert_array_equal(few, many)
