@@ -103,28 +103,27 @@ def less_median(values: F32, fewest: int, out: NDArray[np.int16]) -> None:
     where fewer than ``fewest`` values are there, and so is what does not fit.
     """
     counts = np.zeros(1 << 16, np.int32)
-    packed, many = np.empty(values.shape[0], np.int32), np.float32(10000)
+    packed, many, nothing = np.empty(values.shape[0], np.int32), np.float32(10000), np.float32(NOTHING)
     least, most = np.float32(-32767), np.float32(32767)
     for n in range(values.shape[0]):
-        known = values[n] == values[n]
-        step = np.rint((values[n] if known else _ZERO) * many)
-        packed[n] = np.int32(min(max(step, least), most)) if known else np.int32(NOTHING)
+        step = min(max(np.rint(values[n] * many), least), most)
+        packed[n] = np.int32(step if values[n] == values[n] else nothing)
     for n in range(values.shape[0]):
         counts[packed[n] - NOTHING] += 1
     seen = values.shape[0] - counts[0]
-    below, place = 0, 0
-    lower = upper = 0
-    while seen and below < seen // 2 + 1:
-        place += 1
-        if below < (seen + 1) // 2 <= below + counts[place]:
-            lower = place
-        below += counts[place]
-        upper = place
+    below, lower, upper = 0, 0, 0
+    for place in range(1, counts.shape[0]):
+        upto = below + counts[place]
+        lower = place if below <= (seen - 1) // 2 < upto else lower
+        if below <= seen // 2 < upto:
+            upper = place
+            break
+        below = upto
     middle = _HALF * np.float32(lower + upper + 2 * NOTHING)
     for n in range(values.shape[0]):
         step = np.rint(values[n] * many - middle)
         fits = (seen >= fewest) & (step >= least) & (step <= most)
-        out[n] = np.int16(step if fits else _ZERO) if fits else np.int16(NOTHING)
+        out[n] = np.int16(step if fits else nothing)
 
 
 _lowered: Any = intrinsic  # typed as what it is called with inside numba, not as what kernels call

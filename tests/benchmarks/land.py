@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from distributed import Client, LocalCluster
+from land_series import MODIS_LAYERS, STEADY
 from measuring import ROOT, bench
 from threadpoolctl import threadpool_limits
 
 from remote_sensing import CN_ADMIN, Calendar, detect
 from remote_sensing import states as st
-from remote_sensing.classifier import Labelled, Recipe, train
+from remote_sensing.classifier import Labelled, train
 from remote_sensing.cubes import Stack
 from remote_sensing.evidence import design_matrix, feature_names, gather
 from remote_sensing.kernels import harmonic_fit, stream_pass
@@ -38,8 +39,6 @@ ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
 """CPU-seconds count every thread, also one that only waits: our peers get one as we do."""
 BANDS = ("red", "nir", "swir1")
 MODIS_BANDS = ("red", "nir", "swir2", "blue", "ndvi")
-MODIS_LAYERS = ("ndvi", "wetness", "red", "nir", "blue", "swir2")
-"""Six layers, as the labelled MODIS series of conform have them (tests/harness/land_series.py)."""
 
 NRT = """
 import datetime, sys, time, json
@@ -116,7 +115,7 @@ def stack_of_noise(dates_a_year, years, pixels, seed=0, bands=BANDS):
     return Stack(days.astype(np.int32), held, rng.random(shape) < 0.25, (1, pixels), np.zeros(0, np.int32), {})
 
 
-def model_of(layers=LAYERS, bands=BANDS, *, rows=400, shares=(1,) * 6, kinds=1, boosts=0, apart=1.0):
+def model_of(layers=LAYERS, bands=BANDS, *, rows=400, shares=(1,) * 6, kinds=1, recipe=None, apart=1.0):
     """A classifier of the shape that conform trains; what it learnt does not change how long it takes.
 
     Learnt from noise evidence, every kind ``apart`` standard deviations aside of the others: ``shares`` how often
@@ -130,7 +129,7 @@ def model_of(layers=LAYERS, bands=BANDS, *, rows=400, shares=(1,) * 6, kinds=1, 
     kind = np.where(looks == 0, rng.integers(0, kinds, rows) * 100, looks)
     aside = rng.normal(0, apart, (kinds * 100, values.shape[1]))[kind] * np.nanstd(values, axis=0)
     data = Labelled((values + aside).astype(np.float32), looks, rng.integers(5, 20, rows), np.arange(rows) // 10, kind)
-    return train(data, feature_names(layers), layers, recipe=Recipe(boosts=boosts, step=0.12))
+    return train(data, feature_names(layers), layers, recipe=recipe)
 
 
 def block_of(stack, cut):
@@ -213,7 +212,7 @@ def chain_figures(report):
         (
             "labels",
             MODIS_BANDS,
-            {"layers": MODIS_LAYERS, "rows": 3000, "shares": (6, 3, 2, 2), "kinds": 6, "boosts": 60, "apart": 0.2},
+            {"layers": MODIS_LAYERS, "rows": 3000, "shares": (6, 3, 2, 2), "kinds": 6, "recipe": STEADY, "apart": 0.2},
         ),
         (
             "rare",
@@ -223,7 +222,7 @@ def chain_figures(report):
                 "rows": 16_000,
                 "shares": (96, 1.4, 2.6),
                 "kinds": 13,
-                "boosts": 60,
+                "recipe": STEADY,
                 "apart": 0.8,
             },
         ),

@@ -113,11 +113,12 @@ def score_made(report):
                 if item.observability != "observable" or item.parcel in trained:
                     continue
                 now = bool(truth.loc[item.parcel, "abandoned_now"])
-                gone = item.class_name != "undecided" and item.probabilities["abandoned"] >= ALARM
+                decided = item.class_name != "undecided"
+                gone = decided and item.probabilities["abandoned"] >= ALARM
                 said.append(gone)
                 true.append(now)
                 plain.append(forest[item.parcel])
-                sure.append(item.class_name != "undecided")
+                sure.append(decided)
                 if looks == 15 and gone and now:
                     onset_errors.append(abs(item.onset.p50 - truth.loc[item.parcel, "abandoned_year"]))
                 if truth.loc[item.parcel, "kind"] == "rice" and truth.loc[item.parcel, "fate"] == "stable":
