@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from remote_sensing.cubes import MISSING, RADAR_SCALE, Calendar, Float, Stack
-from remote_sensing.indices import available, bands_of, layers_of
+from remote_sensing.indices import available, bands_of, raw_layers
 from remote_sensing.kernels import PER_LAYER, SHARED, TERMS, WINDOWS, annual_evidence
 
 LOW, HIGH, SOIL = 0.35, 0.55, 0.25
@@ -118,9 +118,9 @@ def _optical_evidence(stack: Stack, calendar: Calendar, years: tuple[int, ...], 
     for left in range(0, pixels, PIXELS):
         for year, (begin, end) in enumerate(itertools.pairwise(borders)):
             cut = (slice(begin, end), slice(left, min(left + PIXELS, pixels)))
-            cube = layers_of(_part(stack, used, cut), names)
+            part = _part(stack, used, cut)
             dates = (design[begin:end], window[begin:end], np.array([0, end - begin], np.int64))
-            annual_evidence(cube, dates, RIDGE, _MARKS, wet, (values, year, left))
+            annual_evidence(raw_layers(part, names), part.clear, dates, RIDGE, _MARKS, wet, (values, year, left))
     return values
 
 
@@ -142,10 +142,11 @@ def _radar_evidence(stack: Stack, calendar: Calendar, years: tuple[int, ...], na
         return np.full((PER_LAYER * len(names), len(years), stack.clear.shape[1]), np.nan, np.float32)
     raw = np.stack([stack.radar[name] for name in names])
     scaled = (raw.astype(np.float32) * np.float32(RADAR_SCALE) + np.float32(30)) / np.float32(30)
-    scaled += np.where((raw != MISSING).all(axis=0), np.float32(0), np.float32(np.nan))
+    there = (raw != MISSING).all(axis=0)
+    scaled += np.where(there, np.float32(0), np.float32(np.nan))
     arrays = _calendar_arrays(stack.radar_days, calendar, years)
     seen = np.empty((SHARED + PER_LAYER * len(names), len(years), scaled.shape[2]), np.float32)
-    annual_evidence(scaled, arrays, RIDGE, _MARKS, -1, (seen, 0, 0))
+    annual_evidence(scaled, there, arrays, RIDGE, _MARKS, -1, (seen, 0, 0))
     each = seen[SHARED:].reshape(len(names), PER_LAYER, *seen.shape[1:])
     each[:, -WINDOWS:] = _window_means(scaled, arrays[1], arrays[2])
     return each.reshape(-1, *seen.shape[1:])

@@ -82,8 +82,8 @@ def bands_of(names: tuple[str, ...], bands: Bands) -> frozenset[str]:
     return frozenset().union(*(need for need in needs.values() if need is not None))
 
 
-def layers_of(stack: Stack, names: tuple[str, ...]) -> Float:
-    """The layers (L, T, N) of a stack, float32, NaN where unclear; missing in one layer is missing in all.
+def raw_layers(stack: Stack, names: tuple[str, ...]) -> Float:
+    """The layers (L, T, N) of a stack, float32, clear or not, NaN where a layer has nothing.
 
     Raises as ``bands_of``.
     """
@@ -91,5 +91,14 @@ def layers_of(stack: Stack, names: tuple[str, ...]) -> Float:
     out = np.empty((len(names), *stack.clear.shape), np.float32)
     for place, name in enumerate(names):
         LAYERS[name][1](stack.bands, out[place])
+    return out
+
+
+def layers_of(stack: Stack, names: tuple[str, ...]) -> Float:
+    """The layers (L, T, N) of a stack, float32, NaN where unclear; missing in one layer is missing in all.
+
+    Raises as ``bands_of``.
+    """
+    out = raw_layers(stack, names)
     keep_clear(out, stack.clear)
     return out

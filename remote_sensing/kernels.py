@@ -345,6 +345,29 @@ def _laid_near(layers: F32, at: tuple[int, int, int, int], near: F32) -> None:
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+def _laid_clear(layers: F32, clear: NDArray[np.bool_], at: tuple[int, int, int, int], near: F32) -> None:
+    """The same as ``keep_clear`` would leave them, in one pass: NaN spreads by being added, 0 changes nothing."""
+    begin, end, left, stop = at
+    nothing = np.empty(LANES, np.float32)
+    for t in range(begin, end):
+        seen = clear[t, left:stop]
+        for n in range(stop - left):
+            nothing[n] = _ZERO if seen[n] else _NAN
+        for n in range(stop - left, LANES):
+            nothing[n] = _NAN
+        for layer in range(layers.shape[0]):
+            row = layers[layer, t, left:stop]
+            for n in range(stop - left):
+                nothing[n] += row[n] * _ZERO
+        for layer in range(layers.shape[0]):
+            row, to = layers[layer, t, left:stop], near[layer, t]
+            for n in range(stop - left):
+                to[n] = row[n] + nothing[n]
+            for n in range(stop - left, LANES):
+                to[n] = _NAN
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def _fit_block(layers: F32, table: F32, at: tuple[int, int, int, int], shift: int, acc: F32) -> None:
     """The sums of a year's fit of a block: ``MOMENTS`` rows of ``acc``, then ``TERMS`` and power a layer."""
     begin, end, left, stop = at
@@ -696,6 +719,7 @@ def _count_date(green: F32, water: F32, wet: bool, marks: F32, tally: F32) -> No
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def annual_evidence(
     layers: F32,
+    clear: NDArray[np.bool_],
     calendar: tuple[F32, NDArray[np.int64], NDArray[np.int64]],
     ridge: F32,
     marks: F32,
@@ -704,11 +728,11 @@ def annual_evidence(
 ) -> None:
     """One agricultural year of looks -> a few numbers, for every year and pixel.
 
-    ``layers`` float32 (L, T, N), greenness first, NaN = no look (missing in one layer is missing in all);
-    ``calendar``: harmonic design float32 (T, TERMS), window of each date (T,) 0..11 ascending within a year, borders
-    (Y + 1,) positions in time; ``ridge`` (TERMS,) added to the diagonal; ``marks`` (3,) low, high, soil; ``wet`` place
-    of the wetness layer or -1. Fills ``into``, a float32 (SHARED + L * PER_LAYER, years, pixels) from a year and a
-    pixel on; what nothing was seen of is NaN.
+    ``layers`` float32 (L, T, N), greenness first, finite or NaN = nothing there; a look is what is ``clear`` (T, N) and
+    there in all of them; ``calendar``: harmonic design float32 (T, TERMS), window of each date (T,) 0..11 ascending
+    within a year, borders (Y + 1,) positions in time; ``ridge`` (TERMS,) added to the diagonal; ``marks`` (3,) low,
+    high, soil; ``wet`` place of the wetness layer or -1. Fills ``into``, a float32 (SHARED + L * PER_LAYER, years,
+    pixels) from a year and a pixel on; what nothing was seen of is NaN.
     """
     design, window, borders = calendar
     out, year_0, left_0 = into
@@ -729,7 +753,7 @@ def annual_evidence(
             for layer in range(count):
                 end = SHARED + (layer + 1) * PER_LAYER
                 out[end - WINDOWS : end, to[1], to[2] : to[2] + stop - left] = _NAN
-            _laid_near(layers, at, near)
+            _laid_clear(layers, clear, at, near)
             _fit_block(near, table, at, left, acc)
             _spread_block(near, at, left, spread)
             opened = at[0]

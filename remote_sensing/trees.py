@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 from typing_extensions import override
 
 from remote_sensing.cubes import Float, LandError
@@ -217,7 +218,10 @@ def boosted(x: Float, looks: NDArray[np.int64], plan: tuple[int, float, int], se
         max_features=0.2,
         early_stopping=False,
         random_state=seed,
-    ).fit(x, target)
+    )
+    # OpenMP's threads wait for each other by turning in circles: beside other work two took 15 times as long as one
+    with threadpool_limits(limits=1, user_api="openmp"):
+        grown.fit(x, target)
     # scikit-learn shows its boosted trees nowhere else; a test holds the flat ones to what it says itself
     trees = [(place, tree.nodes) for row in grown._predictors for place, tree in enumerate(row)]  # noqa: SLF001
     base = np.asarray(grown._baseline_prediction, np.float32).ravel()  # noqa: SLF001 - as above

@@ -18,11 +18,12 @@ from rasterio.transform import Affine
 
 from remote_sensing import states as st
 from remote_sensing.cubes import MISSING, Calendar, Float, pack_values
+from remote_sensing.evidence import MIN_LOOKS
 from remote_sensing.synthetic import phenology as ph
 from remote_sensing.synthetic.land import PIXEL_M, Land, fates, make_land, polygons
 from remote_sensing.synthetic.paint import FINE, blur_weights, draw
-from remote_sensing.synthetic.spectra import HAZE, spectra
-from remote_sensing.synthetic.weather import USUAL_LOOKS, Sky, fog, skies, veil
+from remote_sensing.synthetic.spectra import HAZE, LEAFIER, roughness, spectra
+from remote_sensing.synthetic.weather import USUAL_LOOKS, Sky, fog, random_field, skies, veil
 
 CRS = "EPSG:32648"
 ORIGIN = (640_000.0, 3_280_000.0)
@@ -30,6 +31,10 @@ ORIGIN = (640_000.0, 3_280_000.0)
 LATITUDE = 29.6
 FIRST_CROP_YEAR = 2018
 BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
+OVERCAST = 0.95
+"""Share of cloud from which nobody downloads a scene."""
+GROUND, PATCH = 1, 16.0
+"""Which of a seed's draws the ground's texture is, apart from the others; outer scale of its patches in fine cells."""
 TITLE = "SYNTHETIC 合成 county scene: not real land"
 
 
@@ -73,11 +78,14 @@ def county(
     frame = polygons(land, transform, CRS)
     start = Calendar().start(FIRST_CROP_YEAR)
     days = np.arange(start + int(rng.integers(0, 5)), Calendar().start(FIRST_CROP_YEAR + years), 5)
-    sky = _weather(days, start, looks, years if dark_year else 0, rng)
+    sky = _weather(days, looks, years if dark_year else 0, rng)
     seen = spectra(days - start, plan, rng)
-    kept = np.array([one.cover < 0.95 for one in sky])  # noqa: PLR2004 - share of cloud nobody downloads
+    kept = np.array([one.cover < OVERCAST for one in sky])
     shifts = np.clip(np.round(rng.normal(0, 0.25 * FINE, (days.size, 2))), -FINE, FINE).astype(int)
-    cube = _observe(land, np.flatnonzero(kept), (days, sky, seen, shifts), rng)
+    rough = np.stack([roughness(int(day), plan) for day in days - start])
+    pattern = random_field(land.painted.shape[0], -2.0, np.random.default_rng([seed, GROUND]), PATCH)
+    texture = pattern.astype(np.float32), rough
+    cube = _observe(land, np.flatnonzero(kept), (days, sky, seen, shifts), texture, rng)
     cube.attrs["period"] = [str(days[n].astype("datetime64[D]")) for n in (0, -1)]
     if radar:
         cube = cube.merge(_radar(land, start, plan, rng), combine_attrs="override")
@@ -93,12 +101,19 @@ def county(
     return Scene(cube, frame, _truth(frame, plan, names), weather, land.height_m)
 
 
-def _weather(days: NDArray[np.int64], start: int, looks: float, years: int, rng: np.random.Generator) -> list[Sky]:
+def _weather(days: NDArray[np.int64], looks: float, years: int, rng: np.random.Generator) -> list[Sky]:
     months = pd.DatetimeIndex(days.astype("datetime64[D]").astype("datetime64[s]")).month.to_numpy()
     thin = np.full(days.size, looks / USUAL_LOOKS)
-    if years > 3:  # noqa: PLR2004 - shorter series keep all their light
-        thin[(days - start) // ph.YEAR_DAYS == years // 3] *= 0.12
-    return skies(days, months, rng, thin)
+    if years <= 3:  # noqa: PLR2004 - shorter series keep all their light
+        return skies(days, months, rng, thin)
+    begin, end = (Calendar().start(FIRST_CROP_YEAR + years // 3 + n) for n in (0, 1))
+    dark = (days >= begin) & (days < end)
+    thin[dark] *= 0.12
+    sky = skies(days, months, rng, thin)
+    open_sky = [n for n in np.flatnonzero(dark) if sky[n].cover < OVERCAST]
+    for n in open_sky[MIN_LOOKS - 1 :]:  # a thin year of a lucky seed has more looks than that
+        sky[n] = Sky(1.0, sky[n].haze)
+    return sky
 
 
 def sun_position(day: int) -> tuple[float, float]:
@@ -125,7 +140,9 @@ def _light(land: Land, sun: tuple[float, float], left: float) -> Float:
 _Looks = tuple[NDArray[np.int64], list[Sky], Float, NDArray[np.int64]]
 
 
-def _observe(land: Land, kept: NDArray[np.int64], looks: _Looks, rng: np.random.Generator) -> xr.Dataset:
+def _observe(
+    land: Land, kept: NDArray[np.int64], looks: _Looks, texture: tuple[Float, Float], rng: np.random.Generator
+) -> xr.Dataset:
     """Draw every kept date and put clouds, light and noise on it."""
     days, sky, seen, shifts = looks
     size = land.height_m.shape[0]
@@ -135,7 +152,8 @@ def _observe(land: Land, kept: NDArray[np.int64], looks: _Looks, rng: np.random.
     weights = blur_weights()
     for place, n in enumerate(kept):
         sun = sun_position(int(days[n]))
-        drawn = draw(land.painted, seen[n], (int(shifts[n, 0]), int(shifts[n, 1])), weights)
+        here = texture[0], texture[1][n], LEAFIER
+        drawn = draw(land.painted, seen[n], here, (int(shifts[n, 0]), int(shifts[n, 1])), weights)
         month = int(days[n].astype("datetime64[D]").astype("datetime64[M]").astype(int)) % 12 + 1
         above = veil(sky[n], sun, bare, rng, fog(month, land.height_m, rng))
         drawn *= _light(land, sun, float(rng.uniform(0.1, 0.25)))
@@ -176,6 +194,7 @@ def _radar(land: Land, start: int, plan: ph.Plan, rng: np.random.Generator) -> x
     grown = np.clip((green - 0.15) / 0.7, 0, 1)
     size = land.height_m.shape[0]
     weights = blur_weights()
+    even = np.zeros(land.painted.shape, np.float32), np.zeros(grown.shape[1], np.float32), np.zeros(2, np.float32)
     out = np.empty((2, days.size, size, size), np.int16)
     for n in range(days.size):
         moist = rng.normal(0, 0.8, grown.shape[1])
@@ -183,7 +202,7 @@ def _radar(land: Land, start: int, plan: ph.Plan, rng: np.random.Generator) -> x
         vv = np.where(built, -6.0, -12 + 2.5 * grown[n] - 7 * water[n] * (1 - grown[n]) + moist)
         vh = np.where(built, -13.0, -21 + 6.5 * grown[n] - 5 * water[n] * (1 - grown[n]) + moist)
         table = (10 ** (np.stack([vv, vh], axis=1) / 10)).astype(np.float32)
-        drawn = draw(land.painted, table, (0, 0), weights)
+        drawn = draw(land.painted, table, even, (0, 0), weights)  # speckle hides what texture there is
         drawn *= rng.gamma(4.4, 1 / 4.4, drawn.shape).astype(np.float32)
         out[:, n] = pack_values(10 * np.log10(np.maximum(drawn, 1e-5)), 1e-2)
     dims = ("time_radar", "y", "x")

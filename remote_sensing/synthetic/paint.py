@@ -52,16 +52,20 @@ def terraces(size: int, seeds: NDArray[np.float32], bucket: int) -> NDArray[np.i
 def draw(
     owners: NDArray[np.int32],
     table: NDArray[np.float32],
+    texture: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
     shift: tuple[int, int],
     weights: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """Blur and average the fine cells to pixels: float32 (B, rows, columns).
 
-    ``owners`` (FINE * rows, FINE * columns); ``table`` (P, B) value of each cell; ``shift`` misregistration in
-    fine cells (y, x); ``weights`` (FINE + 2 * REACH, same) of the blur, sum 1.
+    ``owners`` (FINE * rows, FINE * columns); ``table`` (P, B) value of each cell; ``texture``: pattern of the ground
+    like ``owners``, mean 0 and sd 1, by how much it shows in each cell (P,), and how each band takes it (B,), as shares
+    of the value; ``shift`` misregistration in fine cells (y, x); ``weights`` (FINE + 2 * REACH, same) of the blur,
+    sum 1.
     """
     rows, columns = owners.shape[0] // FINE, owners.shape[1] // FINE
     bands = table.shape[1]
+    pattern, rough, takes = texture
     window = FINE + 2 * REACH
     out = np.empty((bands, rows, columns), np.float32)
     total = np.empty(bands, np.float32)
@@ -75,8 +79,9 @@ def draw(
                     x = min(max(c * FINE - REACH + j + shift[1], 0), owners.shape[1] - 1)
                     weight = weights[i, j]
                     who = owners[y, x]
+                    lift = pattern[y, x] * rough[who]
                     for b in range(bands):
-                        total[b] += weight * table[who, b]
+                        total[b] += weight * table[who, b] * (np.float32(1) + lift * takes[b])
             for b in range(bands):
                 out[b, r, c] = total[b]
     return out

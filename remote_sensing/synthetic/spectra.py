@@ -18,6 +18,10 @@ _SOLAR = np.array([0.060, 0.060, 0.065, 0.09, 0.08, 0.07])
 HAZE = np.array([0.20, 0.12, 0.08, 0.03, 0.012, 0.006])
 """Reflectance that is left in each band per unit of optical depth after a half-done correction."""
 SNOW = np.array([0.65, 0.64, 0.62, 0.56, 0.12, 0.10])
+LEAFIER = np.array([-1.0, -0.6, -1.0, 0.6, -0.6, -0.9], np.float32)
+"""How each band of a spot leafier than its field differs, in shares: leaves are dark but in the near infrared."""
+ROUGH, ROUGHER = 0.05, 1.3
+"""Sd of the texture inside a worked field, a share of its red (believed), and how much more of it weeds make."""
 _YELLOW = np.float32(0.05)
 """What a field in full flower sends back more in green; blue stays dark, which is yellow."""
 _COVERS = {ph.BUILT: _BUILT, ph.GREENHOUSE: _GREENHOUSE, ph.SOLAR: _SOLAR, ph.WATER: _WATER}
@@ -45,3 +49,11 @@ def spectra(since: NDArray[np.int64], plan: ph.Plan, rng: np.random.Generator) -
         values[who] = 0.85 * colour + 0.15 * values[who]
     seen: Float = np.clip(values, 0.002, 0.9).astype(np.float32)
     return seen
+
+
+def roughness(since: int, plan: ph.Plan) -> Float:
+    """How far the texture inside each cell (P,) shows on a date (days since the plan's first 1 October)."""
+    year = min(max(int(since / ph.YEAR_DAYS), 0), plan.kinds.shape[0] - 1)
+    idle = np.isin(plan.states[year], (st.YOUNG, st.OLD))
+    rough: Float = (ROUGH * np.where(idle, ROUGHER, 1.0)).astype(np.float32)
+    return rough

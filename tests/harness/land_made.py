@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
 from remote_sensing import CN_ADMIN, Calendar, detect, synthetic
 from remote_sensing import states as st
 from remote_sensing.accuracy import assess, design_sample, draw_sample
-from remote_sensing.cubes import stack_of
-from remote_sensing.evidence import gather
+from remote_sensing.cubes import MISSING, stack_of
+from remote_sensing.evidence import MIN_LOOKS, gather
 from remote_sensing.neighbours import beside_neighbours
 from remote_sensing.parcels import coverages, grid_of
 from remote_sensing.synthetic.textbook import textbook_rows
 from remote_sensing.teaching import Lesson, Skies, rows_of, teach
 
 PER_CLASS = 50
+UNDECIDED = 255
+"""What a map holds where the year says nothing."""
 ALARM = 0.5
 """An alarm is P(abandoned) from here on, as in every other set."""
 LOOK_OF = {
@@ -140,6 +144,21 @@ def score_made(report):
     )
     report.figure("synthetic_onset_mae_years", float(np.mean(onset_errors)), cases=len(onset_errors), at_most=0.5)
     score_area(report, said, true)
+    score_dark(report)
+
+
+def score_dark(report):
+    """Years with under five looks, a whole dark one among them: nobody may be told that they lay idle, or did not."""
+    scene = synthetic.county(seed=101, size=160, parcels=700)
+    found = detect(scene.cube)
+    stack = stack_of(scene.cube)
+    seen = np.logical_and.reduce([stack.clear, *(band != MISSING for band in stack.bands.values())])
+    borders = Calendar().split(stack.days, found.crop_years)
+    few = np.stack([seen[a:b].sum(axis=0) < MIN_LOOKS for a, b in itertools.pairwise(borders)])
+    decided = (found.maps["abandoned"].to_numpy() != UNDECIDED).reshape(few.shape)
+    wrong = int((few & decided).sum())
+    report.figure("synthetic_dark_years_decided", wrong / few.sum(), cases=int(few.sum()), wrong=wrong, at_most=0)
+    report.figure("synthetic_dark_year_share", float(few.mean(axis=1).max()), at_least=1)
 
 
 def score_area(report, said, true):

@@ -29,10 +29,17 @@ def random_layers(seed, layers=2, years=3, pixels=7, gap=0.6):
 
 
 def evidence_of(layers, calendar):
-    """The evidence, and that nothing beside its place was touched."""
+    """The evidence, and that nothing beside its place was touched.
+
+    What is missing is missing for one of two reasons: the mask says so, or one of the layers has nothing.
+    """
+    missing, coin = np.isnan(layers[0]), np.random.default_rng(layers.shape[1]).random(layers.shape[1:])
+    clear = ~(missing & (coin < 0.6))
+    layers = np.where(missing & (coin < 0.3), np.float32(0.6), layers)
+    layers[1:] = np.where(missing & (coin > 0.8), np.float32(0.4), layers[1:])
     rows, years = fast.SHARED + fast.PER_LAYER * layers.shape[0], calendar[2].size - 1
     out = np.full((rows, years + 2, layers.shape[2] + 5), np.float32(7))
-    fast.annual_evidence(layers, calendar, RIDGE, MARKS, 1, (out, 1, 3))
+    fast.annual_evidence(layers, clear, calendar, RIDGE, MARKS, 1, (out, 1, 3))
     within = np.zeros(out.shape, bool)
     within[:, 1:-1, 3:-2] = True
     assert (out[~within] == 7).all()

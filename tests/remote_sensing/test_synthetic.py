@@ -1,17 +1,21 @@
 """What an invented scene must be before anything may be measured on it: no cleaner and no easier than the real."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from remote_sensing import Calendar, synthetic
 from remote_sensing import states as st
 from remote_sensing.cubes import LandError, stack_of
-from remote_sensing.evidence import gather
+from remote_sensing.evidence import MIN_LOOKS, gather
 from remote_sensing.indices import layers_of
 from remote_sensing.parcels import coverages, grid_of
 from remote_sensing.synthetic import phenology as ph
 from remote_sensing.synthetic.land import FATES
-from remote_sensing.synthetic.weather import fog
+from remote_sensing.synthetic.paint import FINE, blur_weights, draw
+from remote_sensing.synthetic.spectra import LEAFIER, ROUGH, roughness
+from remote_sensing.synthetic.weather import fog, random_field
 
 YEARS = tuple(range(synthetic.FIRST_CROP_YEAR, synthetic.FIRST_CROP_YEAR + 6))
 
@@ -62,6 +66,23 @@ def test_a_pixel_is_clearly_seen_twelve_to_eighteen_times_a_year(seen):
     assert 12 <= np.isfinite(green).sum(axis=0).mean() / len(YEARS) <= 18
 
 
+def test_weeds_are_rougher_inside_a_parcel_than_crops():
+    rng = np.random.default_rng(4)
+    owners = np.repeat([0, 1], 32 * FINE)[None, :].repeat(64 * FINE, axis=0).astype(np.int32)
+    plan = ph.Plan(np.full((1, 2), 0), np.array([[st.CULTIVATED, st.YOUNG]]), np.zeros((1, 2), int))
+    pattern = random_field(64 * FINE, -2.0, rng, synthetic.PATCH).astype(np.float32)
+    table = np.full((2, 6), 0.2, np.float32)
+    drawn = draw(owners, table, (pattern, roughness(40, plan), LEAFIER), (0, 0), blur_weights())
+    inside = drawn[:, 2:-2, 2:30], drawn[:, 2:-2, 34:-2]
+    crops, weeds = (part.std(axis=(1, 2)) for part in inside)
+    parts = [
+        pattern.reshape(64, FINE, 64, FINE).mean(axis=(1, 3))[2:-2, cut].std() for cut in (slice(2, 30), slice(34, -2))
+    ]
+    assert crops[2] / 0.2 > ROUGH / 3  # patches are wide enough to be seen at 10 m
+    np.testing.assert_allclose(weeds / crops, 1.3 * parts[1] / parts[0], rtol=0.1)
+    np.testing.assert_allclose(drawn.mean(axis=(1, 2)), 0.2, rtol=0.02)
+
+
 @pytest.mark.parametrize("looks", [15, 8, 4])
 def test_as_many_looks_are_clear_as_were_asked_for(looks):
     seen = [
@@ -69,6 +90,15 @@ def test_as_many_looks_are_clear_as_were_asked_for(looks):
         for seed in range(30, 36)
     ]
     assert np.mean(seen) == pytest.approx(looks, rel=0.12), "six skies differ by more than a tenth"
+
+
+@pytest.mark.parametrize("seed", [101, 103, 5])
+def test_the_dark_year_has_under_five_looks_whatever_the_seed(seed):
+    clear = stack_of(synthetic.county(seed, 32, 8, 20).cube)
+    years = tuple(range(synthetic.FIRST_CROP_YEAR, synthetic.FIRST_CROP_YEAR + 8))
+    borders = Calendar().split(clear.days, years)
+    looks = [clear.clear[a:b].sum(axis=0).max() for a, b in itertools.pairwise(borders)]
+    assert looks[8 // 3] < MIN_LOOKS
 
 
 def test_most_dates_are_all_or_nothing(scene):
