@@ -1,8 +1,10 @@
 """From few labels to P(look | evidence): a small ensemble of networks, honest about cloud and place.
 
 Trained on the same years many times under different cloud masks (``teaching``), so that a gap is something it has
-seen; calibrated on blocks of places it was not trained on; tempered by the number of clear looks. A small dense
-network because it must keep up with the satellite, and, where there is time, boosted trees beside it.
+seen; calibrated on blocks of places it was not trained on; tempered by the number of clear looks. Small dense
+networks because they must keep up with the satellite. Where labels come from few places trees are grown beside them,
+and then smaller nets learn what the nets say, and what those trees say that are too large to be asked each time
+(distillation: Bucila et al. 2006, Hinton et al. 2015).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from remote_sensing.cubes import Float, LandError
 from remote_sensing.evidence import Evidence
 from remote_sensing.kernels import bend, less_best, mean_share, standardise
 from remote_sensing.states import LOOKS
-from remote_sensing.trees import RAREST, UNSEEN, Trees, boosted, by_kinds, log_softmax, together_of
+from remote_sensing.trees import UNSEEN, Trees, boosted, by_kinds, log_softmax, rare, together_of
 
 CLIP = 4.0
 """Standardised evidence beyond this is cut: one freak value must not decide."""
@@ -27,6 +29,18 @@ ROWS = 2048
 """Rows the nets look at in one product: what is between their layers stays in the cache."""
 FLOOR = -7.0
 """Log-probability floor: no year is ever more than 1 : 1100 sure of itself."""
+STUDENTS, LESSONS, DECAY = 2, 40, 1e-3
+"""Nets that are taught what others say, years shown to them a step of ``Recipe.steps``, their weight decay."""
+SHAKEN, SWAPPED, EVEN = 0.3, 0.3, 0.3
+"""Of years shown to students: sd of the noise on all numbers; share of them that another year's take the place of; and,
+where a look is rare, instead of that the share of years drawn from all looks alike.
+
+Teachers can be asked about any year, and what they say far from the labels is a part of what they know: on MODIS
+samples judged a quarter of the places apart the log-loss of students of nets and trees was 0.057 without, 0.050 with
+swapped numbers, 0.055 if only years of the same look swap. A rare look drowns in that: on Central Asian fallow (four
+seeds, the first judged fold left out) the average precision was 0.66 with it, 0.69 without, and 0.70 with ``EVEN``; of
+the teachers themselves it was 0.70.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +112,9 @@ class Recipe:
     and 0.983 instead of 0.958 and 0.980, the onset exact in 0.949 and 0.953 instead of 0.947 and 0.951.
 
     ``boosts`` > 0 rounds of boosted trees stand beside the nets, ``step`` their learning rate, ``leaf`` the least
-    rows in a leaf: steadier where labels come from few places, and slower. With a look rarer than ``RAREST`` so many
-    extremely randomised trees stand there instead.
+    rows in a leaf: steadier where labels come from few places. ``STUDENTS`` nets of half as many units then take the
+    nets' place. With a look rarer than ``trees.RAREST`` so many extremely randomised trees are grown instead, and the
+    students, of as many units, learn what nets and trees say together and judge alone.
     """
 
     nets: int = 4
@@ -136,10 +151,13 @@ class _Nets:
         return total
 
 
-def _fit(x: Float, target: NDArray[np.int64], classes: int, recipe: Recipe, seed: int) -> _Nets:
-    """Adam with decoupled weight decay and a cosine rate, all nets in one batched product."""
+def _fit(x: Float, wanted: Float, recipe: Recipe, seed: int) -> _Nets:
+    """Nets that say ``wanted`` (N, C), shares of each row (N, F), 0 where nothing was seen.
+
+    Adam with decoupled weight decay and a cosine rate, all nets in one batched product.
+    """
     rng = np.random.default_rng(seed)
-    nets, hidden = recipe.nets, recipe.hidden
+    nets, hidden, classes = recipe.nets, recipe.hidden, wanted.shape[1]
     shapes = ((nets, x.shape[1], hidden), (nets, 1, hidden), (nets, hidden, classes), (nets, 1, classes))
     gains = (np.sqrt(2 / x.shape[1]), 0.0, np.sqrt(1 / hidden), 0.0)
     weights = [
@@ -147,13 +165,12 @@ def _fit(x: Float, target: NDArray[np.int64], classes: int, recipe: Recipe, seed
     ]
     slow = [np.zeros_like(part) for part in weights]
     wild = [np.zeros_like(part) for part in weights]
-    one_hot = np.eye(classes, dtype=np.float32)
     for step in range(recipe.steps):
         rows = rng.integers(0, x.shape[0], (nets, recipe.batch))
         shown = x[rows]
         if recipe.shake:
             shown += np.float32(recipe.shake) * rng.standard_normal(shown.shape, np.float32)
-        grads = _gradients(weights, shown, one_hot[target[rows]])
+        grads = _gradients(weights, shown, wanted[rows])
         rate = np.float32(recipe.rate * 0.5 * (1 + np.cos(np.pi * step / recipe.steps)) + 1e-5)
         for place, (part, grad) in enumerate(zip(weights, grads, strict=True)):
             slow[place] = 0.9 * slow[place] + 0.1 * grad
@@ -170,11 +187,54 @@ def _blended(filled: Float, unseen: Float, nets: _Nets, trees: Trees, together: 
     What is missing is 0 in ``filled`` and ``UNSEEN`` in ``unseen``; ``together`` (K, C), 0 or 1, adds the kinds of a
     look up.
     """
-    scores = np.log(np.maximum(together.T @ nets.chances(filled), np.float32(1e-6)))
+    scores = _log(together.T @ nets.chances(filled))
     if trees.roots.size:
         scores = np.float32(0.5) * (scores + trees.scores(unseen))
     answer: Float = scores
     return answer
+
+
+def _log(chances: Float) -> Float:
+    answer: Float = np.log(np.maximum(chances, np.float32(1e-6)))
+    return answer
+
+
+def _taught(x: Float, data: Labelled, nets: _Nets, together: Float, recipe: Recipe, seed: int) -> tuple[_Nets, Trees]:
+    """Students who say of looks what nets say of years like those of ``x`` (N, F), and the trees beside them.
+
+    Where a look is rare they say what nets and trees say, with equal say, and nothing stands beside them.
+    """
+    told, alone = np.nan_to_num(x, nan=UNSEEN), rare(data.looks)
+    trees = by_kinds(told, data.looks, data.kinds, recipe.boosts, seed) if alone else None
+    shown = _invented(x, data.looks if alone else None, LESSONS * recipe.steps, seed)
+    filled = np.nan_to_num(shown, nan=0.0)
+    wanted = np.empty((len(shown), together.shape[1]), np.float32)
+    for begin in range(0, len(shown), ROWS):
+        cut = slice(begin, begin + ROWS)
+        wanted[cut] = _log(nets.chances(np.ascontiguousarray(filled[cut].T)).T @ together)
+        if trees:
+            wanted[cut] = np.float32(0.5) * (wanted[cut] + trees(np.nan_to_num(shown[cut], nan=UNSEEN)))
+    hidden = recipe.hidden if alone else recipe.hidden // 2
+    plan = replace(recipe, nets=STUDENTS, hidden=hidden, steps=2 * recipe.steps, decay=DECAY, shake=0.0)
+    students = _fit(filled, np.exp(log_softmax(wanted)), plan, seed)
+    if alone:
+        return students, Trees.none(together.shape[1])
+    return students, boosted(told, data.looks, (recipe.boosts, recipe.step, recipe.leaf), seed)
+
+
+def _invented(x: Float, looks: NDArray[np.int64] | None, count: int, seed: int) -> Float:
+    """So many rows like those of ``x`` (N, F): numbers swapped between rows, or with ``looks`` (N,) drawn evenly."""
+    rng = np.random.default_rng(seed)
+    if looks is None:
+        shown = x[rng.integers(0, len(x), count)]
+        swapped = rng.random(shown.shape, np.float32) < SWAPPED
+        np.copyto(shown, x[rng.integers(0, len(x), count)], where=swapped)
+    else:
+        _, place, often = np.unique(looks, return_inverse=True, return_counts=True)
+        chance = (1 - EVEN) / looks.size + EVEN / (often.size * often[place])
+        shown = x[rng.choice(looks.size, count, p=chance)]
+    shown += np.float32(SHAKEN) * rng.standard_normal(shown.shape, np.float32)
+    return np.clip(shown, -CLIP, CLIP, out=shown)
 
 
 def _gradients(weights: list[Float], x: Float, wanted: Float) -> list[Float]:
@@ -241,7 +301,7 @@ class Trained:
             cut = slice(begin, min(begin + ROWS, rows))
             if cut.stop - begin < seen.shape[2]:
                 seen = np.empty((2, count, cut.stop - begin), np.float32)
-            standardise(features[:, cut], self.centre, by, CLIP, (0.0, UNSEEN), seen)
+            standardise(features, begin, self.centre, by, CLIP, (0.0, UNSEEN), seen)
             out[:, cut] = _blended(seen[0], seen[1], self.nets, self.trees, together) - share
         voice = clear / (clear + self.half_looks) if self.half_looks else np.ones(clear.shape)
         answer: Float = np.maximum(out, FLOOR) * (voice / self.temperature).astype(np.float32)
@@ -337,20 +397,14 @@ def _train_plain(
     centre, spread = _standards(data.features)
     x = np.clip((data.features - centre) / spread, -CLIP, CLIP).astype(np.float32)
     share = np.unique(data.looks, return_counts=True)[1] / target.size
-    nets = _fit(np.nan_to_num(x, nan=0.0), target, kinds.size, recipe, seed)
-    trees = _beside(np.nan_to_num(x, nan=UNSEEN), data, recipe, seed)
     look_of = tuple(int(look) for look in data.looks[first])
+    together = together_of(look_of)
+    nets = _fit(np.nan_to_num(x, nan=0.0), np.eye(kinds.size, dtype=np.float32)[target], recipe, seed)
+    trees = Trees.none(together.shape[1])
+    if recipe.boosts:
+        nets, trees = _taught(x, data, nets, together, recipe, seed)
+        look_of = tuple(sorted(set(look_of)))
     return Trained(layers, names, look_of, nets, trees, centre, spread, share.astype(np.float32), *rest)
-
-
-def _beside(x: Float, data: Labelled, recipe: Recipe, seed: int) -> Trees:
-    """The trees that stand beside the nets: none, boosted, or by kinds where a look is rare."""
-    looks, count = np.unique(data.looks, return_counts=True)
-    if not recipe.boosts:
-        return Trees.none(looks.size)
-    if count.min() < RAREST * data.looks.size:
-        return by_kinds(x, data.looks, data.kinds, recipe.boosts, seed)
-    return boosted(x, data.looks, (recipe.boosts, recipe.step, recipe.leaf), seed)
 
 
 def _standards(features: Float) -> tuple[Float, Float]:

@@ -161,15 +161,6 @@ class _Vectors:
         held = self.builder.insert_element(none, value, self.word(0))
         return self.builder.shuffle_vector(held, none, ir.Constant(self.words, [0] * self.lanes))
 
-    def gather(self, kind: Any, base: Any, places: Any) -> Any:
-        """``base[places]`` lane by lane."""
-        spots = self.builder.gep(base, [places], source_etype=kind.element)
-        spots.type = ir.VectorType(base.type, self.lanes)
-        name = f"llvm.masked.gather.v{self.lanes}{'f32' if kind is self.reals else 'i64'}.v{self.lanes}p0"
-        known = ir.FunctionType(kind, [spots.type, self.bits, kind])
-        function = _building.get_or_insert_function(self.builder.module, known, name)
-        return self.builder.call(function, [spots, self.same(1, self.bits), ir.Constant(kind, ir.Undefined)])
-
     def at(self, base: Any, place: Any, kind: Any) -> Any:
         """Where the numbers from ``base[place]`` on lie, one a lane."""
         begins = self.builder.gep(base, [place], source_etype=kind.element)
@@ -781,50 +772,10 @@ COUNTERS = 6 + BINS
 
 
 BLOCK = 64
-"""Columns that go through a tree side by side, a bit each in one word: LLVM cuts them into what the machine has.
-
-Four vectors of AVX-512: while one waits for memory the others go on (measured: 3 x).
-"""
+"""Columns that go through a tree side by side, a bit each in one word: LLVM cuts them into what the machine has."""
 SMALL = 255
 """Nodes up to which a tree counts as small."""
-NODE_BITS = 20
-"""Of the lower half of a node: these bits the place of its first child within the tree, the others its feature."""
-
 Nodes = NDArray[np.uint64]
-
-
-@_lowered  # type: ignore[untyped-decorator]
-def _descend(_: Any, nodes: Any, x: Any, ends: Any) -> Any:
-    """``BLOCK`` columns down one tree: ``ends`` becomes the place of the leaf each comes to.
-
-    ``nodes`` uint64: threshold's bits above, then feature and first child (see ``NODE_BITS``); the second child
-    follows the first, and a leaf is its own child behind a threshold that nothing exceeds. ``x``: the features of the
-    block, ``BLOCK`` numbers each.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        v = _Vectors(BLOCK, context, builder, signature, args)
-        lanes = ir.Constant(v.words, list(range(BLOCK)))
-        before, down, done = builder.block, builder.append_basic_block(), builder.append_basic_block()
-        builder.branch(down)
-        builder.position_at_end(down)
-        place = builder.phi(v.words)
-        node = v.gather(v.pairs, v.data[0], place)
-        word = builder.trunc(node, v.words)
-        split = builder.bitcast(builder.trunc(builder.lshr(node, v.same(32, v.pairs)), v.words), v.reals)
-        row = builder.mul(builder.lshr(word, v.same(NODE_BITS, v.words)), v.same(BLOCK, v.words))
-        over = builder.fcmp_ordered(">", v.gather(v.reals, v.data[1], builder.add(row, lanes)), split)
-        first = builder.and_(word, v.same((1 << NODE_BITS) - 1, v.words))
-        to = builder.add(first, builder.zext(over, v.words))
-        place.add_incoming(v.same(0, v.words), before)
-        place.add_incoming(to, down)
-        moved = builder.bitcast(builder.icmp_unsigned("!=", to, place), v.pair)
-        builder.cbranch(builder.icmp_unsigned("!=", moved, v.pair(0)), down, done)
-        builder.position_at_end(done)
-        builder.store(to, v.row(v.data[2], v.pair(0), v.words), align=4)
-        return context.get_dummy_value()
-
-    return types.void(nodes, x, ends), generate
 
 
 @_lowered  # type: ignore[untyped-decorator]
@@ -832,7 +783,8 @@ def _sift(_: Any, nodes: Any, leaves: Any, x: Any, total: Any) -> Any:
     """``BLOCK`` columns, a bit each, through one small tree: what its leaves say is added to ``total``.
 
     ``nodes`` uint64, parents first, without the leaves: threshold's bits, 16 bits feature, 8 bits place in the tree,
-    8 bits place of the first child. ``leaves`` uint64: the bits of what it says, its place. ``x`` as for ``_descend``.
+    8 bits place of the first child; a column goes there if it is not above the threshold, else to the place behind.
+    ``leaves`` uint64: the bits of what it says, its place. ``x``: the features of the block, ``BLOCK`` numbers each.
     Every split is asked of every column, which costs less than finding out which are needed; only bits go to memory.
     """
 
@@ -867,30 +819,6 @@ def _lay_ready(x: F32, first: int, width: int, block: F32) -> None:
         row, to = x[f, first : first + width], block[f * BLOCK : (f + 1) * BLOCK]
         for n in range(width):
             to[n] = row[n]
-
-
-@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def walked(x: F32, nodes: Nodes, leaves: F32, roots: NDArray[np.int64]) -> F32:
-    """What trees of any size say of every column of ``x`` (F, N), added up: float32 (C, N).
-
-    ``nodes`` see ``_descend``, tree after tree; ``leaves`` (nodes, C) what a leaf says; ``roots`` (trees + 1,) where
-    each tree begins and the last ends. No NaN in ``x``.
-    """
-    classes = leaves.shape[1]
-    out = np.zeros((classes, x.shape[1]), np.float32)
-    block = np.zeros(x.shape[0] * BLOCK, np.float32)
-    ends = np.zeros(BLOCK, np.uint32)
-    for first in range(0, x.shape[1], BLOCK):
-        width = min(BLOCK, x.shape[1] - first)
-        _lay_ready(x, first, width, block)
-        for tree in range(roots.shape[0] - 1):
-            _descend(nodes[roots[tree] : roots[tree + 1]], block, ends)
-            said = leaves[roots[tree] : roots[tree + 1]]
-            for c in range(classes):
-                row = out[c, first : first + width]
-                for n in range(width):
-                    row[n] += said[ends[n], np.uint32(c)]
-    return out
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
@@ -966,14 +894,16 @@ def mean_share(weights: F32, out: F32) -> None:
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def standardise(features: F32, centre: F32, by: F32, clip: float, unseen: tuple[float, float], out: F32) -> None:
+def standardise(
+    features: F32, begin: int, centre: F32, by: F32, clip: float, unseen: tuple[float, float], out: F32
+) -> None:
     """(features - centre) * by, cut to +-clip, twice: NaN as the first and as the second of ``unseen``.
 
-    ``features`` (F, N), ``out`` (2, F, N), ``centre`` and ``by`` (F,).
+    ``features`` (F, N), of which the columns from ``begin`` on go into ``out`` (2, F, n); ``centre`` and ``by`` (F,).
     """
     most, first, second = np.float32(clip), np.float32(unseen[0]), np.float32(unseen[1])
     for f in range(features.shape[0]):
-        row, one, other = features[f], out[0, f], out[1, f]
+        row, one, other = features[f, begin : begin + out.shape[2]], out[0, f], out[1, f]
         middle, times = centre[f], by[f]
         for n in range(row.shape[0]):
             value = (row[n] - middle) * times
@@ -1086,23 +1016,18 @@ def _copied(row: F32, to: F32) -> None:
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _normalised(rows: F32, by: F32) -> None:
-    """Divide the rows (K, n) by ``by`` (n,)."""
-    for k in range(rows.shape[0]):
-        row = rows[k]
-        for n in range(row.shape[0]):
-            row[n] *= by[n]
+def _mixed(weights: F32, rows: F32, year: int, at: tuple[int, int], out: F32) -> None:
+    """``out`` (n,) = sum of weights[j] * rows[year, j, at]; weights of nothing cost nothing.
 
-
-@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _mixed(weights: F32, rows: F32, out: F32) -> None:
-    """``out`` (n,) = sum of weights[j] * rows[j]; weights of nothing cost nothing."""
+    Rows are cut out one by one: of a slice of several numba does not know that its numbers lie side by side.
+    """
+    left, stop = at
     for n in range(out.shape[0]):
         out[n] = _ZERO
     for j in range(weights.shape[0]):
         weight = weights[j]
         if weight != _ZERO:
-            row = rows[j]
+            row = rows[year, j, left:stop]
             for n in range(out.shape[0]):
                 out[n] += weight * row[n]
 
@@ -1116,8 +1041,9 @@ def _times(first: F32, second: F32, out: F32) -> None:
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 def _share(total: F32) -> None:
     """1 / total in place, safe for nothing."""
+    least = np.float32(1e-30)
     for n in range(total.shape[0]):
-        total[n] = _ONE / max(total[n], np.float32(1e-30))
+        total[n] = _ONE / (total[n] if total[n] > least else least)  # noqa: FURB136 - max() breaks the SIMD
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
@@ -1132,48 +1058,49 @@ def smooth_states(likely: F32, moves: F32, start: F32) -> tuple[F32, F32]:
     post = np.empty((years, states, pixels), np.float32)
     beta = np.empty((years, states, pixels), np.float32)
     into = np.ascontiguousarray(moves.T)
-    total, before = np.empty(WIDE, np.float32), np.empty((states, WIDE), np.float32)
+    total, before = np.empty(WIDE, np.float32), np.empty((1, states, WIDE), np.float32)
     for left in range(0, pixels, WIDE):
         stop = min(left + WIDE, pixels)
         width = stop - left
-        held, sums = before[:, :width], total[:width]
+        sums = total[:width]
         for y in range(years):
-            here, seen = post[y, :, left:stop], likely[y, :, left:stop]
             sums[:] = _ZERO
             for k in range(states):
-                row = here[k]
+                row = post[y, k, left:stop]
                 if y == 0:
                     row[:] = start[k]
                 else:
-                    _mixed(into[k], post[y - 1, :, left:stop], row)
-                _times(row, seen[k], row)
+                    _mixed(into[k], post, y - 1, (left, stop), row)
+                _times(row, likely[y, k, left:stop], row)
                 for n in range(width):
                     sums[n] += row[n]
             _share(sums)
-            _normalised(here, sums)
-        beta[years - 1, :, left:stop] = _ONE
+            for k in range(states):
+                _times(post[y, k, left:stop], sums, post[y, k, left:stop])
+        for k in range(states):
+            beta[years - 1, k, left:stop] = _ONE
         for y in range(years - 2, -1, -1):
-            here = beta[y, :, left:stop]
             for j in range(states):
-                _times(likely[y + 1, j, left:stop], beta[y + 1, j, left:stop], held[j])
+                _times(likely[y + 1, j, left:stop], beta[y + 1, j, left:stop], before[0, j, :width])
             sums[:] = _ZERO
             for k in range(states):
-                row = here[k]
-                _mixed(moves[k], held, row)
+                row = beta[y, k, left:stop]
+                _mixed(moves[k], before, 0, (0, width), row)
                 for n in range(width):
-                    sums[n] = max(sums[n], row[n])
+                    sums[n] = row[n] if row[n] > sums[n] else sums[n]  # noqa: FURB136 - max() breaks the SIMD
             _share(sums)
-            _normalised(here, sums)
+            for k in range(states):
+                _times(beta[y, k, left:stop], sums, beta[y, k, left:stop])
         for y in range(years):
-            here = post[y, :, left:stop]
             sums[:] = _ZERO
             for k in range(states):
-                row = here[k]
+                row = post[y, k, left:stop]
                 _times(row, beta[y, k, left:stop], row)
                 for n in range(width):
                     sums[n] += row[n]
             _share(sums)
-            _normalised(here, sums)
+            for k in range(states):
+                _times(post[y, k, left:stop], sums, post[y, k, left:stop])
     return post, beta
 
 
@@ -1201,7 +1128,7 @@ def run_masses(
             for k in range(states):
                 _times(likely[y, k, left:stop], beta[y, k, left:stop], weight[y, k, :width])
             for j in range(states):
-                _mixed(moves[j], weight[y, :, :width], below[y, j, :width])
+                _mixed(moves[j], weight, y, (0, width), below[y, j, :width])
                 _share(below[y, j, :width])
         for i in range(years):
             mass = out[i, i, left:stop]

@@ -223,8 +223,7 @@ class Chain:
 
     def state_loglik(self, looks: Float) -> Float:
         """Look log-likelihoods (Y, 7, N) -> state log-likelihoods (Y, HIDDEN, N)."""
-        best = looks.max(axis=1, keepdims=True)
-        mixed = np.einsum("ke,yen->ykn", self.shows, np.exp(looks - best), optimize=True)
+        mixed = self.shows @ np.exp(looks - looks.max(axis=1, keepdims=True))
         answer: Float = np.log(np.maximum(mixed, np.float32(1e-12))).astype(np.float32)
         return answer
 
@@ -267,7 +266,7 @@ def infer(looks: Float, decided: NDArray[np.bool_], years: tuple[int, ...], chai
     Undecided years are heard as faintly as their likelihoods speak, for the sake of the years around them; what is
     said of themselves is for nobody to use: ``Posterior.decided`` says so.
     """
-    loglik = np.ascontiguousarray(chain.state_loglik(looks))
+    loglik = chain.state_loglik(looks)
     likely = np.exp(loglik - loglik.max(axis=1, keepdims=True))
     smoothed = smooth_states(likely, chain.moves, chain.start)
     runs = run_masses(likely, chain.moves, smoothed, _RUN, WORKED)

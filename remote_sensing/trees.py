@@ -1,9 +1,12 @@
-"""Trees beside the nets, as flat arrays: boosted ones, and extremely randomised ones by kinds where a look is rare."""
+"""Trees beside the nets: boosted ones, as flat arrays, and extremely randomised ones by kinds where a look is rare.
+
+Boosted trees are small and judge at the nets' side. The others have a thousand nodes each: they only teach.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -14,8 +17,8 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 from threadpoolctl import threadpool_limits
 from typing_extensions import override
 
-from remote_sensing.cubes import Float, LandError
-from remote_sensing.kernels import NODE_BITS, SMALL, sifted, walked
+from remote_sensing.cubes import Float
+from remote_sensing.kernels import SMALL, sifted
 
 Children = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]
 
@@ -25,7 +28,7 @@ LEAST_SHARE = 0.004
 LEAST_ROWS = 5
 """Rows in a leaf of an extremely randomised tree: with 2 it has twice as many nodes and ranks no better."""
 RAREST = 0.02
-"""With a look rarer than this the trees beside the nets are extremely randomised and learn kinds, as the nets do.
+"""With a look rarer than this the trees are extremely randomised and learn kinds, as the nets do, and teach.
 
 Boosted trees know looks only, and drown the rare one among all that are unlike it: on Central Asian fallow, one field
 in seventy, the average precision was 0.57 with them.
@@ -34,11 +37,11 @@ in seventy, the average precision was 0.57 with them.
 
 @dataclass(frozen=True)
 class Trees:
-    """Trees as flat arrays, one after the other; no trees at all is possible too.
+    """Small trees as flat arrays, one after the other, each about one look; no trees at all is possible too.
 
     ``feature`` of every node (nodes,), -1 where it is a leaf; ``below``: its first child, the second follows it, both
     behind their parent; ``splits``: to the first child if x <= it; ``leaves`` (nodes, C): what a leaf adds to the
-    score of each look, or, with ``shares``, how often each look came to lie there; ``roots`` (trees,).
+    score of each look; ``roots`` (trees,).
     """
 
     feature: NDArray[np.int32]
@@ -46,7 +49,6 @@ class Trees:
     splits: Float
     leaves: Float
     roots: NDArray[np.int32]
-    shares: bool = False
 
     @staticmethod
     def none(classes: int) -> Trees:
@@ -63,12 +65,13 @@ class Trees:
             "splits": self.splits,
             "leaves": self.leaves,
             "roots": self.roots,
-            "shares": np.array(self.shares),
         }
 
     @staticmethod
     def of_flat(held: Mapping[str, NDArray[Any]], features: int) -> Trees:
         """Trees over so many features from the arrays of a file; ``ValueError`` where they are not trees."""
+        if held.get("shares"):
+            raise ValueError("large trees stand beside its nets, as in earlier versions: train it again")
         feature, roots, leaves = held["feature"], held["roots"], held["leaves"]
         if not roots.size:
             return Trees.none(leaves.shape[1])
@@ -79,7 +82,7 @@ class Trees:
             ((feature[a:b], held["left"][a:b] - a, held["right"][a:b] - a), held["splits"][a:b], leaves[a:b])
             for a, b in cuts
         ]
-        return laid_out(grown, shares="shares" in held and bool(held["shares"]))
+        return laid_out(grown)
 
     @override
     def __getstate__(self) -> dict[str, Any]:
@@ -88,30 +91,20 @@ class Trees:
 
     def scores(self, x: Float) -> Float:
         """Log-probability (C, N) of looks for columns (F, N), not under log of ``LEAST_SHARE``."""
-        total = sifted(x, *self.for_sifting) if self.for_sifting else walked(x, *self.for_walking)
-        if self.shares:
-            total = np.maximum(total / np.float32(self.roots.size), np.float32(LEAST_SHARE))
-            answer: Float = np.log(total)
-        else:
-            answer = np.maximum(log_softmax(total, axis=0), np.float32(np.log(LEAST_SHARE)))
+        total = sifted(x, *self.for_sifting)
+        answer: Float = np.maximum(log_softmax(total, axis=0), np.float32(np.log(LEAST_SHARE)))
         return answer
 
     @cached_property
-    def for_walking(self) -> tuple[NDArray[np.uint64], Float, NDArray[np.int64]]:
-        """What ``kernels.walked`` takes."""
-        below = np.where(self.feature >= 0, self._placed(self.below), self._places)
-        return self._words(np.arange(below.size), NODE_BITS, below), self.leaves, self._ends
-
-    @cached_property
-    def for_sifting(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]] | None:
-        """What ``kernels.sifted`` takes; None where a tree is large or speaks of several looks."""
+    def for_sifting(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
+        """What ``kernels.sifted`` takes."""
         sizes = np.diff(self._ends)
         speaks = np.logical_or.reduceat(self.leaves != 0, self.roots)
-        if sizes.max() > SMALL or (speaks.sum(axis=1) > 1).any():
-            return None
         about, tree = speaks.argmax(axis=1), np.repeat(np.arange(sizes.size), sizes)
         inner, ends = np.flatnonzero(self.feature >= 0), np.flatnonzero(self.feature < 0)
-        nodes = self._words(inner, 16, (self._places[inner] << 8) | self._placed(self.below)[inner])
+        below = (self._places[inner] << 8) | self._placed(self.below)[inner]
+        nodes = self.splits[inner].view(np.uint32).astype(np.uint64) << np.uint64(32)
+        nodes |= (self.feature[inner].astype(np.uint64) << np.uint64(16)) | below.astype(np.uint64)
         says = self.leaves[ends, about[tree[ends]]].view(np.uint32).astype(np.uint64)
         leaves = (says << np.uint64(32)) | self._places[ends].astype(np.uint64)
         starts = np.stack([np.searchsorted(tree[kind], np.arange(sizes.size + 1)) for kind in (inner, ends)])
@@ -131,29 +124,20 @@ class Trees:
         """Numbers (nodes,) counted from the root of each node's tree."""
         return nodes.astype(np.int64) - np.repeat(self._ends[:-1], np.diff(self._ends))
 
-    def _words(self, nodes: NDArray[np.int64], bits: int, below: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """Nodes as the kernels take them: the threshold's bits, the feature, and ``bits`` of what is below."""
-        inner = self.feature[nodes] >= 0
-        splits = np.where(inner, self.splits[nodes], np.float32(np.inf)).astype(np.float32).view(np.uint32)
-        feature = np.where(inner, self.feature[nodes], 0).astype(np.uint64)
-        words: NDArray[np.uint64] = splits.astype(np.uint64) << np.uint64(32)
-        words |= (feature << np.uint64(bits)) | below.astype(np.uint64)
-        return words
 
-
-def laid_out(grown: Sequence[tuple[Children, Float, Float]], *, shares: bool) -> Trees:
+def laid_out(grown: Sequence[tuple[Children, Float, Float]]) -> Trees:
     """Trees of scikit-learn, each ((feature, left, right), splits, leaves (nodes, C)), as ``Trees``.
 
-    What two leaves of one parent both say, the parent says itself: kinds of one look are told apart by thousands of
-    nodes that end in the same answer.
+    What two leaves of one parent both say, the parent says itself. ``ValueError`` for a tree of more than ``SMALL``
+    nodes, or that speaks of more than one look.
     """
     made = [_breadth_first(*one) for one in grown]
     sizes = [splits.size for _, _, splits, _ in made]
+    if max(sizes) > SMALL or any((says != 0).any(axis=0).sum() > 1 for *_, says in made):
+        raise ValueError(f"a tree has more than {SMALL} nodes or speaks of several looks")
     roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
     feature, below, splits, leaves = (np.concatenate(part) for part in zip(*made, strict=True))
-    if max(sizes) >= 1 << NODE_BITS or feature.max() >= 1 << (32 - NODE_BITS):
-        raise LandError("too_many_labels", f"a tree of {max(sizes)} nodes: give fewer labels, or draw fewer skies")
-    return Trees(feature, below + np.repeat(roots, sizes), splits, leaves, roots, shares)
+    return Trees(feature, below + np.repeat(roots, sizes), splits, leaves, roots)
 
 
 def _breadth_first(children: Children, splits: Float, leaves: Float) -> tuple[NDArray[np.int32], ...]:
@@ -185,20 +169,30 @@ def _breadth_first(children: Children, splits: Float, leaves: Float) -> tuple[ND
     )
 
 
-def by_kinds(x: Float, looks: NDArray[np.int64], kinds: NDArray[np.int64], trees: int, seed: int) -> Trees:
-    """Extremely randomised trees of scikit-learn over kinds, flattened, kinds added up to looks in the leaves.
+def rare(looks: NDArray[np.int64]) -> bool:
+    """Whether one of the looks (N,) is rarer than ``RAREST``."""
+    _, count = np.unique(looks, return_counts=True)
+    return bool(count.min() < RAREST * looks.size)
 
-    ``x`` (N, F) without NaN; ``looks`` (N,); ``kinds`` (N,), each within one look.
+
+def by_kinds(
+    x: Float, looks: NDArray[np.int64], kinds: NDArray[np.int64], trees: int, seed: int
+) -> Callable[[Float], Float]:
+    """Extremely randomised trees of scikit-learn over kinds, whose chances are added up to looks.
+
+    ``x`` (N, F) without NaN; ``looks`` (N,); ``kinds`` (N,), each within one look. The answer takes rows (N, F) and
+    gives log-probabilities (N, C), none under that of ``LEAST_SHARE``.
     """
-    _, first, target = np.unique(kinds, return_index=True, return_inverse=True)
+    known, first = np.unique(kinds, return_index=True)
     together = together_of(tuple(int(look) for look in looks[first]))
     forest = ExtraTreesClassifier(trees, min_samples_leaf=LEAST_ROWS, max_features=0.3, random_state=seed, n_jobs=1)
-    grown = []
-    for tree in (one.tree_ for one in forest.fit(x, target).estimators_):
-        held = tree.value[:, 0, :] @ together
-        children = (np.where(tree.children_left < 0, -1, tree.feature), tree.children_left, tree.children_right)
-        grown.append((children, tree.threshold, held / held.sum(axis=1, keepdims=True)))
-    return laid_out(grown, shares=True)
+    forest.fit(x, np.searchsorted(known, kinds))
+
+    def said(asked: Float) -> Float:
+        logs: Float = np.log(np.maximum(forest.predict_proba(asked) @ together, LEAST_SHARE)).astype(np.float32)
+        return logs
+
+    return said
 
 
 def boosted(x: Float, looks: NDArray[np.int64], plan: tuple[int, float, int], seed: int) -> Trees:
@@ -234,7 +228,7 @@ def boosted(x: Float, looks: NDArray[np.int64], plan: tuple[int, float, int], se
         leaves[:, place + int(classes == 2)] = adds  # noqa: PLR2004 - two looks
         children = (np.where(inner, nodes["feature_idx"], -1), nodes["left"], nodes["right"])
         flat.append((children, nodes["num_threshold"], leaves))
-    return laid_out(flat, shares=False)
+    return laid_out(flat)
 
 
 def log_softmax(scores: Float, axis: int = -1) -> Float:

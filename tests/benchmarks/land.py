@@ -203,8 +203,8 @@ def chain_figures(report):
     """The chain as the issue names it, 200 x 200 pixels, 10 years, 73 dates a year, with every classifier of conform.
 
     ``scenes``: nets, two layers (Sentinel-2 and the synthetic county). ``labels``: MODIS's six layers, boosted trees
-    beside the nets. ``rare``: Central Asia, contrast to all neighbours, extremely randomised trees by kinds (there
-    1,010 nodes a tree, here some more). The slowest of them is the figure.
+    beside students of nets. ``rare``: Central Asia, contrast to all neighbours, students of nets and of extremely
+    randomised trees by kinds. The slowest of them is the figure.
     """
     rates = {}
     for name, bands, shape in (

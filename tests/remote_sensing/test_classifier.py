@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 
-from remote_sensing.classifier import Labelled, Recipe, Trained, train
+from remote_sensing.classifier import CLIP, Labelled, Recipe, Trained, train
 from remote_sensing.cubes import LandError
 from remote_sensing.evidence import Evidence
-from remote_sensing.trees import LEAST_ROWS, LEAST_SHARE, RAREST, boosted, by_kinds
+from remote_sensing.trees import LEAST_ROWS, LEAST_SHARE, RAREST, boosted, by_kinds, rare, together_of
 
 NAMES = ("looks", "a", "b")
 QUICK = Recipe(nets=2, hidden=8, steps=150, batch=64)
@@ -79,32 +79,59 @@ def test_boosted_trees_say_flat_what_scikit_learn_says(classes):
     )
 
 
-def test_where_a_look_is_rare_trees_by_kinds_say_flat_what_scikit_learn_says():
+def test_where_a_look_is_rare_trees_by_kinds_answer_together():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(600, 8)).astype(np.float32)
     kinds = np.digitize(x[:, 0] + 0.3 * rng.normal(size=600), [-2.4, -0.3, 0.4])
     looks = np.where(kinds == 0, 1, 0)
     assert looks.mean() < RAREST
-    flat = by_kinds(x, looks, kinds, 15, seed=3)
+    said_of_looks = by_kinds(x, looks, kinds, 15, seed=3)
     trees = ExtraTreesClassifier(15, min_samples_leaf=LEAST_ROWS, max_features=0.3, random_state=3).fit(x, kinds)
     said = trees.predict_proba(x)
     wanted = np.stack([said[:, 1:].sum(axis=1), said[:, 0]], axis=1)
-    np.testing.assert_allclose(
-        np.exp(flat.scores(np.ascontiguousarray(x.T))).T, np.maximum(wanted, LEAST_SHARE), atol=1e-5
-    )
+    np.testing.assert_allclose(np.exp(said_of_looks(x)), np.maximum(wanted, LEAST_SHARE), atol=1e-5)
 
 
-def test_a_model_with_trees_by_kinds_is_the_same_after_saving(tmp_path):
-    rare = points(1)
-    data = Labelled(
-        rare.features, np.arange(300) // 297, rare.clear, rare.block, rare.looks + 10 * (np.arange(300) // 297)
+def rare_points():
+    """Three hundred points, three of them of another look."""
+    some, late = points(1), np.arange(300) // 297
+    return Labelled(some.features, late, some.clear, some.block, some.looks + 10 * late)
+
+
+@pytest.mark.parametrize("data", [points(1, gap=0), rare_points()])
+def test_students_say_of_new_years_what_their_teachers_say(data):
+    plan, asked = replace(QUICK, hidden=32, steps=600, boosts=20), points(2, gap=0)
+    model = train(data, NAMES, ("ndvi",), recipe=plan, seed=3)
+    nets = train(data, NAMES, ("ndvi",), recipe=replace(plan, boosts=0), seed=3)
+    known, new = (
+        np.nan_to_num(np.clip((rows.features - model.centre) / model.spread, -CLIP, CLIP), nan=0.0)
+        for rows in (data, asked)
     )
-    model = train(data, NAMES, ("ndvi",), recipe=Recipe(nets=2, hidden=8, steps=100, batch=64, boosts=6))
-    assert model.trees.shares
+    columns = np.ascontiguousarray(new.T)
+    wanted = nets.nets.chances(columns).T @ together_of(nets.kinds)
+    if rare(data.looks):
+        trees = by_kinds(known, data.looks, data.kinds, 20, seed=3)
+        wanted = np.sqrt(wanted * np.exp(trees(new)))
+        wanted /= wanted.sum(axis=1, keepdims=True)
+    assert (model.trees.roots.size == 0) == rare(data.looks)
+    assert np.abs(model.nets.chances(columns).T - wanted).mean() < 0.03
+
+
+def test_a_model_taught_by_trees_by_kinds_knows_looks_and_is_the_same_after_saving(tmp_path):
+    model = train(rare_points(), NAMES, ("ndvi",), recipe=Recipe(nets=2, hidden=8, steps=100, batch=64, boosts=6))
+    assert model.kinds == model.known == (0, 1)
     model.save(tmp_path / "model.npz")
     test = points(3)
     again = Trained.load(tmp_path / "model.npz").log_odds(test.features, test.clear)
     np.testing.assert_array_equal(again, model.log_odds(test.features, test.clear))
+
+
+def test_a_model_of_earlier_versions_with_large_trees_is_refused(model, tmp_path):
+    model.save(tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as held:
+        np.savez(tmp_path / "old.npz", **held, shares=np.ones((), bool))
+    with pytest.raises(LandError, match=r"old\.npz: not a model \(large trees .* train it again"):
+        Trained.load(tmp_path / "old.npz")
 
 
 def test_a_year_without_a_look_has_no_likelihood(model):

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier
 
 from remote_sensing import kernels as fast
 from remote_sensing.cubes import Calendar
 from remote_sensing.evidence import HIGH, LOW, RIDGE, SOIL, design_matrix, feature_names
-from remote_sensing.trees import UNSEEN, laid_out
+from remote_sensing.trees import laid_out
 
 MARKS = np.array([LOW, HIGH, SOIL], np.float32)
 
@@ -208,56 +208,40 @@ def test_evidence_does_not_depend_on_how_pixels_fall_into_blocks(seed, pixels):
     np.testing.assert_array_equal(whole[4:12], fast.harmonic_fit(layers, calendar[0], calendar[2], RIDGE)[4:12])
 
 
-def flattened(trees, leaves, shares):
-    """Trees of scikit-learn laid out; ``leaves``: values (nodes, C) of each."""
-    grown = [
-        ((np.where(tree.children_left < 0, -1, tree.feature), tree.children_left, tree.children_right), tree.threshold)
-        for tree in trees
-    ]
-    return laid_out([(*one, values) for one, values in zip(grown, leaves, strict=True)], shares=shares)
-
-
-@given(seed=some.integers(0, 10**4), leaf=some.sampled_from([1, 15]), rows=some.sampled_from([1, 64, 300]))
-@settings(max_examples=6, deadline=None)
-@pytest.mark.parametrize("kind", [ExtraTreesClassifier, RandomForestClassifier])
-def test_trees_of_any_size_are_walked_to_what_scikit_learn_says(kind, seed, leaf, rows):
-    rng = np.random.default_rng(seed)
-    x, y = rng.normal(size=(300, 9)).astype(np.float32), rng.integers(0, 4, 300)
-    model = kind(8, min_samples_leaf=leaf, random_state=seed).fit(x, y)
-    trees = [one.tree_ for one in model.estimators_]
-    shares = [tree.value[:, 0] / tree.value[:, 0].sum(axis=1, keepdims=True) for tree in trees]
-    asked = rng.normal(size=(rows, 9)).astype(np.float32)
-    asked[rng.random(asked.shape) < 0.1] = UNSEEN
-    flat = flattened(trees, shares, shares=True)
-    got = fast.walked(np.ascontiguousarray(asked.T), *flat.for_walking)
-    np.testing.assert_allclose(got.T / 8, model.predict_proba(asked), atol=1e-6)
-
-
 @given(seed=some.integers(0, 10**4), rows=some.sampled_from([1, 65]), leaves=some.sampled_from([2, 12, 100]))
 @settings(max_examples=6, deadline=None)
-def test_small_trees_are_sifted_and_walked_to_what_scikit_learn_says(seed, rows, leaves):
+def test_small_trees_are_sifted_to_what_scikit_learn_says(seed, rows, leaves):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(300, 9)).astype(np.float32)
     y = (x[:, 0] > 0).astype(int) + (x[:, 1] > 0.5)
     kind = GradientBoostingClassifier(n_estimators=10, max_leaf_nodes=leaves, max_depth=None, init="zero")
     model = kind.set_params(random_state=seed).fit(x, y)
-    trees = [(place, one.tree_) for round_ in model.estimators_ for place, one in enumerate(round_)]
-    says = []
-    for place, tree in trees:
-        says.append(np.zeros((tree.node_count, 3)))
-        says[-1][:, place] = 0.1 * tree.value[:, 0, 0] * (tree.children_left < 0)
+    grown = []
+    for place, tree in [(place, one.tree_) for round_ in model.estimators_ for place, one in enumerate(round_)]:
+        says = np.zeros((tree.node_count, 3))
+        says[:, place] = 0.1 * tree.value[:, 0, 0] * (tree.children_left < 0)
+        feature = np.where(tree.children_left < 0, -1, tree.feature)
+        grown.append(((feature, tree.children_left, tree.children_right), tree.threshold, says))
     asked = rng.normal(size=(rows, 9)).astype(np.float32)
-    flat, columns = flattened([tree for _, tree in trees], says, shares=False), np.ascontiguousarray(asked.T)
-    wanted = model.decision_function(asked)
-    np.testing.assert_allclose(fast.walked(columns, *flat.for_walking).T, wanted, atol=1e-5)
-    np.testing.assert_allclose(fast.sifted(columns, *flat.for_sifting).T, wanted, atol=1e-5)
+    got = fast.sifted(np.ascontiguousarray(asked.T), *laid_out(grown).for_sifting)
+    np.testing.assert_allclose(got.T, model.decision_function(asked), atol=1e-5)
 
 
 def test_a_tree_of_one_leaf_says_the_same_of_everything():
     leaf = ((np.array([-1]), np.array([-1]), np.array([-1])), np.array([0.0]), np.array([[0.0, 0.25]]))
-    flat, columns = laid_out([leaf, leaf], shares=False), np.zeros((3, 70), np.float32)
-    for got in (fast.walked(columns, *flat.for_walking), fast.sifted(columns, *flat.for_sifting)):
-        np.testing.assert_array_equal(got, np.repeat(np.array([[0], [0.5]], np.float32), 70, axis=1))
+    got = fast.sifted(np.zeros((3, 70), np.float32), *laid_out([leaf, leaf]).for_sifting)
+    np.testing.assert_array_equal(got, np.repeat(np.array([[0], [0.5]], np.float32), 70, axis=1))
+
+
+def test_trees_too_large_to_be_sifted_are_refused():
+    rng = np.random.default_rng(0)
+    tree = (
+        ExtraTreesClassifier(1, random_state=0).fit(rng.normal(size=(900, 3)), rng.integers(0, 2, 900)).estimators_[0]
+    )
+    parts = tree.tree_.feature, tree.tree_.children_left, tree.tree_.children_right
+    large = (parts, tree.tree_.threshold, rng.random((tree.tree_.node_count, 2)))
+    with pytest.raises(ValueError, match="more than 255 nodes"):
+        laid_out([large])
 
 
 @given(seed=some.integers(0, 10**6), rows=some.sampled_from([1, 7, 300]))
@@ -268,7 +252,8 @@ def test_the_nets_kernels_equal_plain_numpy(seed, rows):
     features[rng.random(features.shape) < 0.2] = np.nan
     centre, by = rng.normal(size=5).astype(np.float32), rng.uniform(0.5, 2, 5).astype(np.float32)
     out = np.empty((2, *features.shape), np.float32)
-    fast.standardise(features, centre, by, 4.0, (0.0, -6.0), out)
+    more = np.concatenate([np.full((5, 3), 7, np.float32), features, features], axis=1)
+    fast.standardise(more, 3, centre, by, 4.0, (0.0, -6.0), out)
     wanted = np.clip((features - centre[:, None]) * by[:, None], -4, 4)
     for got, nothing in zip(out, (0.0, -6.0), strict=True):
         np.testing.assert_allclose(got, np.nan_to_num(wanted, nan=nothing), rtol=1e-5, atol=1e-6)
