@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from remote_sensing.cubes import MISSING, RADAR_SCALE, Calendar, Float, Stack
-from remote_sensing.indices import available, bands_of, raw_layers
+from remote_sensing.indices import available, made_of, packed_for
 from remote_sensing.kernels import PER_LAYER, SHARED, TERMS, WINDOWS, annual_evidence
 
 LOW, HIGH, SOIL = 0.35, 0.55, 0.25
@@ -114,21 +114,15 @@ def _optical_evidence(stack: Stack, calendar: Calendar, years: tuple[int, ...], 
     wet = names.index("wetness") if "wetness" in names and "swir1" in stack.bands else -1
     pixels = stack.clear.shape[1]
     values = np.empty((SHARED + PER_LAYER * len(names), len(years), pixels), np.float32)
-    used = bands_of(names, stack.bands)
+    needs = made_of(names, stack.bands)
     for left in range(0, pixels, PIXELS):
         for year, (begin, end) in enumerate(itertools.pairwise(borders)):
             cut = (slice(begin, end), slice(left, min(left + PIXELS, pixels)))
-            part = _part(stack, used, cut)
+            packed, made = packed_for(needs, {name: band[cut] for name, band in stack.bands.items()})
+            clear = np.ascontiguousarray(stack.clear[cut])
             dates = (design[begin:end], window[begin:end], np.array([0, end - begin], np.int64))
-            annual_evidence(raw_layers(part, names), part.clear, dates, RIDGE, _MARKS, wet, (values, year, left))
+            annual_evidence(packed, made, clear, dates, RIDGE, _MARKS, wet, (values, year, left))
     return values
-
-
-def _part(stack: Stack, used: frozenset[str], cut: tuple[slice, slice]) -> Stack:
-    """Some dates and pixels of some optical bands, contiguous."""
-    bands = {name: np.ascontiguousarray(stack.bands[name][cut]) for name in sorted(used)}
-    clear = np.ascontiguousarray(stack.clear[cut])
-    return Stack(stack.days[cut[0]], bands, clear, (1, clear.shape[1]), stack.radar_days[:0], {})
 
 
 def _radar_evidence(stack: Stack, calendar: Calendar, years: tuple[int, ...], names: tuple[str, ...]) -> Float:
@@ -146,7 +140,9 @@ def _radar_evidence(stack: Stack, calendar: Calendar, years: tuple[int, ...], na
     scaled += np.where(there, np.float32(0), np.float32(np.nan))
     arrays = _calendar_arrays(stack.radar_days, calendar, years)
     seen = np.empty((SHARED + PER_LAYER * len(names), len(years), scaled.shape[2]), np.float32)
-    annual_evidence(scaled, there, arrays, RIDGE, _MARKS, -1, (seen, 0, 0))
+    step = np.array([(RADAR_SCALE / 30, 1.0)] * len(names), np.float32)
+    as_they_are = np.array([(place, -1) for place in range(len(names))], np.int64)
+    annual_evidence(raw, (as_they_are, step), there, arrays, RIDGE, _MARKS, -1, (seen, 0, 0))
     each = seen[SHARED:].reshape(len(names), PER_LAYER, *seen.shape[1:])
     each[:, -WINDOWS:] = _window_means(scaled, arrays[1], arrays[2])
     return each.reshape(-1, *seen.shape[1:])

@@ -6,99 +6,97 @@ same shape, dimensionless, NaN where a band is missing or the denominator is not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
-from remote_sensing.cubes import SCALE, Float, Int16, LandError, Stack
-from remote_sensing.kernels import keep_clear, normalized_difference, scaled
+from remote_sensing.cubes import SCALE, Float, Int16, LandError, Stack, pack_values
+from remote_sensing.kernels import Made, keep_clear, normalized_difference, scaled
 
 Bands = Mapping[str, Int16]
+PAIR, EVI = 2, 3
+"""Bands that a normalised difference is made of, and EVI."""
 
 
-def plain(name: str) -> Callable[[Bands, Float], None]:
-    """A band as it is, -3.2768..3.2767; NaN where missing."""
-    return lambda bands, out: scaled(bands[name], SCALE, out)
+LAYERS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "ndvi": (("ndvi",), ("nir", "red")),
+    "wetness": (("nir", "swir1"), ("nir", "swir2")),
+    "evi": (("evi",), ("nir", "red", "blue")),
+    **{name: ((name,),) for name in ("red", "nir", "blue", "swir2", "contrast")},
+}
+"""Layer -> what it is made of, the first that is there: one band as it is, the normalised difference of two, or EVI.
+
+NDVI: (nir - red) / (nir + red), -1..1, or as delivered; Rouse et al. 1974. Wetness: (nir - swir) / (nir + swir), -1..1,
+NDMI with swir1 (Gao 1996), NBR with swir2 where only that is there. Bands as they are: -3.2768..3.2767.
+"""
 
 
-def ndvi(bands: Bands, out: Float) -> None:
-    """(nir - red) / (nir + red), -1..1, or the band ``ndvi`` as delivered. Rouse et al. 1974."""
-    if "ndvi" in bands:
-        scaled(bands["ndvi"], SCALE, out)
-    else:
-        normalized_difference(bands["nir"], bands["red"], out)
-
-
-def wetness(bands: Bands, out: Float) -> None:
-    """(nir - swir) / (nir + swir), -1..1: NDMI with swir1 (Gao 1996), NBR with swir2 where only that is there."""
-    normalized_difference(bands["nir"], bands["swir1" if "swir1" in bands else "swir2"], out)
-
-
-def evi(bands: Bands, out: Float) -> None:
-    """Enhanced vegetation index, about -1..1, as delivered or computed. Huete et al. 2002."""
-    if "evi" in bands:
-        return scaled(bands["evi"], SCALE, out)
+def _evi(bands: Bands, out: Float) -> None:
+    """Enhanced vegetation index, about -1..1. Huete et al. 2002."""
     nir, red, blue = (np.empty(out.shape, np.float32) for _ in range(3))
     for name, band in (("nir", nir), ("red", red), ("blue", blue)):
         scaled(bands[name], SCALE, band)
     below = nir + 6 * red - np.float32(7.5) * blue + 1
     value = np.float32(2.5) * (nir - red) / np.where(below > np.float32(0.1), below, np.float32(np.nan))
     np.clip(value, np.float32(-1), np.float32(1), out=out)
-    return None
-
-
-LAYERS: Mapping[str, tuple[tuple[frozenset[str], ...], Callable[[Bands, Float], None]]] = {
-    "ndvi": ((frozenset({"ndvi"}), frozenset({"red", "nir"})), ndvi),
-    "wetness": ((frozenset({"nir", "swir1"}), frozenset({"nir", "swir2"})), wetness),
-    "evi": ((frozenset({"evi"}), frozenset({"nir", "red", "blue"})), evi),
-    "red": ((frozenset({"red"}),), plain("red")),
-    "nir": ((frozenset({"nir"}),), plain("nir")),
-    "blue": ((frozenset({"blue"}),), plain("blue")),
-    "swir2": ((frozenset({"swir2"}),), plain("swir2")),
-    "contrast": ((frozenset({"contrast"}),), plain("contrast")),
-}
-"""Layer -> (the sets of bands any of which is enough, what fills it)."""
 
 
 def available(bands: Bands) -> tuple[str, ...]:
     """Names of the layers that can be computed from these bands, in table order."""
-    return tuple(name for name in LAYERS if _made_of(name, bands) is not None)
+    return tuple(name for name in LAYERS if _made_of(name, bands))
 
 
-def _made_of(name: str, bands: Bands) -> frozenset[str] | None:
-    """The bands that fill a layer, the first set of the table that is there; None where there is none."""
-    return next((need for need in LAYERS[name][0] if need <= bands.keys()), None) if name in LAYERS else None
+def _made_of(name: str, bands: Bands) -> tuple[str, ...]:
+    """The bands that a layer is made of, the first of the table that are there; none where there are none."""
+    return next((need for need in LAYERS.get(name, ()) if bands.keys() >= set(need)), ())
 
 
-def bands_of(names: tuple[str, ...], bands: Bands) -> frozenset[str]:
-    """Names of the bands that these layers are computed from.
+def made_of(names: tuple[str, ...], bands: Bands) -> tuple[tuple[str, ...], ...]:
+    """What each of these layers is made of, see ``LAYERS``.
 
     Raises ``LandError("missing_band")`` when a layer cannot be computed from the bands there are.
     """
-    needs = {name: _made_of(name, bands) for name in names}
-    lacking = [name for name, need in needs.items() if need is None]
+    needs = tuple(_made_of(name, bands) for name in names)
+    lacking = [name for name, need in zip(names, needs, strict=True) if not need]
     if lacking:
         raise LandError("missing_band", f"layers {lacking} cannot be made of bands {sorted(bands)}")
-    return frozenset().union(*(need for need in needs.values() if need is not None))
+    return needs
 
 
-def raw_layers(stack: Stack, names: tuple[str, ...]) -> Float:
-    """The layers (L, T, N) of a stack, float32, clear or not, NaN where a layer has nothing.
+def packed_for(needs: tuple[tuple[str, ...], ...], bands: Bands) -> tuple[Int16, Made]:
+    """The bands (B, T, N) that layers of these ``needs`` are made of, side by side, and how; for ``annual_evidence``.
 
-    Raises as ``bands_of``.
+    A computed EVI becomes a band of its own, rounded to 1e-4 like every other.
     """
-    bands_of(names, stack.bands)
-    out = np.empty((len(names), *stack.clear.shape), np.float32)
+    parts = [("evi",) if len(need) == EVI else need for need in needs]
+    names = sorted({name for part in parts for name in part})
+    shape = next(iter(bands.values())).shape
+    packed = np.empty((len(names), *shape), np.int16)
     for place, name in enumerate(names):
-        LAYERS[name][1](stack.bands, out[place])
-    return out
+        if name in bands:
+            packed[place] = bands[name]
+        else:
+            value = np.empty(shape, np.float32)
+            _evi(bands, value)
+            packed[place] = pack_values(value)
+    of = [(names.index(part[0]), names.index(part[1]) if len(part) == PAIR else -1) for part in parts]
+    return packed, (np.array(of, np.int64), np.array([(SCALE, 0.0)] * len(needs), np.float32))
 
 
 def layers_of(stack: Stack, names: tuple[str, ...]) -> Float:
     """The layers (L, T, N) of a stack, float32, NaN where unclear; missing in one layer is missing in all.
 
-    Raises as ``bands_of``.
+    Raises as ``made_of``.
     """
-    out = raw_layers(stack, names)
+    needs = made_of(names, stack.bands)
+    out = np.empty((len(names), *stack.clear.shape), np.float32)
+    for place, need in enumerate(needs):
+        held = [stack.bands[name] for name in need]
+        if len(need) == EVI:
+            _evi(stack.bands, out[place])
+        elif len(need) == PAIR:
+            normalized_difference(held[0], held[1], out[place])
+        else:
+            scaled(held[0], SCALE, out[place])
     keep_clear(out, stack.clear)
     return out

@@ -48,23 +48,33 @@ NOTHING = -32768
 F32 = NDArray[np.float32]
 Into = tuple[F32, int, int]
 """Where the evidence of a block goes: an array (rows, Y, N), place of the year, first pixel."""
+Made = tuple[NDArray[np.int64], F32]
+"""How layers are made of bands: (L, 2) which bands, and (L, 2) step and shift.
+
+One band, the second -1, times the step plus the shift; or the normalised difference of two.
+"""
 _NAN, _ZERO, _HALF, _ONE = np.float32(np.nan), np.float32(0), np.float32(0.5), np.float32(1)
 _TINY, _MOST = np.float32(1e-9), np.float32(np.inf)
+
+
+@njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy", inline="always")
+def _difference(first: int, second: int) -> np.float32:
+    """(a - b) / (a + b) of two packed numbers, -1..1; NaN where one is missing or a + b <= 0."""
+    a, b = np.float32(first), np.float32(second)
+    total = a + b
+    known = (first != NOTHING) & (second != NOTHING) & (total > np.float32(0))
+    value = (a - b) / (total if known else np.float32(1))
+    value = min(max(value, np.float32(-1)), np.float32(1))
+    return value if known else np.float32(np.nan)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
 def normalized_difference(first: NDArray[np.int16], second: NDArray[np.int16], out: F32) -> None:
     """(a - b) / (a + b) of packed bands (T, N) into float32 ``out`` (T, N), -1..1; NaN where missing or a + b <= 0."""
-    nothing = np.float32(np.nan)
     for t in range(first.shape[0]):
-        for n in range(first.shape[1]):
-            a = np.float32(first[t, n])
-            b = np.float32(second[t, n])
-            total = a + b
-            known = (first[t, n] != NOTHING) & (second[t, n] != NOTHING) & (total > np.float32(0))
-            value = (a - b) / (total if known else np.float32(1))
-            value = min(max(value, np.float32(-1)), np.float32(1))
-            out[t, n] = value if known else nothing
+        one, other, to = first[t], second[t], out[t]
+        for n in range(one.shape[0]):
+            to[n] = _difference(one[n], other[n])
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -336,9 +346,15 @@ def _laid_near(layers: F32, at: tuple[int, int, int, int], near: F32) -> None:
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def _laid_clear(layers: F32, clear: NDArray[np.bool_], at: tuple[int, int, int, int], near: F32) -> None:
-    """The same as ``keep_clear`` would leave them, in one pass: NaN spreads by being added, 0 changes nothing."""
+def _laid_made(
+    bands: NDArray[np.int16], made: Made, clear: NDArray[np.bool_], at: tuple[int, int, int, int], near: F32
+) -> None:
+    """A block's layers, made of ``bands``, one date after the other; NaN where unclear or missing in any of them.
+
+    NaN spreads by being added, 0 changes nothing; a short block ends in NaN.
+    """
     begin, end, left, stop = at
+    of, step = made
     nothing = np.empty(LANES, np.float32)
     for t in range(begin, end):
         seen = clear[t, left:stop]
@@ -346,14 +362,22 @@ def _laid_clear(layers: F32, clear: NDArray[np.bool_], at: tuple[int, int, int, 
             nothing[n] = _ZERO if seen[n] else _NAN
         for n in range(stop - left, LANES):
             nothing[n] = _NAN
-        for layer in range(layers.shape[0]):
-            row = layers[layer, t, left:stop]
+        for layer in range(of.shape[0]):
+            first, to = bands[of[layer, 0], t, left:stop], near[layer, t]
+            if of[layer, 1] < 0:
+                by, more = step[layer, 0], step[layer, 1]
+                for n in range(stop - left):
+                    to[n] = np.float32(first[n]) * by + more if first[n] != NOTHING else _NAN
+            else:
+                second = bands[of[layer, 1], t, left:stop]
+                for n in range(stop - left):
+                    to[n] = _difference(first[n], second[n])
             for n in range(stop - left):
-                nothing[n] += row[n] * _ZERO
-        for layer in range(layers.shape[0]):
-            row, to = layers[layer, t, left:stop], near[layer, t]
+                nothing[n] += to[n] * _ZERO
+        for layer in range(of.shape[0]):
+            to = near[layer, t]
             for n in range(stop - left):
-                to[n] = row[n] + nothing[n]
+                to[n] += nothing[n]
             for n in range(stop - left, LANES):
                 to[n] = _NAN
 
@@ -708,8 +732,9 @@ def _count_date(green: F32, water: F32, wet: bool, marks: F32, tally: F32) -> No
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def annual_evidence(
-    layers: F32,
+def annual_evidence(  # noqa: PLR0913, PLR0917 - what was seen, when, and how it is read
+    bands: NDArray[np.int16],
+    made: Made,
     clear: NDArray[np.bool_],
     calendar: tuple[F32, NDArray[np.int64], NDArray[np.int64]],
     ridge: F32,
@@ -719,18 +744,18 @@ def annual_evidence(
 ) -> None:
     """One agricultural year of looks -> a few numbers, for every year and pixel.
 
-    ``layers`` float32 (L, T, N), greenness first, finite or NaN = nothing there; a look is what is ``clear`` (T, N) and
-    there in all of them; ``calendar``: harmonic design float32 (T, TERMS), window of each date (T,) 0..11 ascending
-    within a year, borders (Y + 1,) positions in time; ``ridge`` (TERMS,) added to the diagonal; ``marks`` (3,) low,
-    high, soil; ``wet`` place of the wetness layer or -1. Fills ``into``, a float32 (SHARED + L * PER_LAYER, years,
-    pixels) from a year and a pixel on; what nothing was seen of is NaN.
+    ``bands`` int16 (B, T, N) and how each layer is ``made`` of them, greenness first; a look is what is ``clear``
+    (T, N) and there in all layers; ``calendar``: harmonic design float32 (T, TERMS), window of each date (T,) 0..11
+    ascending within a year, borders (Y + 1,) positions in time; ``ridge`` (TERMS,) added to the diagonal; ``marks``
+    (3,) low, high, soil; ``wet`` place of the wetness layer or -1. Fills ``into``, a float32 (SHARED + L * PER_LAYER,
+    years, pixels) from a year and a pixel on; what nothing was seen of is NaN.
     """
     design, window, borders = calendar
     out, year_0, left_0 = into
-    years, pixels, count = borders.shape[0] - 1, layers.shape[2], layers.shape[0]
+    years, pixels, count = borders.shape[0] - 1, bands.shape[2], made[0].shape[0]
     table = _moments_of(design)
     acc = np.zeros((MOMENTS + count * (TERMS + 1)) * ROW, np.float32)
-    near = np.empty((count, layers.shape[1], ROW), np.float32)
+    near = np.empty((count, bands.shape[1], ROW), np.float32)
     spread = np.zeros(count * SPREAD * ROW, np.float32)
     middle = np.zeros(ROW, np.float32)
     tally = np.zeros(SHARED * ROW, np.float32)
@@ -744,7 +769,7 @@ def annual_evidence(
             for layer in range(count):
                 end = SHARED + (layer + 1) * PER_LAYER
                 out[end - WINDOWS : end, to[1], to[2] : to[2] + stop - left] = _NAN
-            _laid_clear(layers, clear, at, near)
+            _laid_made(bands, made, clear, at, near)
             _fit_block(near, table, at, left, acc)
             _spread_block(near, at, left, spread)
             opened = at[0]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from remote_sensing import Calendar
-from remote_sensing.cubes import MISSING, Stack
+from remote_sensing.cubes import MISSING, Stack, pack_values
 from remote_sensing.evidence import gather
-from remote_sensing.indices import bands_of
+from remote_sensing.indices import layers_of, made_of
 
 YEARS = (2018, 2019, 2020)
 
@@ -62,7 +62,20 @@ def test_only_the_bands_that_the_layers_are_made_of_are_looked_at():
     clear = rng.random((45, 30)) < 0.5
     small = Stack(days, bands, clear, (1, 30), np.zeros(0, np.int32), {})
     more = Stack(days, {**bands, "green": np.full((45, 30), MISSING, np.int16)}, clear, (1, 30), small.radar_days, {})
-    assert bands_of(("ndvi", "wetness"), more.bands) == {"red", "nir", "swir1"}
-    assert bands_of(("ndvi",), {**bands, "ndvi": bands["red"]}) == {"ndvi"}
+    assert made_of(("ndvi", "wetness"), more.bands) == (("nir", "red"), ("nir", "swir1"))
+    assert made_of(("ndvi",), {**bands, "ndvi": bands["red"]}) == (("ndvi",),)
     few, many = (gather(stack, Calendar(), (2011,), ("ndvi", "wetness")).values for stack in (small, more))
     np.testing.assert_array_equal(few, many)
+
+
+def test_a_computed_evi_is_the_same_as_a_delivered_one():
+    rng = np.random.default_rng(2)
+    days = (Calendar().start(2011) + 8 * np.arange(45)).astype(np.int32)
+    bands = {name: rng.integers(300, 4000, (45, 30), dtype=np.int16) for name in ("red", "nir", "blue")}
+    bands["nir"] += np.int16(4000)
+    made = Stack(days, bands, rng.random((45, 30)) < 0.5, (1, 30), np.zeros(0, np.int32), {})
+    evi = layers_of(Stack(days, bands, np.ones((45, 30), bool), (1, 30), made.radar_days, {}), ("evi",))[0]
+    given = Stack(days, {**bands, "evi": pack_values(evi)}, made.clear, (1, 30), made.radar_days, {})
+    one, other = (gather(stack, Calendar(), (2011,), ("ndvi", "evi")).values for stack in (made, given))
+    np.testing.assert_array_equal(one, other)
+    assert np.isfinite(one[4 + 25]).any()

@@ -9,18 +9,23 @@ from hypothesis import strategies as some
 from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier
 
 from remote_sensing import kernels as fast
-from remote_sensing.cubes import Calendar
+from remote_sensing.cubes import Calendar, pack_values
 from remote_sensing.evidence import HIGH, LOW, RIDGE, SOIL, design_matrix, feature_names
 from remote_sensing.trees import laid_out
 
 MARKS = np.array([LOW, HIGH, SOIL], np.float32)
 
 
+def odd(rng, shape):
+    """Values -0.3..1.05 as bands hold them, none of them on a mark: odd numbers of steps."""
+    return (2 * rng.integers(-1500, 5250, shape) + 1).astype(np.float32) * np.float32(1e-4)
+
+
 def random_layers(seed, layers=2, years=3, pixels=7, gap=0.6):
     rng = np.random.default_rng(seed)
     start = Calendar().start(2018)
     days = np.sort(rng.choice(np.arange(start, start + years * 365), 40 * years, replace=False)).astype(np.int32)
-    values = rng.uniform(-0.3, 1.05, (layers, days.size, pixels)).astype(np.float32)
+    values = odd(rng, (layers, days.size, pixels))
     values[:, rng.random((days.size, pixels)) < gap] = np.nan
     borders = Calendar().split(days, tuple(range(2018, 2018 + years)))
     years_begin = np.repeat([Calendar().start(2018 + year) for year in range(years)], np.diff(borders))
@@ -39,7 +44,8 @@ def evidence_of(layers, calendar):
     layers[1:] = np.where(missing & (coin > 0.8), np.float32(0.4), layers[1:])
     rows, years = fast.SHARED + fast.PER_LAYER * layers.shape[0], calendar[2].size - 1
     out = np.full((rows, years + 2, layers.shape[2] + 5), np.float32(7))
-    fast.annual_evidence(layers, clear, calendar, RIDGE, MARKS, 1, (out, 1, 3))
+    made = np.array([(layer, -1) for layer in range(len(layers))]), np.array([(1e-4, 0.0)] * len(layers), np.float32)
+    fast.annual_evidence(pack_values(layers), made, clear, calendar, RIDGE, MARKS, 1, (out, 1, 3))
     within = np.zeros(out.shape, bool)
     within[:, 1:-1, 3:-2] = True
     assert (out[~within] == 7).all()
@@ -109,7 +115,7 @@ def test_annual_evidence_equals_the_slow_version_and_missing_stays_missing(seed,
 def test_windows_hold_medians_however_many_dates_fall_into_one(seed, dates, gap):
     rng = np.random.default_rng(seed)
     window = np.sort(rng.choice([2, 3, 9], dates)).astype(np.int64)
-    values = rng.uniform(-0.3, 1.05, (2, dates, 300)).astype(np.float32)
+    values = odd(rng, (2, dates, 300))
     values[:, rng.random((dates, 300)) < gap] = np.nan
     design = np.ones((dates, fast.TERMS), np.float32)
     got = evidence_of(values, (design, window, np.array([0, dates])))
