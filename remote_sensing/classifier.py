@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from remote_sensing.cubes import Float, LandError
 from remote_sensing.evidence import Evidence
@@ -182,19 +185,6 @@ def _fit(x: Float, wanted: Float, recipe: Recipe, seed: int) -> _Nets:
     return _Nets(*weights)
 
 
-def _blended(filled: Float, unseen: Float, nets: _Nets, trees: Trees, together: Float) -> Float:
-    """Log-probability (C, N) of nets, or of nets and trees with equal say, for standardised columns (F, N).
-
-    What is missing is 0 in ``filled`` and ``UNSEEN`` in ``unseen``; ``together`` (K, C), 0 or 1, adds the kinds of a
-    look up.
-    """
-    scores = _log(together.T @ nets.chances(filled))
-    if trees.roots.size:
-        scores = np.float32(0.5) * (scores + trees.scores(unseen))
-    answer: Float = scores
-    return answer
-
-
 def _log(chances: Float) -> Float:
     answer: Float = np.log(np.maximum(chances, np.float32(1e-6)))
     return answer
@@ -272,6 +262,16 @@ class Trained:
     half_looks: float = 0.0
     origin: str = "labels"
 
+    @override
+    def __getstate__(self) -> dict[str, Any]:
+        """The model alone travels, and names a finished tile: not what was laid ready of it."""
+        return {part.name: getattr(self, part.name) for part in fields(self)}
+
+    @cached_property
+    def _trees(self) -> Trees:
+        """The trees for evidence as it is, not standardised."""
+        return self.trees.in_units(self.centre, self.spread, CLIP)
+
     @property
     def known(self) -> tuple[int, ...]:
         """Looks it was shown, ascending places in ``LOOKS``."""
@@ -296,15 +296,19 @@ class Trained:
         """The same with one column a pixel-year: (F, N) -> (C, N), so many at a time as the cache holds."""
         count, rows = features.shape
         out = np.empty((len(self.known), rows), np.float32)
-        seen = np.empty((2, count, min(ROWS, rows)), np.float32)
+        seen = np.empty((count, min(ROWS, rows)), np.float32)
         share, together = np.log(self.prior)[:, None], together_of(self.kinds)
         by = np.reciprocal(self.spread)
         for begin in range(0, rows, ROWS):
             cut = slice(begin, min(begin + ROWS, rows))
-            if cut.stop - begin < seen.shape[2]:
-                seen = np.empty((2, count, cut.stop - begin), np.float32)
-            standardise(features, begin, self.centre, by, CLIP, (0.0, UNSEEN), seen)
-            out[:, cut] = _blended(seen[0], seen[1], self.nets, self.trees, together) - share
+            if cut.stop - begin < seen.shape[1]:
+                seen = np.empty((count, cut.stop - begin), np.float32)
+            standardise(features, begin, self.centre, by, CLIP, seen)
+            scores = _log(together.T @ self.nets.chances(seen))
+            if self.trees.roots.size:
+                # nets and trees have equal say
+                scores = np.float32(0.5) * (scores + self._trees.scores(features, begin, cut.stop - begin))
+            out[:, cut] = scores - share
         voice = clear / (clear + self.half_looks) if self.half_looks else np.ones(clear.shape)
         answer: Float = np.maximum(out, FLOOR) * (voice / self.temperature).astype(np.float32)
         return answer

@@ -847,19 +847,27 @@ def _lay_ready(x: F32, first: int, width: int, block: F32) -> None:
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def sifted(x: F32, nodes: Nodes, leaves: Nodes, starts: NDArray[np.int64], about: NDArray[np.int64]) -> F32:
-    """What small trees, each about one class, say of every column of ``x`` (F, N), added up: float32 (C, N).
+def sifted(
+    x: F32,
+    span: tuple[int, int],
+    nodes: Nodes,
+    leaves: Nodes,
+    starts: NDArray[np.int64],
+    about: NDArray[np.int64],
+) -> F32:
+    """What small trees, each about one class, say of the columns ``span`` of ``x`` (F, N), added up: float32 (C, n).
 
     ``nodes`` and ``leaves`` see ``_sift``, tree after tree; ``starts`` (2, trees + 1) where each tree's begin;
-    ``about`` (trees + 1,) the class of each tree, then how many classes there are. No NaN in ``x``.
+    ``about`` (trees + 1,) the class of each tree, then how many classes there are. NaN is above no threshold.
     """
     trees, classes = about.shape[0] - 1, about[-1]
-    out = np.zeros((classes, x.shape[1]), np.float32)
+    begin, end = span
+    out = np.zeros((classes, end - begin), np.float32)
     block = np.zeros(x.shape[0] * BLOCK, np.float32)
     total = np.zeros(classes * BLOCK, np.float32)
-    for first in range(0, x.shape[1], BLOCK):
-        width = min(BLOCK, x.shape[1] - first)
-        _lay_ready(x, first, width, block)
+    for first in range(0, end - begin, BLOCK):
+        width = min(BLOCK, end - begin - first)
+        _lay_ready(x, begin + first, width, block)
         total[:] = _ZERO
         for tree in range(trees):
             some = nodes[starts[0, tree] : starts[0, tree + 1]]
@@ -919,24 +927,20 @@ def mean_share(weights: F32, out: F32) -> None:
 
 
 @njit(cache=True, fastmath=FAST, nogil=True, error_model="numpy")
-def standardise(
-    features: F32, begin: int, centre: F32, by: F32, clip: float, unseen: tuple[float, float], out: F32
-) -> None:
-    """(features - centre) * by, cut to +-clip, twice: NaN as the first and as the second of ``unseen``.
+def standardise(features: F32, begin: int, centre: F32, by: F32, clip: float, out: F32) -> None:
+    """(features - centre) * by, cut to +-clip, 0 where there is nothing.
 
-    ``features`` (F, N), of which the columns from ``begin`` on go into ``out`` (2, F, n); ``centre`` and ``by`` (F,).
+    ``features`` (F, N), of which the columns from ``begin`` on go into ``out`` (F, n); ``centre`` and ``by`` (F,).
     """
-    most, first, second = np.float32(clip), np.float32(unseen[0]), np.float32(unseen[1])
+    most = np.float32(clip)
     for f in range(features.shape[0]):
-        row, one, other = features[f, begin : begin + out.shape[2]], out[0, f], out[1, f]
+        row, to = features[f, begin : begin + out.shape[1]], out[f]
         middle, times = centre[f], by[f]
         for n in range(row.shape[0]):
             value = (row[n] - middle) * times
             value = most if value > most else value  # noqa: FURB136 - NaN stays NaN
             value = -most if value < -most else value  # noqa: FURB136 - as above
-            known = value == value  # noqa: PLR0124 - NaN test
-            one[n] = value if known else first
-            other[n] = value if known else second
+            to[n] = value if value == value else _ZERO  # noqa: PLR0124 - NaN test
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)

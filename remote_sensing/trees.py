@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -89,9 +89,18 @@ class Trees:
         """The trees alone travel, and name a finished tile: not what was laid ready of them."""
         return {part.name: getattr(self, part.name) for part in fields(self)}
 
-    def scores(self, x: Float) -> Float:
-        """Log-probability (C, N) of looks for columns (F, N), not under log of ``LEAST_SHARE``."""
-        total = sifted(x, *self.for_sifting)
+    def in_units(self, centre: Float, spread: Float, clip: float) -> Trees:
+        """The same for numbers as they are instead of standardised ones, which were cut to +-clip: NaN = nothing seen.
+
+        What lies under all that can be seen, only what was not seen lies under: NaN is above nothing.
+        """
+        inner = np.maximum(self.feature, 0)
+        splits = self.splits * spread[inner] + centre[inner]
+        return replace(self, splits=np.where(self.splits < -clip, -np.inf, splits).astype(np.float32))
+
+    def scores(self, x: Float, begin: int = 0, count: int | None = None) -> Float:
+        """Log-probability (C, n) of looks for n columns of ``x`` (F, N), not under log of ``LEAST_SHARE``."""
+        total = sifted(x, (begin, x.shape[1] if count is None else begin + count), *self.for_sifting)
         answer: Float = np.maximum(log_softmax(total, axis=0), np.float32(np.log(LEAST_SHARE)))
         return answer
 

@@ -10,7 +10,7 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 from remote_sensing.classifier import CLIP, Labelled, Recipe, Trained, train
 from remote_sensing.cubes import LandError
 from remote_sensing.evidence import Evidence
-from remote_sensing.trees import LEAST_ROWS, LEAST_SHARE, RAREST, boosted, by_kinds, rare, together_of
+from remote_sensing.trees import LEAST_ROWS, LEAST_SHARE, RAREST, UNSEEN, boosted, by_kinds, rare, together_of
 
 NAMES = ("looks", "a", "b")
 QUICK = Recipe(nets=2, hidden=8, steps=150, batch=64)
@@ -77,6 +77,22 @@ def test_boosted_trees_say_flat_what_scikit_learn_says(classes):
     np.testing.assert_allclose(
         np.exp(flat.scores(np.ascontiguousarray(x.T))).T, np.maximum(trees.predict_proba(x), LEAST_SHARE), atol=1e-5
     )
+
+
+def test_trees_say_of_evidence_as_it_is_what_they_say_of_it_standardised():
+    rng = np.random.default_rng(5)
+    raw = (rng.standard_t(2, (600, 8)) * 40 + 300).astype(np.float32)
+    raw[rng.random(raw.shape) < 0.2] = np.nan
+    centre, spread = np.nanmean(raw, axis=0), np.nanstd(raw, axis=0) / 3
+    ready = np.clip((raw - centre) / spread, -CLIP, CLIP)
+    target = np.digitize(np.nan_to_num(ready[:, 0]) + rng.normal(size=600), [-0.3, 0.4])
+    trees = boosted(np.nan_to_num(ready, nan=UNSEEN), target, (15, 0.1, 10), seed=3)
+    assert (trees.splits[trees.feature >= 0] < -CLIP).any(), "some ask whether anything was seen"
+    wanted = trees.scores(np.ascontiguousarray(np.nan_to_num(ready, nan=UNSEEN).T))
+    got = trees.in_units(centre, spread, CLIP).scores(np.ascontiguousarray(raw.T))
+    off = np.abs(got - wanted).max(axis=0)
+    assert (off > 1e-5).mean() < 0.005, "only what lies within rounding of a threshold may fall to its other side"
+    assert off.max() < 0.05
 
 
 def test_where_a_look_is_rare_trees_by_kinds_answer_together():
