@@ -221,11 +221,12 @@ class Chain:
             (start / start.sum()).astype(np.float32),
         )
 
-    def state_loglik(self, looks: Float) -> Float:
-        """Look log-likelihoods (Y, 7, N) -> state log-likelihoods (Y, HIDDEN, N)."""
-        mixed = self.shows @ np.exp(looks - looks.max(axis=1, keepdims=True))
-        answer: Float = np.log(np.maximum(mixed, np.float32(1e-12))).astype(np.float32)
-        return answer
+    def state_likely(self, looks: Float) -> Float:
+        """Look log-likelihoods (Y, 7, N) -> state likelihoods (Y, HIDDEN, N), the largest of a year and pixel 1."""
+        mixed: Float = self.shows @ np.exp(looks - looks.max(axis=1, keepdims=True))
+        np.maximum(mixed, np.float32(1e-12), out=mixed)
+        mixed /= mixed.max(axis=1, keepdims=True)
+        return mixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,11 +267,10 @@ def infer(looks: Float, decided: NDArray[np.bool_], years: tuple[int, ...], chai
     Undecided years are heard as faintly as their likelihoods speak, for the sake of the years around them; what is
     said of themselves is for nobody to use: ``Posterior.decided`` says so.
     """
-    loglik = chain.state_loglik(looks)
-    likely = np.exp(loglik - loglik.max(axis=1, keepdims=True))
+    likely = chain.state_likely(looks)
     smoothed = smooth_states(likely, chain.moves, chain.start)
     runs = run_masses(likely, chain.moves, smoothed, _RUN, WORKED)
-    states, path = smoothed[0], best_path(loglik, chain.moves, chain.start)
+    states, path = smoothed[0], best_path(np.log(likely), chain.moves, chain.start)
     states[:, YOUNG] += states[:, FIRST]
     path[path == FIRST] = YOUNG
     return Posterior(years, states[:, :FIRST], runs, decided, path)
