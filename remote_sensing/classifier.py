@@ -247,7 +247,7 @@ def _gradients(weights: list[Float], x: Float, wanted: Float) -> list[Float]:
 class Trained:
     """A trained, calibrated emission (see ``states.Emission``). Save and load as npz; nothing is pickled.
 
-    ``kinds``: the look of every class that nets and forest tell apart; ``prior`` per known look.
+    ``kinds``: the look of every class that the nets tell apart; ``prior`` per known look.
     """
 
     layers: tuple[str, ...]

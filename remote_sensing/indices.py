@@ -1,7 +1,7 @@
 """Spectral indices on packed bands, each with its unit and source: what the eye of the science is made of.
 
-All functions take ``Stack.bands`` (int16, reflectance x 1e-4, missing -32768) and fill float32 of the
-same shape, dimensionless, NaN where a band is missing or the denominator is not positive.
+Layers are made of ``Stack.bands`` (int16, reflectance x 1e-4, missing -32768) by one table, as float32 of the same
+shape or in the evidence kernel itself: dimensionless, NaN where a band is missing or the denominator is not positive.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from remote_sensing.kernels import Made, keep_clear, normalized_difference, scal
 Bands = Mapping[str, Int16]
 PAIR, EVI = 2, 3
 """Bands that a normalised difference is made of, and EVI."""
-
 
 LAYERS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "ndvi": (("ndvi",), ("nir", "red")),

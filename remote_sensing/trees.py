@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
-from typing_extensions import override
 
 from remote_sensing.cubes import Float
 from remote_sensing.kernels import SMALL, sifted
@@ -83,11 +82,6 @@ class Trees:
             for a, b in cuts
         ]
         return laid_out(grown)
-
-    @override
-    def __getstate__(self) -> dict[str, Any]:
-        """The trees alone travel, and name a finished tile: not what was laid ready of them."""
-        return {part.name: getattr(self, part.name) for part in fields(self)}
 
     def in_units(self, centre: Float, spread: Float, clip: float) -> Trees:
         """The same for numbers as they are instead of standardised ones, which were cut to +-clip: NaN = nothing seen.
